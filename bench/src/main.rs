@@ -1,0 +1,212 @@
+//! What Vivid claims, measured beside nginx, Varnish and Apache Traffic Server; see docs/benchmarks.md.
+
+mod hit;
+mod hold;
+mod http1;
+mod load;
+mod machine;
+mod origin;
+mod peers;
+mod process;
+mod procfs;
+mod report;
+mod runner;
+mod servers;
+mod stats;
+mod stream;
+mod sys;
+mod table;
+mod template;
+mod tools;
+mod viewers;
+mod wrk;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use manifest::Position;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Debug, Parser)]
+#[command(name = "bench", about = "Measures edges side by side on this machine")]
+struct Arguments {
+    #[command(subcommand)]
+    command: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Both cases of the edge, as docs/benchmarks.md shows them
+    Edge(EdgeArguments),
+    /// Viewers that wait for the next playlist: time to the last of them
+    Hold(HoldArguments),
+    /// A cached object: requests per second, and CPU time per request
+    Hit(HitArguments),
+    /// Tool: an origin of a synthetic LL-HLS stream that publishes on command (POST /_bench/publish)
+    Origin {
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+    /// Tool: many connections that wait for one position of the synthetic stream
+    Viewers {
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long, default_value_t = 2000)]
+        viewers: usize,
+        /// Position to wait for, as MSN.PART
+        #[arg(long, value_parser = position)]
+        at: Position,
+        /// For opening all connections, and again for all answers
+        #[arg(long, default_value_t = 15_000)]
+        patience_ms: u64,
+    },
+    /// Tool: keep-alive load, for where wrk is not installed
+    Load {
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long)]
+        target: String,
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+struct EdgeArguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    crowds: Crowds,
+    #[command(flatten)]
+    loads: Loads,
+}
+
+#[derive(Debug, Args)]
+struct HoldArguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    crowds: Crowds,
+}
+
+#[derive(Debug, Args)]
+struct HitArguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    loads: Loads,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Servers under test, in the order of their turns
+    #[arg(long, value_delimiter = ',', default_value = "floor,vivid,nginx,varnish,ats")]
+    servers: Vec<String>,
+    /// The vivid program; by default the one beside this program
+    #[arg(long)]
+    vivid: Option<PathBuf>,
+    /// Turns of each server
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    runs: u16,
+    /// Everything that was found, configurations of the servers included
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A Markdown page to put the results into, between its two marks
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// The whole run is given up after this
+    #[arg(long, default_value_t = 900)]
+    seconds_max: u64,
+}
+
+#[derive(Debug, Args)]
+struct Crowds {
+    /// Sizes of the crowd, at most 18000 (open files), divided by commas
+    #[arg(long, value_delimiter = ',', default_value = "2000")]
+    viewers: Vec<usize>,
+}
+
+#[derive(Debug, Args)]
+struct Loads {
+    /// Sizes of the object in bytes
+    #[arg(long, value_delimiter = ',', default_value = "2048,65536,1048576")]
+    sizes: Vec<usize>,
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Length of each load
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: What) -> anyhow::Result<()> {
+    match what {
+        What::Edge(EdgeArguments { common, crowds, loads }) => runner::run(common, Some(crowds), Some(loads)),
+        What::Hold(HoldArguments { common, crowds }) => runner::run(common, Some(crowds), None),
+        What::Hit(HitArguments { common, loads }) => runner::run(common, None, Some(loads)),
+        What::Origin { listen } => {
+            sys::raise_open_files();
+            origin::serve(listen)
+        }
+        What::Viewers { server, viewers, at, patience_ms } => {
+            sys::raise_open_files();
+            let expected = stream::playlist(stream::after(at)).into_bytes();
+            let (target, patience) = (stream::blocking_target(at), Duration::from_millis(patience_ms));
+            let crowd = viewers::Crowd { server, viewers, target, expected, patience };
+            say(&viewers::run(&crowd, |waiting| say(&waiting))?)
+        }
+        What::Load { server, target, connections, seconds } => {
+            let load = load::Load { server, target, connections, length: Duration::from_secs(seconds) };
+            say(&load::run(&load)?)
+        }
+    }
+}
+
+/// One line of JSON on standard output: how the tools speak to the runner.
+fn say(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&line).and_then(|()| stdout.flush()).context("cannot write to standard output")
+}
+
+fn position(text: &str) -> Result<Position, String> {
+    let parsed = text.split_once('.').and_then(|(msn, part)| Some((msn.parse().ok()?, part.parse().ok()?)));
+    // The playlist shows segments before the position, and times that follow from their numbers.
+    let in_range = |msn: u64| (100..=u64::from(u32::MAX)).contains(&msn);
+    let (msn, part) = parsed.filter(|(msn, _)| in_range(*msn)).ok_or("write MSN.PART, as 897613200.3")?;
+    Ok(Position { msn, part })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn positions_are_read_as_they_are_shown() {
+        assert_eq!(position(&stream::FIRST.to_string()), Ok(stream::FIRST));
+        for text in ["", "1000", "5.1", "a.b", "1000.-1"] {
+            assert!(position(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Everything a run found, as Markdown for people and as JSON for programs.
+
+use crate::hit::Hits;
+use crate::hold::Hold;
+use crate::machine::Machine;
+use crate::servers::{Cores, Facts};
+use crate::table;
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use std::fs;
+use std::path::Path;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// What was typed, without the program's folder.
+    pub(crate) command: String,
+    pub(crate) machine: Machine,
+    pub(crate) cores: Cores,
+    pub(crate) files_in_memory: bool,
+    pub(crate) runs: usize,
+    pub(crate) servers: Vec<Facts>,
+    pub(crate) absent: Vec<String>,
+    pub(crate) hold: Vec<Hold>,
+    pub(crate) hit: Option<Hits>,
+}
+
+impl Report {
+    pub(crate) fn markdown(&self) -> String {
+        let machine = &self.machine;
+        let servers: Vec<String> =
+            self.servers.iter().map(|facts| format!("{} {}", facts.name, facts.version)).collect();
+        let files = if self.files_in_memory { "on tmpfs" } else { "on disk, since /dev/shm does not take programs" };
+        let mut out = format!(
+            "`{}`, at commit {}\n\n\
+             - Machine: {}, {} cores, {}, kernel {}, TCP congestion control {}, {} open files; load average {:.2}.\n\
+             - Server on core {}, client and origin on core {}; {} runs, interleaved; cells are median (min–max). \
+             Files of servers {files}.\n\
+             - Servers: {}. Configurations: `bench/peers/`.\n",
+            self.command,
+            machine.commit,
+            machine.cpu,
+            machine.cores,
+            machine.system,
+            machine.kernel,
+            machine.congestion_control,
+            machine.open_files_max,
+            machine.load_average,
+            self.cores.server,
+            self.cores.client,
+            self.runs,
+            servers.join(", "),
+        );
+        for line in self.absent.iter().chain(&machine.doubts()) {
+            out.push_str(&format!("- **{line}**\n"));
+        }
+        let cases = self.hold.iter().map(Hold::markdown).chain(self.hit.as_ref().map(Hits::markdown));
+        for case in cases {
+            out.push('\n');
+            out.push_str(&case);
+        }
+        out
+    }
+
+    pub(crate) fn write_json(&self, path: &Path) -> anyhow::Result<()> {
+        fs::write(path, serde_json::to_vec_pretty(self)?).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Puts the results into a page. Figures of a debug build never get into one.
+    pub(crate) fn write_into(&self, page: &Path) -> anyhow::Result<()> {
+        let name = page.display();
+        ensure!(self.machine.release_build, "figures of a debug build are not written to {name}; use --release");
+        let text = fs::read_to_string(page).with_context(|| format!("cannot read {name}"))?;
+        let marks = || format!("{name} does not hold {} and {}", table::BEGIN, table::END);
+        let text = table::replace_results(&text, &self.markdown()).with_context(marks)?;
+        fs::write(page, text).with_context(|| format!("cannot write {name}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_a_place_for_results() {
+        let page = include_str!("../../docs/benchmarks.md");
+        assert!(table::replace_results(page, "x").is_some());
+    }
+}

@@ -1,0 +1,88 @@
+//! One tier as a process: configuration, logs, metrics, signals, drain.
+
+use crate::{dev, logging, page};
+use anyhow::{Context, anyhow};
+use config::Config;
+use prometheus::Registry;
+use std::future::Future;
+use std::path::Path;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use transcode::WorkerProgram;
+
+/// Runs the origin of a configuration until a signal ends it.
+pub(crate) fn origin(path: &Path) -> anyhow::Result<()> {
+    let (config, registry) = prepare(path)?;
+    let config = section(config.origin, "origin", path)?;
+    until_signalled(async move |stop| {
+        let path = std::env::current_exe().context("the path of this binary is unknown")?;
+        let worker = WorkerProgram { path, args: vec!["transcode-worker".into()] };
+        origin::Server::bind(config, worker, &registry)?.run(stop).await;
+        Ok(())
+    })
+}
+
+/// Runs an edge or a shield.
+pub(crate) fn edge(path: &Path) -> anyhow::Result<()> {
+    let (config, registry) = prepare(path)?;
+    let config = section(config.edge, "edge", path)?;
+    until_signalled(async move |stop| {
+        edge::Server::bind(config, &registry)?.run(stop).await;
+        Ok(())
+    })
+}
+
+/// Runs the router, with the player page; under `vivid dev` also with the switches that break and mend a CDN.
+pub(crate) fn router(path: &Path, dev_control: Option<&Path>) -> anyhow::Result<()> {
+    let (config, registry) = prepare(path)?;
+    let config = section(config.router, "router", path)?;
+    let extra = match dev_control {
+        Some(socket) => page::routes().merge(dev::control::forwarding_routes(socket)),
+        None => page::routes(),
+    };
+    until_signalled(async move |stop| Ok(router::Server::bind(config, extra, &registry)?.run(stop).await?))
+}
+
+fn prepare(path: &Path) -> anyhow::Result<(Config, Registry)> {
+    let config = Config::load(path)?;
+    logging::init(&config.log)?;
+    Ok((config, Registry::new()))
+}
+
+fn section<T>(section: Option<T>, name: &str, path: &Path) -> anyhow::Result<T> {
+    section.ok_or_else(|| anyhow!("{} has no [{name}] section; add one, even an empty one", path.display()))
+}
+
+/// Runs `tier` on all cores and cancels its token on SIGTERM, SIGINT or SIGQUIT.
+fn until_signalled<F>(tier: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime does not start; check the limit of threads (ulimit -u)")?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let signalled = tokio::spawn(cancel_on_signal(stop.clone()));
+        let result = tier(stop).await;
+        signalled.abort();
+        result
+    })
+}
+
+/// Cancels `stop` on the first SIGTERM, SIGINT or SIGQUIT.
+pub(crate) async fn cancel_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let signal = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        _ = quit.recv() => "SIGQUIT",
+    };
+    stop.cancel();
+    info!(signal, "stopping");
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! `[edge]`: an edge or a shield, which are the same code.
+
+use crate::Problem;
+use crate::bounded::{address, base_url, within};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edge {
+    /// How this node names itself in `Cache-Status` and `Via`.
+    pub name: String,
+    pub listen: SocketAddr,
+    pub upstream: Upstream,
+    /// Longest hold of a viewer's request before 503.
+    pub hold_max: Duration,
+    /// A rendition without a request for this long is no longer followed upstream.
+    pub subscription_idle: Duration,
+    pub subscriptions_max: usize,
+    /// Requests that may wait at once.
+    pub holds_max: usize,
+    /// Live parts and segments held, in bytes.
+    pub live_bytes_max: u64,
+    /// Everything else that is cached, in bytes.
+    pub cache_bytes_max: u64,
+    /// Largest single object taken from upstream, in bytes.
+    pub object_bytes_max: u64,
+    /// From the first byte of a request to the end of its header.
+    pub header_timeout: Duration,
+    /// An idle keep-alive connection is closed after this.
+    pub keepalive_timeout: Duration,
+}
+
+/// Whom this node asks: a shield, or the origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    pub url: String,
+    pub protocol: UpstreamProtocol,
+    pub connect_timeout: Duration,
+    /// Longest wait for the first byte of an answer; a blocking reload may take all of it.
+    pub response_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum UpstreamProtocol {
+    #[default]
+    #[serde(rename = "http1")]
+    Http1,
+    /// HTTP/2 without TLS, by prior knowledge.
+    #[serde(rename = "h2c")]
+    H2c,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Raw {
+    name: String,
+    listen: String,
+    upstream: RawUpstream,
+    hold_max_ms: u64,
+    subscription_idle_ms: u64,
+    subscriptions_max: usize,
+    holds_max: usize,
+    live_bytes_max: u64,
+    cache_bytes_max: u64,
+    object_bytes_max: u64,
+    header_timeout_ms: u64,
+    keepalive_timeout_ms: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawUpstream {
+    url: String,
+    protocol: UpstreamProtocol,
+    connect_timeout_ms: u64,
+    response_timeout_ms: u64,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self {
+            name: "edge".to_owned(),
+            listen: "0.0.0.0:8083".to_owned(),
+            upstream: RawUpstream::default(),
+            hold_max_ms: 15_000,
+            subscription_idle_ms: 10_000,
+            subscriptions_max: 10_000,
+            holds_max: 100_000,
+            live_bytes_max: 2 << 30,
+            cache_bytes_max: 512 << 20,
+            object_bytes_max: 64 << 20,
+            header_timeout_ms: 10_000,
+            keepalive_timeout_ms: 60_000,
+        }
+    }
+}
+
+impl Default for RawUpstream {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:8081".to_owned(),
+            protocol: UpstreamProtocol::Http1,
+            connect_timeout_ms: 2000,
+            response_timeout_ms: 13_000,
+        }
+    }
+}
+
+impl Raw {
+    pub(crate) fn valid(self, problems: &mut Vec<Problem>) -> Edge {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(token) {
+            problems.push(Problem::new("edge.name", "must be 1 to 64 letters, digits, '-', '_' or '.'"));
+        }
+        let mut ms = |name: &str, value, range| Duration::from_millis(within(problems, name, value, range));
+        let hold_max = ms("edge.hold_max_ms", self.hold_max_ms, 1000..=60_000);
+        let subscription_idle = ms("edge.subscription_idle_ms", self.subscription_idle_ms, 1000..=600_000);
+        let header_timeout = ms("edge.header_timeout_ms", self.header_timeout_ms, 100..=60_000);
+        let keepalive_timeout = ms("edge.keepalive_timeout_ms", self.keepalive_timeout_ms, 1000..=600_000);
+        Edge {
+            name: self.name,
+            listen: address(problems, "edge.listen", &self.listen),
+            upstream: self.upstream.valid(problems),
+            hold_max,
+            subscription_idle,
+            subscriptions_max: within(problems, "edge.subscriptions_max", self.subscriptions_max, 1..=1_000_000),
+            holds_max: within(problems, "edge.holds_max", self.holds_max, 1..=10_000_000),
+            live_bytes_max: within(problems, "edge.live_bytes_max", self.live_bytes_max, 1 << 20..=1 << 40),
+            cache_bytes_max: within(problems, "edge.cache_bytes_max", self.cache_bytes_max, 1 << 20..=1 << 40),
+            object_bytes_max: within(problems, "edge.object_bytes_max", self.object_bytes_max, 1 << 16..=1 << 32),
+            header_timeout,
+            keepalive_timeout,
+        }
+    }
+}
+
+impl RawUpstream {
+    fn valid(self, problems: &mut Vec<Problem>) -> Upstream {
+        let mut ms = |name: &str, value, range| Duration::from_millis(within(problems, name, value, range));
+        let connect_timeout = ms("edge.upstream.connect_timeout_ms", self.connect_timeout_ms, 50..=30_000);
+        let response_timeout = ms("edge.upstream.response_timeout_ms", self.response_timeout_ms, 500..=59_000);
+        Upstream {
+            url: base_url(problems, "edge.upstream.url", &self.url),
+            protocol: self.protocol,
+            connect_timeout,
+            response_timeout,
+        }
+    }
+}

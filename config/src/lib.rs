@@ -1,0 +1,157 @@
+//! Every knob of Vivid with its unit, bound, default and reason. Text in, valid values out.
+//!
+//! Two steps: the `raw` module mirrors the TOML file (serde, unknown keys refused), and each section turns its raw form
+//! into a valid one or says which key is wrong and what to write instead. Nothing here knows another crate of Vivid.
+
+mod bounded;
+mod deadlines;
+mod edge;
+mod environment;
+mod log;
+mod origin;
+mod problem;
+mod router;
+mod transcode;
+
+pub use edge::{Edge, Upstream, UpstreamProtocol};
+pub use log::{Log, LogFormat};
+pub use origin::{Ingest, Origin, PublishRule, Window};
+pub use problem::{ConfigError, Problem};
+pub use router::{Cdn, Geo, Manifest, Probe, Router, Steering};
+pub use transcode::{Audio, Ladder, Rung, Segmenting, Worker};
+
+use serde::Deserialize;
+use std::path::Path;
+
+/// The reference file: every key with its default and an explanation. A test holds it equal to the defaults.
+pub const REFERENCE: &str = include_str!("../reference.toml");
+
+/// A valid configuration. A tier whose section is absent does not run from this file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub log: Log,
+    pub origin: Option<Origin>,
+    pub edge: Option<Edge>,
+    pub router: Option<Router>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    log: log::Raw,
+    origin: Option<origin::Raw>,
+    edge: Option<edge::Raw>,
+    router: Option<router::Raw>,
+}
+
+impl Config {
+    /// Reads a file, applies `VIVID__SECTION__KEY` variables of the environment, and validates.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(&text, std::env::vars())
+            .map_err(|problems| ConfigError::Invalid { path: path.to_owned(), problems })
+    }
+
+    /// Validates a text with overrides; all problems at once, each with the key it is about.
+    pub fn parse(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
+        let raw: Raw = environment::overlay(text, environment)?;
+        let mut problems = Vec::new();
+        let config = Self {
+            log: raw.log.valid(&mut problems),
+            origin: raw.origin.map(|origin| origin.valid(&mut problems)),
+            edge: raw.edge.map(|edge| edge.valid(&mut problems)),
+            router: raw.router.map(|router| router.valid(&mut problems)),
+        };
+        deadlines::check(config.origin.as_ref(), config.edge.as_ref(), &mut problems);
+        if problems.is_empty() { Ok(config) } else { Err(Problem::locate(problems, text)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        Config::parse(text, []).expect_err("is valid").iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_reference_file_equals_the_defaults() {
+        let defaults = Config::parse("[origin]\n[edge]\n[router]\n", []);
+        assert_eq!(Config::parse(REFERENCE, []), defaults);
+        assert!(defaults.is_ok());
+    }
+
+    #[test]
+    fn every_key_of_the_reference_file_is_explained() {
+        let mut explained = false;
+        for (number, line) in REFERENCE.lines().enumerate() {
+            let key = !line.starts_with(['#', '[', ' ', ']']) && line.contains('=');
+            // One comment may explain a run of keys; a table header or a blank line ends it.
+            explained = line.starts_with('#') || (explained && !line.is_empty() && !line.starts_with('['));
+            let obvious = line.starts_with("listen") || line.starts_with("connect_timeout_ms");
+            assert!(!key || explained || obvious, "line {}: {line}", number + 1);
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_their_line() {
+        let found = problems("[edge]\nname = \"a\"\nlisten_port = 1\n");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("line 3: unknown field `listen_port`, expected one of"), "{}", found[0]);
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let found = problems("[origin]\nhttp_listen = \"8081\"\n[origin.window]\nsegments = 2\n[router]\ncdns = []\n");
+        assert_eq!(
+            found,
+            [
+                "line 2: origin.http_listen: \"8081\" is not an address with a port; write for example \"0.0.0.0:8080\"",
+                "line 4: origin.window.segments: 2 is out of range; write a value from 6 to 3600",
+                "line 6: router.cdns: needs at least two entries: with one pathway, players switch off their own failover",
+                "line 6: router.cdns: has no weight above 0; give at least one CDN a share",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let vars =
+            [("VIVID__EDGE__UPSTREAM__URL", "http://shield:80"), ("VIVID__EDGE__HOLD_MAX_MS", "14000"), ("HOME", "/")];
+        let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let edge = Config::parse("[edge]\n", vars).ok().and_then(|config| config.edge).expect("valid");
+        assert_eq!(edge.upstream.url, "http://shield:80");
+        assert_eq!(edge.hold_max, std::time::Duration::from_secs(14));
+    }
+
+    #[test]
+    fn deadlines_out_of_order_are_refused() {
+        let late = problems("[edge]\nhold_max_ms = 9000\n");
+        assert!(late[0].contains("edge.upstream.response_timeout_ms: must be below edge.hold_max_ms"), "{late:?}");
+        let early = problems("[origin]\n[edge.upstream]\nresponse_timeout_ms = 12000\n");
+        assert!(early[0].contains("must be above 12000 ms"), "{early:?}");
+    }
+
+    #[test]
+    fn nonsense_is_not_toml() {
+        let found = problems("[edge\n");
+        assert!(found[0].starts_with("line 1: "), "{found:?}");
+    }
+
+    #[test]
+    fn damaged_files_never_panic() {
+        let mut state = 7_u64;
+        for _ in 0..2000 {
+            let mut bytes = REFERENCE.as_bytes().to_vec();
+            for _ in 0..3 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = (state >> 33) as usize % bytes.len();
+                bytes[at] = (state >> 24) as u8;
+            }
+            let _ = Config::parse(&String::from_utf8_lossy(&bytes), []);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `[origin]`: where it listens, who may publish, how much it holds.
+
+use crate::Problem;
+use crate::bounded::{address, within};
+use crate::transcode::{Ladder, RawLadder, RawSegmenting, RawWorker, Segmenting, Worker};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    pub rtmp_listen: SocketAddr,
+    pub http_listen: SocketAddr,
+    pub ingest: Ingest,
+    pub segment: Segmenting,
+    pub ladder: Ladder,
+    pub worker: Worker,
+    pub window: Window,
+}
+
+/// Who may publish, and what one publisher may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingest {
+    /// Anyone may publish any name without a key.
+    pub open: bool,
+    pub publishers: Vec<PublishRule>,
+    pub connections_max: usize,
+    /// From the first byte to the accepted publish.
+    pub handshake_timeout: Duration,
+    /// Without a frame for this long, the publisher is gone.
+    pub idle_timeout: Duration,
+    /// Largest RTMP message, in bytes: a key frame of a 100 Mbit/s stream fits four times.
+    pub message_bytes_max: usize,
+    /// How long a stream waits for its publisher to come back before it ends.
+    pub linger: Duration,
+}
+
+/// `stream` may be published with `key`; `*` is any stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishRule {
+    pub stream: String,
+    pub key: String,
+}
+
+/// What is kept in memory for each rendition, and how long requests may wait for more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Whole segments in the playlist.
+    pub segments: usize,
+    /// Longest hold of a playlist or hinted part before 503, in target durations.
+    pub hold_target_durations: u32,
+    /// Requests that may wait at once.
+    pub holds_max: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Raw {
+    rtmp_listen: String,
+    http_listen: String,
+    ingest: RawIngest,
+    segment: RawSegmenting,
+    ladder: RawLadder,
+    worker: RawWorker,
+    window: RawWindow,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawIngest {
+    open: bool,
+    publishers: Vec<RawPublishRule>,
+    connections_max: usize,
+    handshake_timeout_ms: u64,
+    idle_timeout_ms: u64,
+    message_bytes_max: usize,
+    linger_ms: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPublishRule {
+    stream: String,
+    key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawWindow {
+    segments: usize,
+    hold_target_durations: u32,
+    holds_max: usize,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self {
+            rtmp_listen: "0.0.0.0:1935".to_owned(),
+            http_listen: "0.0.0.0:8081".to_owned(),
+            ingest: RawIngest::default(),
+            segment: RawSegmenting::default(),
+            ladder: RawLadder::default(),
+            worker: RawWorker::default(),
+            window: RawWindow::default(),
+        }
+    }
+}
+
+impl Default for RawIngest {
+    fn default() -> Self {
+        Self {
+            open: false,
+            publishers: Vec::new(),
+            connections_max: 64,
+            handshake_timeout_ms: 5000,
+            idle_timeout_ms: 10_000,
+            message_bytes_max: 8 << 20,
+            linger_ms: 10_000,
+        }
+    }
+}
+
+impl Default for RawWindow {
+    fn default() -> Self {
+        Self { segments: 30, hold_target_durations: 3, holds_max: 10_000 }
+    }
+}
+
+impl Raw {
+    pub(crate) fn valid(self, problems: &mut Vec<Problem>) -> Origin {
+        Origin {
+            rtmp_listen: address(problems, "origin.rtmp_listen", &self.rtmp_listen),
+            http_listen: address(problems, "origin.http_listen", &self.http_listen),
+            ingest: self.ingest.valid(problems),
+            segment: self.segment.valid(problems),
+            ladder: self.ladder.valid(problems),
+            worker: self.worker.valid(problems),
+            window: self.window.valid(problems),
+        }
+    }
+}
+
+impl RawIngest {
+    fn valid(self, problems: &mut Vec<Problem>) -> Ingest {
+        for (index, rule) in self.publishers.iter().enumerate() {
+            if rule.key.is_empty() {
+                let key = format!("origin.ingest.publishers[{index}].key");
+                problems.push(Problem::new(key, "is empty; write a secret, or set origin.ingest.open = true"));
+            }
+        }
+        let mut ms = |name: &str, value, range| Duration::from_millis(within(problems, name, value, range));
+        let handshake_timeout = ms("origin.ingest.handshake_timeout_ms", self.handshake_timeout_ms, 500..=60_000);
+        let idle_timeout = ms("origin.ingest.idle_timeout_ms", self.idle_timeout_ms, 1000..=120_000);
+        let linger = ms("origin.ingest.linger_ms", self.linger_ms, 0..=600_000);
+        Ingest {
+            open: self.open,
+            publishers: self.publishers.into_iter().map(|r| PublishRule { stream: r.stream, key: r.key }).collect(),
+            connections_max: within(problems, "origin.ingest.connections_max", self.connections_max, 1..=10_000),
+            handshake_timeout,
+            idle_timeout,
+            message_bytes_max: within(
+                problems,
+                "origin.ingest.message_bytes_max",
+                self.message_bytes_max,
+                64 << 10..=16 << 20,
+            ),
+            linger,
+        }
+    }
+}
+
+impl RawWindow {
+    fn valid(&self, problems: &mut Vec<Problem>) -> Window {
+        Window {
+            segments: within(problems, "origin.window.segments", self.segments, 6..=3600),
+            hold_target_durations: within(
+                problems,
+                "origin.window.hold_target_durations",
+                self.hold_target_durations,
+                1..=6,
+            ),
+            holds_max: within(problems, "origin.window.holds_max", self.holds_max, 1..=1_000_000),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What is wrong with a configuration: where, and what to write instead.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One thing to mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, as a dotted path: `edge.upstream_timeout_ms`. Empty where the text is not TOML at all.
+    pub key: String,
+    /// Line of the file, from 1, where it is known.
+    pub line: Option<usize>,
+    /// What is wrong and what to write, in one sentence.
+    pub message: String,
+}
+
+/// Why a file gives no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}; give the path of a TOML file with --config", path = path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path} has {count} to mend:{list}", path = path.display(), count = count(problems), list = list(problems))]
+    Invalid { path: PathBuf, problems: Vec<Problem> },
+}
+
+impl Problem {
+    pub(crate) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), line: None, message: message.into() }
+    }
+
+    /// Finds the line of each key in the text. A key set by the environment, or left out, has none.
+    pub(crate) fn locate(mut problems: Vec<Self>, text: &str) -> Vec<Self> {
+        for problem in &mut problems {
+            problem.line = problem.line.or_else(|| line_of(&problem.key, text));
+        }
+        problems
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Walks the table headers of the text: a key is found under the header that holds its parents.
+fn line_of(key: &str, text: &str) -> Option<usize> {
+    let mut table = String::new();
+    let mut seen = std::collections::HashMap::<String, usize>::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix("[[").and_then(|rest| rest.split("]]").next()) {
+            let index = seen.entry(name.trim().to_owned()).and_modify(|n| *n += 1).or_insert(0);
+            table = format!("{}[{index}]", name.trim());
+        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            name.trim().clone_into(&mut table);
+        } else if let Some((name, _)) = line.split_once('=') {
+            let full = if table.is_empty() { name.trim().to_owned() } else { format!("{table}.{}", name.trim()) };
+            if full == key {
+                return Some(number + 1);
+            }
+            continue;
+        }
+        if table == key {
+            return Some(number + 1);
+        }
+    }
+    None
+}
+
+fn count(problems: &[Problem]) -> String {
+    match problems.len() {
+        1 => "one thing".to_owned(),
+        n => format!("{n} things"),
+    }
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+}

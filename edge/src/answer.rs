@@ -1,0 +1,367 @@
+//! From a request to its reply, whatever transport it came by: the edge's one decision tree.
+
+use crate::fill::{Fill, Opening, Outcome};
+use crate::key::{Class, Target, normalized};
+use crate::live::Known;
+use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
+use crate::object::{Head, Object};
+use crate::playlists::{Opened, Over, Playlists, Rendition, Shown, Version, answers_now};
+use crate::range::{Range, Slice, Window};
+use crate::refusal::Refusal;
+use crate::reply::{Body, Note, Notes, Reply};
+use crate::request::{Method, Request};
+use crate::store::{After, Found, Store, Wanted};
+use crate::subscription::Decision;
+use bytes::Bytes;
+use cmcd::Cmcd;
+use http::StatusCode;
+use manifest::{Directives, Wait};
+use prometheus::{Registry, TextEncoder};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::time::{sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+/// One node: everything that an answer needs.
+pub struct Node {
+    pub store: Arc<Store>,
+    pub playlists: Arc<Playlists>,
+    pub metrics: Arc<Metrics>,
+    pub notes: Notes,
+    /// The node is about to stop: holds end, connections close after their answer.
+    pub draining: CancellationToken,
+    registry: Registry,
+    hold_max: Duration,
+    holds_max: usize,
+    holds: AtomicUsize,
+}
+
+/// A rendition may end and begin again under a request; more often than this it is not the viewer's problem to solve.
+const ROUNDS_MAX: usize = 4;
+
+impl Node {
+    pub fn new(config: &config::Edge, store: Arc<Store>, registry: Registry) -> Self {
+        Self {
+            playlists: Arc::new(Playlists::new(store.clone(), config)),
+            metrics: store.metrics.clone(),
+            notes: Notes::new(&config.name),
+            draining: CancellationToken::new(),
+            registry,
+            hold_max: config.hold_max,
+            holds_max: config.holds_max,
+            holds: AtomicUsize::new(0),
+            store,
+        }
+    }
+
+    /// Answers a request. Dropping the future gives up the viewer's place at once.
+    pub async fn answer(&self, request: &Request) -> Reply {
+        let normalized = normalized(request.target());
+        let target = match Target::read(&normalized) {
+            Ok(target) => target,
+            Err(error) => return Reply::refusal(Class::Other, Refusal::Target(error)),
+        };
+        let class = target.class;
+        match request.method {
+            Method::Get | Method::Head => {}
+            Method::Options => return Reply { class, body: Body::Preflight, note: Note::Own, held: None },
+            Method::Other => return Reply::refusal(class, Refusal::Method),
+            Method::Unknown => return Reply::refusal(class, Refusal::UnknownMethod),
+        }
+        if let Some(own) = target.path.strip_prefix("/_vivid/") {
+            return self.own(own);
+        }
+        if let Some(list) = &request.passed.cdn_loop
+            && let Err(refusal) = self.store.upstream.cdn_loop.judge(list)
+        {
+            return Reply::refusal(class, refusal);
+        }
+        self.count_cmcd(request, &target);
+        let deadline = Instant::now() + self.hold_max;
+        let reply = match class {
+            Class::Playlist => self.playlist(request, &target, deadline).await,
+            _ => self.object(request, &target, deadline).await,
+        };
+        reply.unwrap_or_else(|refusal| Reply::refusal(class, refusal))
+    }
+
+    fn own(&self, path: &str) -> Reply {
+        let text = |content_type, text: String| Body::Text(content_type, text);
+        let body = match path {
+            "livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),
+            // Ready means: viewers may be sent here. An upstream that is down is no reason against it: what is stored is
+            // served, and a fleet whose nodes all leave because the origin is gone serves nobody.
+            "readyz" if !self.draining.is_cancelled() => text("text/plain; charset=utf-8", "ready\n".to_owned()),
+            "readyz" => Body::Refusal(Refusal::Draining),
+            "metrics" => match TextEncoder::new().encode_to_string(&self.registry.gather()) {
+                Ok(metrics) => text("text/plain; version=0.0.4", metrics),
+                Err(error) => {
+                    tracing::error!(%error, "metrics cannot be rendered");
+                    Body::Refusal(Refusal::UpstreamBroken)
+                }
+            },
+            _ => Body::Refusal(Refusal::NoSuchPage),
+        };
+        Reply { class: Class::Other, body, note: Note::Own, held: None }
+    }
+
+    fn count_cmcd(&self, request: &Request, target: &Target<'_>) {
+        if target.query.contains("CMCD=") {
+            if let Some(cmcd) = Cmcd::from_query(target.query) {
+                self.metrics.reported(&cmcd);
+            }
+        } else if !request.cmcd.is_empty() {
+            let values = request.cmcd.iter().filter_map(|value| std::str::from_utf8(value).ok());
+            self.metrics.reported(&Cmcd::from_headers(values));
+        }
+    }
+
+    async fn playlist(&self, request: &Request, target: &Target<'_>, deadline: Instant) -> Result<Reply, Refusal> {
+        let key = target.live_key();
+        let directives = Directives::from_query(target.query);
+        for _ in 0..ROUNDS_MAX {
+            let opened = match self.playlists.followed(&key) {
+                Some(rendition) => Opened::Followed(rendition),
+                // Boxed, so that only the first viewers of a rendition carry what it takes to open it.
+                None => self.in_time(deadline, Box::pin(self.playlists.open(&key, &request.passed))).await??,
+            };
+            match opened {
+                Opened::Followed(rendition) => {
+                    let followed = self.followed(&rendition, directives, request.gzip, deadline).await?;
+                    let Some((object, note, held)) = followed else { continue };
+                    let lookup = if note == Note::Held { Lookup::Collapsed } else { Lookup::Hit };
+                    self.metrics.looked_up(Class::Playlist, lookup);
+                    let body = conditional(request, object);
+                    return Ok(Reply { class: Class::Playlist, body, note, held });
+                }
+                Opened::Object(found, lookup) => {
+                    self.metrics.looked_up(Class::Playlist, lookup);
+                    let object = whole(found).await?;
+                    let wait = directives.ok().and_then(|directives| directives.wait);
+                    if wait.is_some() && !answers_now(&object, wait) {
+                        return Err(Refusal::SubscriptionsFull);
+                    }
+                    let note = note(lookup, &object.head);
+                    return Ok(Reply { class: Class::Playlist, body: conditional(request, object), note, held: None });
+                }
+            }
+        }
+        Err(Refusal::HoldLate)
+    }
+
+    /// Answers from a followed rendition; `None` if it is not followed any more.
+    async fn followed(
+        &self,
+        rendition: &Arc<Rendition>,
+        directives: Result<Directives, manifest::DirectiveError>,
+        gzip: bool,
+        deadline: Instant,
+    ) -> Result<Option<(Arc<Object>, Note, Option<Arc<Version>>)>, Refusal> {
+        let shown = rendition.look();
+        if shown.over == Some(Over::Gone) {
+            return Ok(None);
+        }
+        // Whoever cannot block does not know the directives: then they are unknown keys, malformed or not.
+        let directives = match directives {
+            Err(error) if shown.standing.blocks => return Err(Refusal::Directive(error)),
+            directives => directives.unwrap_or_default(),
+        };
+        let wait = directives.wait;
+        rendition.asked(matches!(wait, Some(Wait::Part(_))));
+        let answer = |shown: &Shown| shown.version.answer(gzip, wait.is_some()).clone();
+        match shown.standing.decide(wait, Instant::now()) {
+            Decision::Answer { stale: false } => Ok(Some((answer(&shown), Note::Hit, None))),
+            Decision::Answer { stale: true } => Ok(Some((answer(&shown), Note::Stale, None))),
+            Decision::TooFar => Err(Refusal::TooFar),
+            Decision::TooStale => Err(Refusal::Stale),
+            Decision::Hold if shown.over.is_some() => Ok(None),
+            Decision::Hold => {
+                let released = self.hold(rendition, wait, deadline).await?;
+                Ok(released.map(|shown| (answer(&shown), Note::Held, Some(shown.version))))
+            }
+        }
+    }
+
+    /// Waits until the position is there; `None` if the rendition is not followed any more.
+    async fn hold(
+        &self,
+        rendition: &Arc<Rendition>,
+        wait: Option<Wait>,
+        deadline: Instant,
+    ) -> Result<Option<Shown>, Refusal> {
+        let mut shown = rendition.watch();
+        let mut hold = Hold::enter(self, rendition)?;
+        let late = sleep_until(deadline.into());
+        tokio::pin!(late);
+        loop {
+            let (standing, over) = {
+                let shown = shown.borrow_and_update();
+                (shown.standing, shown.over)
+            };
+            match standing.decide(wait, Instant::now()) {
+                Decision::Answer { .. } => {
+                    hold.end = HoldEnd::Released;
+                    return Ok(Some(shown.borrow().clone()));
+                }
+                Decision::TooFar => return Err(hold.ends(HoldEnd::Refused, Refusal::TooFar)),
+                Decision::TooStale => return Err(hold.ends(HoldEnd::Refused, Refusal::Stale)),
+                Decision::Hold if over.is_some() => return Ok(None),
+                Decision::Hold => {}
+            }
+            tokio::select! {
+                biased;
+                changed = shown.changed() => if changed.is_err() { return Ok(None) },
+                () = &mut late => return Err(hold.ends(HoldEnd::Late, Refusal::HoldLate)),
+                () = self.draining.cancelled() => return Err(hold.ends(HoldEnd::Drained, Refusal::Draining)),
+            }
+        }
+    }
+
+    /// Waits for upstream, but not beyond the viewer's patience or this node's life.
+    async fn in_time<T>(&self, deadline: Instant, waiting: impl Future<Output = T>) -> Result<T, Refusal> {
+        tokio::select! {
+            biased;
+            done = timeout_at(deadline.into(), waiting) => done.map_err(|_| Refusal::UpstreamTimeout),
+            () = self.draining.cancelled() => Err(Refusal::Draining),
+        }
+    }
+
+    async fn object(&self, request: &Request, target: &Target<'_>, deadline: Instant) -> Result<Reply, Refusal> {
+        let live_key = target.live_key();
+        let known = self.store.live.get(&live_key);
+        let (key, class) = match known {
+            Some(Known::Object(object)) => {
+                let class = object.head.class;
+                self.metrics.looked_up(class, Lookup::Hit);
+                let body = conditional(request, object);
+                return Ok(Reply { class, body, note: Note::Hit, held: None });
+            }
+            Some(Known::Named(class)) => (live_key, class),
+            None => (target.whole_key(), target.class),
+        };
+        let wanted = Wanted { key: &key, url: &key, class, passed: &request.passed };
+        let (found, lookup) = self.store.get(&wanted, After::Keep).await?;
+        self.metrics.looked_up(class, lookup);
+        let fill = match found {
+            Found::Whole(object) => {
+                let note = note(lookup, &object.head);
+                return Ok(Reply { class, body: conditional(request, object), note, held: None });
+            }
+            Found::Growing(fill) => fill,
+        };
+        let opening = async {
+            // HTTP/1.0 has no framing that could tell an aborted body from a whole one.
+            if request.http10 { Opening::Ended(fill.end().await) } else { fill.opening().await }
+        };
+        let opening = self.in_time(deadline, opening).await?;
+        let (note, body) = match opening {
+            Opening::Ended(outcome) => {
+                let object = ended(outcome)?;
+                (note(lookup, &object.head), conditional(request, object))
+            }
+            Opening::Growing(head) => {
+                let range = asked_range(request).filter(|_| is_same(request, &head));
+                let slice = head.length.and_then(|length| Some(range?.of(length)));
+                (note(lookup, &head), Body::Growing { slice, reader: fill.reader(), head })
+            }
+        };
+        Ok(Reply { class, body, note, held: None })
+    }
+}
+
+/// A viewer's place among those who wait.
+struct Hold<'a> {
+    node: &'a Node,
+    rendition: &'a Rendition,
+    end: HoldEnd,
+}
+
+impl<'a> Hold<'a> {
+    fn enter(node: &'a Node, rendition: &'a Rendition) -> Result<Self, Refusal> {
+        if node.holds.fetch_add(1, Ordering::Relaxed) >= node.holds_max {
+            node.holds.fetch_sub(1, Ordering::Relaxed);
+            node.metrics.bit(Bound::Holds);
+            return Err(Refusal::HoldsFull);
+        }
+        node.metrics.holds.inc();
+        rendition.hold();
+        Ok(Self { node, rendition, end: HoldEnd::Left })
+    }
+
+    fn ends(&mut self, end: HoldEnd, refusal: Refusal) -> Refusal {
+        self.end = end;
+        refusal
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.rendition.unhold();
+        self.node.metrics.holds.dec();
+        self.node.metrics.hold_ended(self.end);
+        self.node.holds.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn note(lookup: Lookup, head: &Head) -> Note {
+    match lookup {
+        Lookup::Hit => Note::Hit,
+        Lookup::Miss if head.lifetime.is_some() => Note::Stored,
+        Lookup::Miss => Note::Miss,
+        Lookup::Collapsed => Note::Collapsed,
+    }
+}
+
+async fn whole(found: Found) -> Result<Arc<Object>, Refusal> {
+    match found {
+        Found::Whole(object) => Ok(object),
+        Found::Growing(fill) => ended(Fill::end(&fill).await),
+    }
+}
+
+fn ended(outcome: Outcome) -> Result<Arc<Object>, Refusal> {
+    match outcome {
+        Outcome::Whole(object) => Ok(object),
+        Outcome::Aborted(refusal) | Outcome::Refused(refusal) => Err(refusal),
+    }
+}
+
+/// Conditions and ranges are about objects that were found (RFC 9110, 13.2.2 and 14.2).
+fn conditional(request: &Request, object: Arc<Object>) -> Body {
+    if object.head.status != StatusCode::OK {
+        return Body::Object(object);
+    }
+    let matches = |condition: &[u8]| object.head.etag.as_deref().is_some_and(|etag| is_listed(etag, condition));
+    if request.if_none_match.as_deref().is_some_and(matches) {
+        return Body::NotModified(object);
+    }
+    match asked_range(request).filter(|_| is_same(request, &object.head)) {
+        Some(range) => {
+            let slice = range.of(object.length);
+            Body::Slice(object, slice)
+        }
+        None => Body::Object(object),
+    }
+}
+
+/// RFC 9110, 13.1.5: a range of another version is no range at all; dates are too coarse to be trusted here.
+fn is_same(request: &Request, head: &Head) -> bool {
+    request.if_range.as_deref().is_none_or(|etag| head.etag.as_deref() == Some(etag))
+}
+
+fn asked_range(request: &Request) -> Option<Range> {
+    Range::read(std::str::from_utf8(request.range.as_deref()?).ok()?)
+}
+
+/// Whether an entity tag is in a list such as `"a", W/"b"`; comparison is weak (RFC 9110, 8.8.3.2).
+fn is_listed(etag: &[u8], list: &[u8]) -> bool {
+    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
+    list.trim_ascii() == b"*" || list.split(|byte| *byte == b',').any(|tag| opaque(tag.trim_ascii()) == opaque(etag))
+}
+
+/// A part of an object that is whole, without a copy.
+pub fn slice_of(object: &Object, slice: Slice) -> Vec<Bytes> {
+    let mut window = Window::of(Some(slice));
+    object.chunks.iter().map(|chunk| window.take(chunk)).filter(|bytes| !bytes.is_empty()).collect()
+}

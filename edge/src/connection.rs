@@ -1,0 +1,346 @@
+//! HTTP/1.1 on one connection of a viewer: requests off the wire, replies onto it, and every wait between them bounded.
+//!
+//! The edge takes Pingora's transport and reads HTTP/1.1 itself: a reply's header and body leave in one `writev` of
+//! shared bytes, a held viewer costs one small task, a request's header has a deadline of its own and a viewer who leaves
+//! while held is noticed at once. Pingora's HTTP/1 session offers none of the four.
+
+use crate::answer::{Node, slice_of};
+use crate::fill::Reader;
+use crate::key::Class;
+use crate::metrics::Bound;
+use crate::range::{Slice, Window};
+use crate::refusal::Refusal;
+use crate::reply::{Body, Frame, Reply};
+use crate::request::{Method, Request};
+use bytes::{Bytes, BytesMut};
+use pingora::protocols::l4::stream::Stream as PlainStream;
+use pingora::protocols::{ALPN, Stream};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+/// A viewer's connection.
+pub struct Connection {
+    node: Arc<Node>,
+    stream: Stream,
+    /// What was read and not yet taken as a request.
+    input: BytesMut,
+    /// Header blocks are put together here.
+    output: Vec<u8>,
+    limits: Limits,
+    /// The node does not wait any longer.
+    cut: CancellationToken,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the first byte of a request to the end of its header.
+    pub header_timeout: Duration,
+    /// Between two requests.
+    pub keepalive_timeout: Duration,
+}
+
+/// The connection is over: the viewer left, was too slow, or was told to go.
+struct Over;
+
+/// Why no request comes from a connection any more.
+enum End {
+    Closed,
+    /// What the viewer sends is not understood, or came too slowly.
+    Refused(Refusal),
+    Http2,
+}
+
+/// How HTTP/2 begins where nothing was negotiated (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// A viewer that was refused gets this long to read why.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 64 << 10;
+/// A request with CMCD and cookies stays far below.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Most requests of players fit; a longer one makes the buffer grow.
+const READ_BYTES: usize = 1024;
+/// A viewer that takes no byte for this long is gone.
+pub(crate) const WRITE_STALL: Duration = Duration::from_secs(20);
+/// As many as the kernel takes in one call on any system is more; this many fill a socket buffer.
+const SLICES_MAX: usize = 32;
+
+impl Connection {
+    pub fn new(node: Arc<Node>, stream: Stream, limits: Limits, cut: CancellationToken) -> Self {
+        Self { node, stream, input: BytesMut::new(), output: Vec::new(), limits, cut }
+    }
+
+    /// Serves requests until either side ends it. A viewer that speaks HTTP/2 without asking gets its stream back, with
+    /// all that it sent.
+    pub async fn serve(mut self) -> Option<Stream> {
+        if self.stream.selected_alpn_proto() == Some(ALPN::H2) {
+            return Some(self.stream);
+        }
+        let cut = self.cut.clone();
+        let end = tokio::select! {
+            biased;
+            end = self.requests() => end,
+            () = cut.cancelled() => End::Closed,
+        };
+        match end {
+            End::Http2 => return self.rewound(),
+            End::Refused(refusal) => self.refuse(refusal).await,
+            End::Closed => {
+                let _ = timeout(LINGER, self.stream.shutdown()).await;
+            }
+        }
+        None
+    }
+
+    async fn requests(&mut self) -> End {
+        loop {
+            let mut request = match self.next_request().await {
+                Ok(request) => request,
+                Err(end) => return end,
+            };
+            let Ok(reply) = self.reply(&request).await else { return End::Closed };
+            request.keep_alive &= !self.node.draining.is_cancelled();
+            if self.send(reply, &request).await.is_err() || !request.keep_alive {
+                return End::Closed;
+            }
+        }
+    }
+
+    async fn refuse(&mut self, refusal: Refusal) {
+        if matches!(refusal, Refusal::HeaderTooLarge | Refusal::HeaderSlow) {
+            let slow = refusal == Refusal::HeaderSlow;
+            self.node.metrics.bit(if slow { Bound::HeaderTimeout } else { Bound::HeaderBytes });
+        }
+        let reply = Reply::refusal(Class::Other, refusal);
+        if self.send(reply, &Request::default()).await.is_ok() {
+            // Closing with bytes unread would reset the connection and take the refusal with it.
+            let _ = timeout(LINGER, self.linger()).await;
+        }
+    }
+
+    async fn linger(&mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 && self.read().await.is_ok() {
+            left = left.saturating_sub(self.input.len());
+            self.input.clear();
+        }
+    }
+
+    /// The stream as if nothing had been read from it.
+    fn rewound(self) -> Option<Stream> {
+        let mut plain = self.stream.into_any().downcast::<PlainStream>().ok()?;
+        plain.rewind(&self.input);
+        Some(plain)
+    }
+
+    async fn next_request(&mut self) -> Result<Request, End> {
+        if self.input.is_empty() {
+            // An idle viewer keeps no buffer of a past request.
+            self.input = BytesMut::new();
+            let draining = self.node.draining.clone();
+            let first = tokio::select! {
+                biased;
+                first = timeout(self.limits.keepalive_timeout, self.read()) => first,
+                () = draining.cancelled() => return Err(End::Closed),
+            };
+            if !matches!(first, Ok(Ok(()))) {
+                return Err(End::Closed);
+            }
+        }
+        let deadline = tokio::time::Instant::now() + self.limits.header_timeout;
+        loop {
+            if self.input.starts_with(PREFACE) {
+                return Err(End::Http2);
+            }
+            // No method of HTTP/1 begins like the preface, so what may still become one is waited for.
+            if !PREFACE.starts_with(&self.input)
+                && let Some(request) = Request::take(&mut self.input).map_err(End::Refused)?
+            {
+                return Ok(request);
+            }
+            if self.input.len() >= HEADER_BYTES_MAX {
+                return Err(End::Refused(Refusal::HeaderTooLarge));
+            }
+            match timeout_at(deadline, self.read()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(Over)) => return Err(End::Closed),
+                Err(_) => return Err(End::Refused(Refusal::HeaderSlow)),
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), Over> {
+        if self.input.len() == self.input.capacity() {
+            self.input.reserve(READ_BYTES);
+        }
+        match self.stream.read_buf(&mut self.input).await {
+            Ok(0) | Err(_) => Err(Over),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Decides the reply, unless the viewer leaves first; then its place is free at once.
+    async fn reply(&mut self, request: &Request) -> Result<Reply, Over> {
+        let node = self.node.clone();
+        let answering = node.answer(request);
+        tokio::pin!(answering);
+        loop {
+            // What arrives meanwhile is the next request; too much of it waits in the kernel.
+            let listen = self.input.len() < HEADER_BYTES_MAX;
+            tokio::select! {
+                biased;
+                reply = &mut answering => return Ok(reply),
+                read = self.read(), if listen => read?,
+            }
+        }
+    }
+
+    async fn send(&mut self, reply: Reply, request: &Request) -> Result<(), Over> {
+        let frame = Frame { http10: request.http10, keep_alive: request.keep_alive };
+        self.node.metrics.answered(reply.class, reply.status());
+        self.output.clear();
+        reply.put_head(&mut self.output, frame, &self.node.notes, Instant::now());
+        if request.method == Method::Head {
+            return self.write(&[]).await;
+        }
+        match reply.body {
+            Body::Object(object) => self.write(&object.chunks).await?,
+            Body::Slice(object, slice) => {
+                self.write(&slice_of(&object, slice)).await?;
+            }
+            Body::NotModified(_) | Body::Preflight => self.write(&[]).await?,
+            Body::Refusal(refusal) => {
+                let text = format!("{refusal}\n");
+                self.write(&[Bytes::from(text)]).await?;
+            }
+            Body::Text(_, text) => self.write(&[Bytes::from(text)]).await?,
+            Body::Growing { head, reader, slice } => {
+                self.write(&[]).await?;
+                self.grow(reader, slice, head.length.is_none()).await?;
+            }
+        }
+        if let Some(version) = reply.held {
+            version.written();
+        }
+        Ok(())
+    }
+
+    /// Passes on a growing object. An aborted fill ends the connection before its framing is complete, which is how
+    /// HTTP/1.1 says that a body is not whole (RFC 9112, 8).
+    async fn grow(&mut self, mut reader: Reader, slice: Option<Slice>, chunked: bool) -> Result<(), Over> {
+        let mut window = Window::of(slice);
+        while !window.is_done() {
+            let Some(bytes) = self.next_bytes(&mut reader).await? else { break };
+            let bytes = window.take(&bytes);
+            if bytes.is_empty() {
+                continue;
+            }
+            self.output.clear();
+            if chunked {
+                self.output.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+                self.write(&[bytes, Bytes::from_static(b"\r\n")]).await?;
+            } else {
+                self.write(&[bytes]).await?;
+            }
+        }
+        self.output.clear();
+        let end = if chunked { Bytes::from_static(b"0\r\n\r\n") } else { Bytes::new() };
+        self.write(&[end]).await
+    }
+
+    /// The next bytes of a fill, unless the viewer leaves.
+    async fn next_bytes(&mut self, reader: &mut Reader) -> Result<Option<Bytes>, Over> {
+        let next = reader.next();
+        tokio::pin!(next);
+        loop {
+            let listen = self.input.len() < HEADER_BYTES_MAX;
+            tokio::select! {
+                biased;
+                next = &mut next => return next.map_err(|_| Over),
+                read = self.read(), if listen => read?,
+            }
+        }
+    }
+
+    /// Writes `output` and then `chunks`, in as few calls as the socket lets.
+    async fn write(&mut self, chunks: &[Bytes]) -> Result<(), Over> {
+        let mut at = Place { chunk: 0, offset: 0 };
+        while !at.is_end(&self.output, chunks) {
+            let (stream, output) = (&mut self.stream, &self.output);
+            let writing = std::future::poll_fn(|cx| {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let count = at.fill(&mut slices, output, chunks);
+                Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count])
+            });
+            let written: io::Result<usize> = tokio::select! {
+                biased;
+                written = writing => written,
+                () = sleep(WRITE_STALL) => {
+                    self.node.metrics.bit(Bound::WriteStall);
+                    return Err(Over);
+                }
+            };
+            match written {
+                Ok(0) | Err(_) => return Err(Over),
+                Ok(count) => at.advance(count, &self.output, chunks),
+            }
+        }
+        // Over TLS the last record waits in a buffer; on plain sockets there is none and this costs nothing.
+        self.stream.flush().await.map_err(|_| Over)
+    }
+}
+
+/// How far a write has come: piece 0 is the header, the others are chunks.
+struct Place {
+    chunk: usize,
+    offset: usize,
+}
+
+impl Place {
+    fn piece<'a>(index: usize, output: &'a [u8], chunks: &'a [Bytes]) -> Option<&'a [u8]> {
+        match index.checked_sub(1) {
+            None => Some(output),
+            Some(chunk) => chunks.get(chunk).map(|chunk| &chunk[..]),
+        }
+    }
+
+    fn is_end(&mut self, output: &[u8], chunks: &[Bytes]) -> bool {
+        while Self::piece(self.chunk, output, chunks).is_some_and(|piece| self.offset >= piece.len()) {
+            self.chunk += 1;
+            self.offset = 0;
+        }
+        Self::piece(self.chunk, output, chunks).is_none()
+    }
+
+    fn fill<'a>(&self, slices: &mut [IoSlice<'a>], output: &'a [u8], chunks: &'a [Bytes]) -> usize {
+        let mut count = 0;
+        let mut offset = self.offset;
+        while let Some(slice) = slices.get_mut(count)
+            && let Some(piece) = Self::piece(self.chunk + count, output, chunks)
+        {
+            *slice = IoSlice::new(&piece[std::mem::take(&mut offset)..]);
+            count += 1;
+        }
+        count
+    }
+
+    fn advance(&mut self, mut count: usize, output: &[u8], chunks: &[Bytes]) {
+        while let Some(piece) = Self::piece(self.chunk, output, chunks) {
+            let rest = piece.len() - self.offset;
+            if count < rest {
+                self.offset += count;
+                return;
+            }
+            count -= rest;
+            self.chunk += 1;
+            self.offset = 0;
+        }
+    }
+}

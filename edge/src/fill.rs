@@ -1,0 +1,236 @@
+//! A fill: one answer of upstream that many viewers read while it grows.
+//!
+//! Bytes are only ever appended. A fill ends whole, or it is aborted, and then every reader gets an error: a truncated
+//! body never looks like a complete one.
+
+use crate::object::{Head, Object};
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Shared by the task that fills and all that read.
+#[derive(Debug, Default)]
+pub struct Fill {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    head: Option<Arc<Head>>,
+    chunks: Vec<Bytes>,
+    bytes: u64,
+    outcome: Option<Outcome>,
+}
+
+/// How a fill ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Whole(Arc<Object>),
+    /// After its head had come: what readers have is a part of something. The reason is for those who have nothing yet.
+    Aborted(Refusal),
+    /// Before its head had come.
+    Refused(Refusal),
+}
+
+/// What a viewer can be told first.
+#[derive(Clone, Debug)]
+pub enum Opening {
+    Growing(Arc<Head>),
+    Ended(Outcome),
+}
+
+/// A reader was cut off: the object will never be whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aborted;
+
+/// The writing end. Dropped without an end, it aborts the fill.
+#[derive(Debug)]
+pub struct Filler(Arc<Fill>);
+
+/// One reader's place in a fill.
+#[derive(Debug)]
+pub struct Reader {
+    fill: Arc<Fill>,
+    next: usize,
+}
+
+impl Fill {
+    pub fn start() -> (Arc<Self>, Filler) {
+        let fill = Arc::new(Self::default());
+        (fill.clone(), Filler(fill))
+    }
+
+    /// Waits for the head, or for an end without one.
+    pub async fn opening(&self) -> Opening {
+        self.wait(|state| match (&state.outcome, &state.head) {
+            (Some(outcome), _) => Some(Opening::Ended(outcome.clone())),
+            (None, Some(head)) => Some(Opening::Growing(head.clone())),
+            (None, None) => None,
+        })
+        .await
+    }
+
+    /// Waits for the end.
+    pub async fn end(&self) -> Outcome {
+        self.wait(|state| state.outcome.clone()).await
+    }
+
+    pub fn reader(self: &Arc<Self>) -> Reader {
+        Reader { fill: self.clone(), next: 0 }
+    }
+
+    async fn wait<T>(&self, ready: impl Fn(&State) -> Option<T>) -> T {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Listed before the look, so that a change between the look and the wait is not missed.
+            changed.as_mut().enable();
+            if let Some(value) = ready(&self.state.lock()) {
+                return value;
+            }
+            changed.await;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock());
+        self.changed.notify_waiters();
+    }
+}
+
+impl Filler {
+    /// What is being filled.
+    pub fn fill(&self) -> Arc<Fill> {
+        self.0.clone()
+    }
+
+    /// The head has come; readers may start.
+    pub fn open(&self, head: Arc<Head>) {
+        self.0.change(|state| state.head = Some(head));
+    }
+
+    pub fn push(&self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.0.change(|state| {
+                state.bytes += bytes.len() as u64;
+                state.chunks.push(bytes);
+            });
+        }
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.state.lock().bytes
+    }
+
+    /// The chunks so far, to build the object from: their bytes are shared.
+    pub fn chunks(&self) -> Vec<Bytes> {
+        self.0.state.lock().chunks.clone()
+    }
+
+    pub fn finish(self, object: Arc<Object>) {
+        self.end(Outcome::Whole(object));
+    }
+
+    /// There will be no whole object.
+    pub fn refuse(self, refusal: Refusal) {
+        self.fail(refusal);
+    }
+
+    fn fail(&self, refusal: Refusal) {
+        let opened = self.0.state.lock().head.is_some();
+        self.end(if opened { Outcome::Aborted(refusal) } else { Outcome::Refused(refusal) });
+    }
+
+    fn end(&self, outcome: Outcome) {
+        self.0.change(|state| {
+            state.outcome.get_or_insert(outcome);
+        });
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.fail(Refusal::UpstreamBroken);
+    }
+}
+
+impl Reader {
+    /// The next bytes; `None` once the object is whole and read.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Aborted> {
+        let at = self.next;
+        let next = self
+            .fill
+            .wait(|state| match (state.chunks.get(at), &state.outcome) {
+                (Some(chunk), _) => Some(Ok(Some(chunk.clone()))),
+                (None, Some(Outcome::Whole(_))) => Some(Ok(None)),
+                (None, Some(_)) => Some(Err(Aborted)),
+                (None, None) => None,
+            })
+            .await?;
+        self.next += usize::from(next.is_some());
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::Class;
+    use std::time::{Duration, Instant};
+
+    fn head() -> Arc<Head> {
+        Arc::new(Head::own(Class::Part, Instant::now(), Duration::from_secs(1), &[]))
+    }
+
+    async fn read_all(mut reader: Reader) -> Result<Vec<u8>, Aborted> {
+        let mut all = Vec::new();
+        while let Some(bytes) = reader.next().await? {
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all)
+    }
+
+    #[tokio::test]
+    async fn readers_follow_from_the_first_byte_whenever_they_come() {
+        let (fill, filler) = Fill::start();
+        let early = tokio::spawn(read_all(fill.reader()));
+        filler.open(head());
+        filler.push(Bytes::from_static(b"ab"));
+        let mut middle = fill.reader();
+        assert_eq!(middle.next().await, Ok(Some(Bytes::from_static(b"ab"))));
+        let middle = tokio::spawn(read_all(middle));
+        filler.push(Bytes::from_static(b"cd"));
+        let object = Arc::new(Object::new(head(), filler.chunks(), Instant::now()));
+        filler.finish(object);
+        assert_eq!(early.await.unwrap().unwrap(), b"abcd");
+        assert_eq!(middle.await.unwrap().unwrap(), b"cd");
+        assert_eq!(read_all(fill.reader()).await.unwrap(), b"abcd");
+        assert!(matches!(fill.opening().await, Opening::Ended(Outcome::Whole(object)) if object.length == 4));
+    }
+
+    #[tokio::test]
+    async fn an_aborted_fill_is_an_error_for_every_reader() {
+        let (fill, filler) = Fill::start();
+        filler.open(head());
+        filler.push(Bytes::from_static(b"ab"));
+        let waiting = tokio::spawn(read_all(fill.reader()));
+        drop(filler);
+        assert_eq!(waiting.await.unwrap(), Err(Aborted));
+        assert_eq!(read_all(fill.reader()).await, Err(Aborted));
+        assert!(matches!(fill.end().await, Outcome::Aborted(Refusal::UpstreamBroken)));
+    }
+
+    #[tokio::test]
+    async fn a_fill_without_a_head_tells_why() {
+        let (fill, filler) = Fill::start();
+        filler.refuse(Refusal::UpstreamTimeout);
+        assert!(matches!(fill.opening().await, Opening::Ended(Outcome::Refused(Refusal::UpstreamTimeout))));
+        let (fill, filler) = Fill::start();
+        drop(filler);
+        assert!(matches!(fill.end().await, Outcome::Refused(Refusal::UpstreamBroken)));
+    }
+}

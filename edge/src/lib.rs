@@ -1,0 +1,28 @@
+//! The edge: live fan-out and cache of a CDN, as edge or as shield by configuration.
+//!
+//! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`freshness`], [`object`],
+//! [`request`], [`reply`], [`refusal`]. Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects,
+//! [`upstream`] asks, [`answer`] decides, [`connection`] and [`h2`] read and write, [`server`] listens and drains.
+
+pub mod answer;
+pub mod cache;
+pub mod cdn_loop;
+pub mod connection;
+pub mod fill;
+pub mod freshness;
+pub mod h2;
+pub mod key;
+pub mod live;
+pub mod metrics;
+pub mod object;
+pub mod playlists;
+pub mod range;
+pub mod refusal;
+pub mod reply;
+pub mod request;
+pub mod server;
+pub mod store;
+pub mod subscription;
+pub mod upstream;
+
+pub use server::{EdgeError, Server};

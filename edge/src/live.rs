@@ -1,0 +1,220 @@
+//! The live window: what followed playlists name, kept for as long as they name it and three target durations more.
+//!
+//! Nothing else evicts it. It is bounded in bytes: what does not fit is left to the ordinary cache.
+
+use crate::key::Class;
+use crate::object::Object;
+use parking_lot::RwLock;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Every live object that this node may hold, by key.
+#[derive(Debug)]
+pub struct Live {
+    bytes_max: u64,
+    state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: HashMap<Arc<str>, Slot>,
+    leaving: BinaryHeap<Reverse<(Instant, Arc<str>)>>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    class: Class,
+    /// How many playlists name it: renditions may share an init section.
+    named: u32,
+    /// When it may go, once no playlist names it.
+    until: Option<Instant>,
+    object: Option<Arc<Object>>,
+}
+
+/// What the window knows of a key.
+#[derive(Clone, Debug)]
+pub enum Known {
+    Object(Arc<Object>),
+    /// Named by a playlist, not fetched yet.
+    Named(Class),
+}
+
+/// What became of an object offered to the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Yes,
+    /// No playlist names it.
+    Unnamed,
+    /// The bound in bytes is reached.
+    Full,
+}
+
+/// What one playlist named last; the difference to what it names next is what the window learns.
+#[derive(Debug, Default)]
+pub struct Names(HashSet<Arc<str>>);
+
+impl Live {
+    pub fn new(bytes_max: u64) -> Self {
+        Self { bytes_max, state: RwLock::default() }
+    }
+
+    pub fn get(&self, key: &str) -> Option<Known> {
+        let state = self.state.read();
+        let slot = state.slots.get(key)?;
+        Some(slot.object.as_ref().map_or(Known::Named(slot.class), |object| Known::Object(object.clone())))
+    }
+
+    /// Keeps a whole object of status 200 if a playlist names it and there is room.
+    pub fn keep(&self, key: &str, object: &Arc<Object>) -> Kept {
+        let mut state = self.state.write();
+        let weight = object.weight();
+        let fits = state.bytes.saturating_add(weight) <= self.bytes_max;
+        let Some(slot) = state.slots.get_mut(key) else { return Kept::Unnamed };
+        if slot.object.is_some() {
+            return Kept::Yes;
+        }
+        if !fits {
+            return Kept::Full;
+        }
+        slot.object = Some(object.clone());
+        state.bytes += weight;
+        Kept::Yes
+    }
+
+    /// A playlist now names `now_named`; what it named before and does not any more stays until `until`.
+    /// Returns what is new.
+    pub fn name(
+        &self,
+        names: &mut Names,
+        now_named: impl IntoIterator<Item = (Arc<str>, Class)>,
+        until: Instant,
+    ) -> HashSet<Arc<str>> {
+        let mut next = HashSet::with_capacity(names.0.len());
+        let mut new = Vec::new();
+        for (key, class) in now_named {
+            if next.insert(key.clone()) && !names.0.remove(&key) {
+                new.push((key, class));
+            }
+        }
+        let gone = std::mem::replace(&mut names.0, next);
+        // Only the difference is done under the lock: a long window changes by little from one version to the next.
+        let mut state = self.state.write();
+        new.iter().for_each(|(key, class)| state.named(key, *class));
+        gone.into_iter().for_each(|key| state.unnamed(key, until));
+        drop(state);
+        new.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// Drops what has been unnamed for long enough; returns how many bytes are held now.
+    pub fn sweep(&self, now: Instant) -> u64 {
+        let mut state = self.state.write();
+        while state.leaving.peek().is_some_and(|Reverse((until, _))| *until <= now) {
+            let Some(Reverse((_, key))) = state.leaving.pop() else { break };
+            let gone = state.slots.get(&key).is_some_and(|slot| slot.until.is_some_and(|until| until <= now));
+            if gone && let Some(object) = state.slots.remove(&key).and_then(|slot| slot.object) {
+                state.bytes -= object.weight();
+            }
+        }
+        state.bytes
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.state.read().bytes
+    }
+}
+
+impl State {
+    fn named(&mut self, key: &Arc<str>, class: Class) {
+        let slot = self.slots.entry(key.clone()).or_insert(Slot { class, named: 0, until: None, object: None });
+        slot.named += 1;
+        slot.until = None;
+    }
+
+    fn unnamed(&mut self, key: Arc<str>, until: Instant) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        slot.named = slot.named.saturating_sub(1);
+        if slot.named == 0 {
+            slot.until = Some(until);
+            self.leaving.push(Reverse((until, key)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Head;
+    use bytes::Bytes;
+    use std::time::Duration;
+
+    fn object(bytes: usize) -> Arc<Object> {
+        let now = Instant::now();
+        let head = Head::own(Class::Part, now, Duration::from_secs(1), &[]);
+        Arc::new(Object::new(Arc::new(head), vec![Bytes::from(vec![0; bytes])], now))
+    }
+
+    fn named(keys: &[&str]) -> Vec<(Arc<str>, Class)> {
+        keys.iter().map(|key| (Arc::from(*key), Class::Part)).collect()
+    }
+
+    fn held(live: &Live, key: &str) -> bool {
+        matches!(live.get(key), Some(Known::Object(_)))
+    }
+
+    #[test]
+    fn objects_live_as_long_as_they_are_named_and_a_little_longer() {
+        let (live, now) = (Live::new(1 << 20), Instant::now());
+        let later = now + Duration::from_secs(6);
+        let mut names = Names::default();
+        assert_eq!(live.name(&mut names, named(&["a", "b", "a"]), later).len(), 2);
+        assert_eq!(live.keep("a", &object(10)), Kept::Yes);
+        assert_eq!(live.keep("x", &object(10)), Kept::Unnamed);
+        assert!(matches!(live.get("b"), Some(Known::Named(Class::Part))));
+
+        let new = live.name(&mut names, named(&["b", "c"]), later);
+        assert_eq!(new, HashSet::from([Arc::from("c")]));
+        live.sweep(now);
+        assert!(held(&live, "a"), "it lingers");
+        assert_eq!(live.sweep(later), 0);
+        assert!(live.get("a").is_none());
+    }
+
+    #[test]
+    fn an_object_that_is_named_again_stays() {
+        let (live, now) = (Live::new(1 << 20), Instant::now());
+        let (mut one, mut two) = (Names::default(), Names::default());
+        live.name(&mut one, named(&["init"]), now);
+        live.name(&mut two, named(&["init"]), now);
+        live.keep("init", &object(10));
+        live.name(&mut one, [], now);
+        live.sweep(now);
+        assert!(held(&live, "init"), "the other playlist names it");
+        live.name(&mut two, [], now);
+        live.name(&mut one, named(&["init"]), now);
+        live.sweep(now);
+        assert!(held(&live, "init"));
+        live.name(&mut one, [], now);
+        live.sweep(now);
+        assert!(!held(&live, "init"));
+    }
+
+    #[test]
+    fn bytes_are_counted_exactly_and_bounded() {
+        let weight = object(100).weight();
+        let (live, now) = (Live::new(2 * weight), Instant::now());
+        let mut names = Names::default();
+        live.name(&mut names, named(&["a", "b", "c"]), now);
+        assert_eq!(live.keep("a", &object(100)), Kept::Yes);
+        assert_eq!(live.keep("a", &object(100)), Kept::Yes, "the first one stays");
+        assert_eq!(live.keep("b", &object(100)), Kept::Yes);
+        assert_eq!(live.keep("c", &object(100)), Kept::Full);
+        assert_eq!(live.bytes(), 2 * weight);
+        live.name(&mut names, named(&["b"]), now);
+        assert_eq!(live.sweep(now), weight);
+        live.name(&mut names, named(&["b", "c"]), now);
+        assert_eq!(live.keep("c", &object(100)), Kept::Yes);
+    }
+}

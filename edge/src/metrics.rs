@@ -1,0 +1,214 @@
+//! What the edge counts. Labels are fixed sets; their children are looked up once, not per request.
+
+use crate::key::Class;
+use cmcd::Cmcd;
+use http::StatusCode;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector, exponential_buckets,
+};
+
+/// The edge's metrics, registered once per node.
+pub struct Metrics {
+    requests: Vec<IntCounter>,
+    lookups: Vec<IntCounter>,
+    upstream: Vec<IntCounter>,
+    holds_ended: Vec<IntCounter>,
+    fills: Vec<IntCounter>,
+    bounds: Vec<IntCounter>,
+    playlists: Vec<IntCounter>,
+    cmcd: IntCounterVec,
+    pub holds: IntGauge,
+    pub subscriptions: IntGauge,
+    pub connections: IntGauge,
+    pub cache_bytes: IntGauge,
+    pub live_bytes: IntGauge,
+    pub release: Histogram,
+    pub last_release: Histogram,
+}
+
+/// A closed set of label values.
+pub trait Label: Copy + 'static {
+    const VALUES: &'static [(Self, &'static str)];
+    fn index(self) -> usize;
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($variant),+ }
+        impl Label for $name {
+            const VALUES: &'static [(Self, &'static str)] = &[$((Self::$variant, $text)),+];
+            fn index(self) -> usize { self as usize }
+        }
+    };
+}
+
+label!(
+    /// Where an answer came from.
+    Lookup { Hit = "hit", Miss = "miss", Collapsed = "collapsed" }
+);
+label!(
+    /// How a request upstream ended.
+    Asked {
+        Ok = "ok", Missing = "missing", Refused = "refused", Failed = "failed",
+        Timeout = "timeout", Unreachable = "unreachable", Broken = "broken", Cancelled = "cancelled",
+    }
+);
+label!(
+    /// How a hold ended.
+    HoldEnd { Released = "released", Late = "late", Left = "left", Refused = "refused", Drained = "drained" }
+);
+label!(
+    /// How a fill ended.
+    FillEnd { Whole = "whole", Negative = "negative", Refused = "refused", Aborted = "aborted" }
+);
+label!(
+    /// Which bound bit.
+    Bound {
+        Holds = "holds_max", Subscriptions = "subscriptions_max", LiveBytes = "live_bytes_max",
+        ObjectBytes = "object_bytes_max", Fills = "fills_max", HeaderBytes = "header_bytes_max",
+        HeaderTimeout = "header_timeout", WriteStall = "write_stall", PlaylistBytes = "playlist_bytes_max",
+    }
+);
+label!(
+    /// What a followed playlist brought.
+    PlaylistNews { Newer = "newer", Same = "same", Backwards = "backwards", Unreadable = "unreadable" }
+);
+
+const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Metrics {
+    /// # Errors
+    /// If the registry already has metrics of these names: one edge per registry.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let mut make = Make { registry };
+        // One core writes some tens of thousands of answers a second, so thousands of viewers take 10 to 500 ms; beyond
+        // a second viewers start to stall. Factor 2 from 0.5 ms to 4 s tells these apart.
+        let release_buckets = exponential_buckets(0.0005, 2.0, 14)?;
+        Ok(Self {
+            requests: make.classes("vivid_edge_requests_total", "Answers to viewers.", "status", &STATUSES)?,
+            lookups: make.by_class::<Lookup>("vivid_edge_lookups_total", "Where answers came from.", "result")?,
+            upstream: make.by_class::<Asked>("vivid_edge_upstream_requests_total", "Requests upstream.", "outcome")?,
+            holds_ended: make.set::<HoldEnd>("vivid_edge_holds_ended_total", "Holds by how they ended.", "outcome")?,
+            fills: make.set::<FillEnd>("vivid_edge_fills_total", "Fills by how they ended.", "outcome")?,
+            bounds: make.set::<Bound>("vivid_edge_bounds_total", "How often a bound bit.", "bound")?,
+            playlists: make.set::<PlaylistNews>(
+                "vivid_edge_followed_playlists_total",
+                "Answers to followed playlists by what they brought.",
+                "news",
+            )?,
+            cmcd: make.register(IntCounterVec::new(
+                Opts::new("vivid_edge_cmcd_requests_total", "Requests with CMCD, by object type and starvation."),
+                &["object", "starved"],
+            )?)?,
+            holds: make.gauge("vivid_edge_holds", "Requests that wait now.")?,
+            subscriptions: make.gauge("vivid_edge_subscriptions", "Renditions followed upstream now.")?,
+            connections: make.gauge("vivid_edge_connections", "Connections of viewers now.")?,
+            cache_bytes: make.gauge("vivid_edge_cache_bytes", "Bytes in the evicting cache.")?,
+            live_bytes: make.gauge("vivid_edge_live_bytes", "Bytes in the live window.")?,
+            release: make.register(Histogram::with_opts(
+                HistogramOpts::new(
+                    "vivid_edge_release_seconds",
+                    "From the arrival of a playlist version to its answer written, per held viewer.",
+                )
+                .buckets(release_buckets.clone()),
+            )?)?,
+            last_release: make.register(Histogram::with_opts(
+                HistogramOpts::new(
+                    "vivid_edge_last_release_seconds",
+                    "From the arrival of a playlist version to the answer of its last held viewer written.",
+                )
+                .buckets(release_buckets),
+            )?)?,
+        })
+    }
+
+    pub fn answered(&self, class: Class, status: StatusCode) {
+        let status = usize::from(status.as_u16() / 100).clamp(1, STATUSES.len()) - 1;
+        self.requests[class as usize * STATUSES.len() + status].inc();
+    }
+
+    pub fn looked_up(&self, class: Class, lookup: Lookup) {
+        self.lookups[class as usize * Lookup::VALUES.len() + lookup.index()].inc();
+    }
+
+    pub fn asked(&self, class: Class, asked: Asked) {
+        self.upstream[class as usize * Asked::VALUES.len() + asked.index()].inc();
+    }
+
+    pub fn hold_ended(&self, end: HoldEnd) {
+        self.holds_ended[end.index()].inc();
+    }
+
+    pub fn filled(&self, end: FillEnd) {
+        self.fills[end.index()].inc();
+    }
+
+    pub fn bit(&self, bound: Bound) {
+        self.bounds[bound.index()].inc();
+    }
+
+    pub fn followed(&self, news: PlaylistNews) {
+        self.playlists[news.index()].inc();
+    }
+
+    pub fn reported(&self, cmcd: &Cmcd) {
+        let object = cmcd.object.map_or("none", cmcd::ObjectType::token);
+        self.cmcd.with_label_values(&[object, if cmcd.starved { "true" } else { "false" }]).inc();
+    }
+}
+
+struct Make<'a> {
+    registry: &'a Registry,
+}
+
+impl Make<'_> {
+    fn register<T: Collector + Clone + 'static>(&mut self, metric: T) -> prometheus::Result<T> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.register(IntGauge::new(name, help)?)
+    }
+
+    fn set<L: Label>(&mut self, name: &str, help: &str, label: &str) -> prometheus::Result<Vec<IntCounter>> {
+        let counters = self.register(IntCounterVec::new(Opts::new(name, help), &[label])?)?;
+        Ok(L::VALUES.iter().map(|(_, value)| counters.with_label_values(&[value])).collect())
+    }
+
+    fn by_class<L: Label>(&mut self, name: &str, help: &str, label: &str) -> prometheus::Result<Vec<IntCounter>> {
+        let values: Vec<&str> = L::VALUES.iter().map(|(_, value)| *value).collect();
+        self.classes(name, help, label, &values)
+    }
+
+    fn classes(&mut self, name: &str, help: &str, label: &str, values: &[&str]) -> prometheus::Result<Vec<IntCounter>> {
+        let counters = self.register(IntCounterVec::new(Opts::new(name, help), &["class", label])?)?;
+        let pairs = Class::ALL.iter().flat_map(|class| values.iter().map(|value| (class.label(), *value)));
+        Ok(pairs.map(|(class, value)| counters.with_label_values(&[class, value])).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_counts_under_its_own_name() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        metrics.answered(Class::Other, StatusCode::GATEWAY_TIMEOUT);
+        metrics.asked(Class::Part, Asked::Cancelled);
+        metrics.bit(Bound::PlaylistBytes);
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        for line in [
+            "vivid_edge_requests_total{class=\"other\",status=\"5xx\"} 1",
+            "vivid_edge_upstream_requests_total{class=\"part\",outcome=\"cancelled\"} 1",
+            "vivid_edge_bounds_total{bound=\"playlist_bytes_max\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert!(Metrics::new(&registry).is_err(), "one edge per registry");
+    }
+}

@@ -1,0 +1,219 @@
+//! The task that follows one rendition: it does what the rules say, shows what came, and fetches ahead.
+
+use super::{First, Named, Over, PLAYLIST_BYTES_MAX, Playlists, Rendition, Shown, Version, named, read};
+use crate::key::Class;
+use crate::live::Names;
+use crate::metrics::PlaylistNews;
+use crate::object::Head;
+use crate::refusal::Refusal;
+use crate::store::{Wanted, asked, asked_status};
+use crate::subscription::{Ask, Effect, Heard, Step, Subscription, Viewers};
+use crate::upstream::Passed;
+use http::header::RETRY_AFTER;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep_until;
+
+pub(super) struct Follower {
+    playlists: Arc<Playlists>,
+    rendition: Arc<Rendition>,
+    rules: Subscription,
+    /// Of the first request: which nodes have had it before this one.
+    passed: Passed,
+    names: Names,
+    /// The part that the last version hinted at.
+    hinted: Option<Arc<str>>,
+    last: Vec<u8>,
+}
+
+/// What upstream said to one request.
+enum Said {
+    Playlist(First),
+    Missing,
+    Failed { retry_after: Option<Duration> },
+}
+
+impl Follower {
+    pub(super) fn new(
+        playlists: Arc<Playlists>,
+        rendition: Arc<Rendition>,
+        rules: Subscription,
+        passed: Passed,
+    ) -> Self {
+        // The trace of whoever came first says nothing about what is asked on behalf of all.
+        let passed = Passed { traceparent: None, ..passed };
+        Self { playlists, rendition, rules, passed, names: Names::default(), hinted: None, last: Vec::new() }
+    }
+
+    pub(super) async fn run(mut self, first: First) {
+        tracing::info!(rendition = %self.rendition.key, "following");
+        self.name(&first);
+        self.last = first.bytes;
+        let stop = self.playlists.store.stop.clone();
+        let over = tokio::select! {
+            over = self.follow() => over,
+            () = stop.cancelled() => {
+                self.playlists.leave(&self.rendition, true, |_| true);
+                Over::Stopped
+            }
+        };
+        let gone_at = Instant::now() + self.rules.standing().linger();
+        self.playlists.store.live.name(&mut self.names, [], gone_at);
+        self.rendition.shown.send_modify(|shown| shown.over = Some(over));
+        tracing::info!(rendition = %self.rendition.key, ?over, "following ended");
+    }
+
+    async fn follow(&mut self) -> Over {
+        loop {
+            match self.rules.step(self.rendition.viewers(), Instant::now()) {
+                Step::WaitUntil(until) => sleep_until(until.into()).await,
+                Step::Stop => {
+                    let (rules, force) = (&self.rules, self.rules.standing().head.ended);
+                    if self.playlists.leave(&self.rendition, force, |viewers| rules.is_idle(viewers, Instant::now())) {
+                        return Over::Stopped;
+                    }
+                }
+                Step::Ask(ask) => {
+                    let Some(said) = self.ask(ask).await else { continue };
+                    if self.take(ask, said).await == Effect::Gone {
+                        self.playlists.leave(&self.rendition, true, |_| true);
+                        return Over::Gone;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks upstream; `None` if everybody left meanwhile.
+    async fn ask(&self, ask: Ask) -> Option<Said> {
+        let asking = self.fetch(ask);
+        tokio::pin!(asking);
+        loop {
+            let viewers: Viewers = self.rendition.viewers();
+            // While somebody is held there is nothing to look at before the hold can have ended.
+            let look_again = match viewers.held {
+                0 => self.rules.idle_at(viewers),
+                _ => Instant::now() + LOOK_AGAIN,
+            };
+            tokio::select! {
+                said = &mut asking => return Some(said),
+                () = sleep_until(look_again.into()) => {
+                    if self.rules.is_idle(self.rendition.viewers(), Instant::now()) {
+                        self.playlists.store.metrics.asked(Class::Playlist, crate::metrics::Asked::Cancelled);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn fetch(&self, ask: Ask) -> Said {
+        let store = &self.playlists.store;
+        let failed = |refusal: Refusal| {
+            store.metrics.asked(Class::Playlist, asked(refusal));
+            tracing::warn!(rendition = %self.rendition.key, %refusal, "upstream failed");
+            Said::Failed { retry_after: None }
+        };
+        let mut answer = match store.upstream.get(&ask.target(&self.rendition.key), &self.passed).await {
+            Ok(answer) => answer,
+            Err(refusal) => return failed(refusal),
+        };
+        let status = answer.status.as_u16();
+        let chunks = match answer.body(PLAYLIST_BYTES_MAX).await {
+            Ok(chunks) => chunks,
+            Err(refusal) => return failed(refusal),
+        };
+        store.metrics.asked(Class::Playlist, asked_status(answer.status));
+        match status {
+            200 => {
+                let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                let head =
+                    Arc::new(Head::from_upstream(answer.status, &answer.headers, Class::Playlist, Instant::now()));
+                let Some((bytes, media)) = read(&chunks, length) else {
+                    store.metrics.followed(PlaylistNews::Unreadable);
+                    tracing::warn!(rendition = %self.rendition.key, length, "upstream's playlist cannot be read");
+                    return Said::Failed { retry_after: None };
+                };
+                Said::Playlist(First { bytes, media, lifetime: head.lifetime, head })
+            }
+            404 | 410 => Said::Missing,
+            _ => {
+                let seconds = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                tracing::debug!(rendition = %self.rendition.key, status, ?ask, "upstream has nothing new");
+                Said::Failed { retry_after: seconds.map(Duration::from_secs) }
+            }
+        }
+    }
+
+    async fn take(&mut self, ask: Ask, said: Said) -> Effect {
+        let now = Instant::now();
+        let heard = match &said {
+            Said::Playlist(first) => Heard::Playlist { media: &first.media, lifetime: first.lifetime },
+            Said::Missing => Heard::Missing,
+            Said::Failed { retry_after } => Heard::Failed { retry_after: *retry_after },
+        };
+        let effect = self.rules.heard(ask, heard, now);
+        match (effect, said) {
+            (Effect::Publish, Said::Playlist(first)) => self.publish(first, now).await,
+            (Effect::Backwards, _) => {
+                self.playlists.store.metrics.followed(PlaylistNews::Backwards);
+                tracing::warn!(rendition = %self.rendition.key, "upstream's playlist went backwards; kept the newer one");
+                self.stand();
+            }
+            _ => self.stand(),
+        }
+        effect
+    }
+
+    /// Shows a playlist: every hold that it satisfies is released by this one change.
+    async fn publish(&mut self, first: First, arrived: Instant) {
+        let store = self.playlists.store.clone();
+        let standing = self.rules.standing();
+        if first.bytes == self.last {
+            store.metrics.followed(PlaylistNews::Same);
+            self.stand();
+            return;
+        }
+        let version = Arc::new(Version::new(&first, standing, arrived, &store.metrics));
+        self.rendition.shown.send_replace(Shown { standing, version, over: None });
+        store.metrics.followed(PlaylistNews::Newer);
+        let ahead = self.name(&first);
+        if standing.blocks && self.rendition.takes_parts(standing.linger()) {
+            for Named { key, url, class, .. } in ahead {
+                let wanted = Wanted { key: &key, url: &url, class, passed: &self.passed };
+                store.prefetch(&wanted).await;
+            }
+        }
+        self.last = first.bytes;
+    }
+
+    /// Shows how things stand, if that changed, with the playlist that is shown already.
+    fn stand(&self) {
+        let standing = self.rules.standing();
+        self.rendition.shown.send_if_modified(|shown| {
+            let changed = shown.standing != standing;
+            shown.standing = standing;
+            changed
+        });
+    }
+
+    /// Tells the live window what is named now; returns what viewers will ask for next: new parts, the
+    /// hinted one, inits.
+    fn name(&mut self, first: &First) -> Vec<Named> {
+        let named = named(&self.rendition.key, &first.media);
+        let keys = named.iter().map(|object| (object.key.clone(), object.class));
+        let gone_at = Instant::now() + self.rules.standing().linger();
+        let new = self.playlists.store.live.name(&mut self.names, keys, gone_at);
+        // An origin that does not hold requests for a hint had nothing to give before; now it has.
+        let came_true = std::mem::take(&mut self.hinted);
+        self.hinted = named.iter().rev().find(|object| object.hint).map(|object| object.key.clone());
+        let wanted = |object: &Named| {
+            matches!(object.class, Class::Part | Class::Init)
+                && (new.contains(&object.key) || (!object.hint && came_true.as_ref() == Some(&object.key)))
+        };
+        named.into_iter().filter(wanted).collect()
+    }
+}
+
+/// How often a request upstream that viewers wait for is checked for viewers who all left.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);

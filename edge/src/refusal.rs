@@ -1,0 +1,98 @@
+//! Every reason to refuse a request, and what HTTP says for it: status, one sentence that helps, when to come again.
+
+use crate::key::TargetError;
+use http::StatusCode;
+use manifest::DirectiveError;
+
+/// Why a viewer does not get what it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the request cannot be read as HTTP/1.1; check the client")]
+    Malformed,
+    #[error("the request header is larger than this node takes; send fewer or shorter fields")]
+    HeaderTooLarge,
+    #[error("the request header did not arrive in time; send it at once")]
+    HeaderSlow,
+    #[error("this node takes no request body; send the request without one")]
+    Body,
+    #[error("this node answers GET, HEAD and OPTIONS")]
+    Method,
+    #[error("this method is not known here; use GET, HEAD or OPTIONS")]
+    UnknownMethod,
+    #[error("there is no such page; try /_vivid/metrics, /_vivid/livez or /_vivid/readyz")]
+    NoSuchPage,
+    #[error("{0}")]
+    Target(TargetError),
+    #[error("{0}")]
+    Directive(DirectiveError),
+    #[error("the position asked for is too far ahead; ask for the next part or segment of the playlist")]
+    TooFar,
+    #[error("the stream did not advance in time; ask again")]
+    HoldLate,
+    #[error("too many requests wait at this node; ask again, or raise edge.holds_max")]
+    HoldsFull,
+    #[error("this node follows as many renditions as it may; ask again, or raise edge.subscriptions_max")]
+    SubscriptionsFull,
+    #[error("too many objects are being fetched at this node; ask again")]
+    FillsFull,
+    #[error("this node is about to stop; ask again, another one will answer")]
+    Draining,
+    #[error("the request comes round; mend edge.upstream.url, and give each node its own edge.name")]
+    Loop,
+    #[error("upstream cannot be reached; check edge.upstream.url and that it runs")]
+    UpstreamUnreachable,
+    #[error("upstream did not answer in time; ask again")]
+    UpstreamTimeout,
+    #[error("upstream broke off its answer or sent one that is no HTTP; ask again")]
+    UpstreamBroken,
+    #[error("the object is larger than this node takes; raise edge.object_bytes_max")]
+    ObjectTooLarge,
+    #[error("upstream does not answer and the last playlist is too old to be shown; ask again")]
+    Stale,
+}
+
+impl Refusal {
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed | Self::Directive(_) | Self::TooFar | Self::Target(TargetError::NotAPath) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Target(TargetError::TooLong) => StatusCode::URI_TOO_LONG,
+            Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::HeaderSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NoSuchPage => StatusCode::NOT_FOUND,
+            Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownMethod => StatusCode::NOT_IMPLEMENTED,
+            // RFC 8216bis, 6.2.5.2: a hold that lasts too long ends with 503, never with an unchanged playlist.
+            Self::HoldLate | Self::HoldsFull | Self::SubscriptionsFull | Self::FillsFull | Self::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::UpstreamUnreachable | Self::UpstreamBroken | Self::ObjectTooLarge => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout | Self::Stale => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// `Retry-After` in seconds, where asking again helps.
+    pub fn retry_after(self) -> Option<u32> {
+        match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Some(1),
+            StatusCode::BAD_GATEWAY if self != Self::ObjectTooLarge => Some(1),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_come_again_is_told_when() {
+        assert_eq!((Refusal::HoldLate.status().as_u16(), Refusal::HoldLate.retry_after()), (503, Some(1)));
+        assert_eq!((Refusal::Stale.status().as_u16(), Refusal::Stale.retry_after()), (504, Some(1)));
+        assert_eq!((Refusal::TooFar.status().as_u16(), Refusal::TooFar.retry_after()), (400, None));
+        assert_eq!(Refusal::ObjectTooLarge.retry_after(), None);
+    }
+}

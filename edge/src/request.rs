@@ -1,0 +1,284 @@
+//! One request as it came over HTTP/1.1, read once. Bodies are refused, so no two parsers can disagree on framing.
+
+use crate::refusal::Refusal;
+use crate::upstream::Passed;
+use bytes::{Buf, Bytes, BytesMut};
+use std::ops::Range;
+
+/// What the edge needs of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The header block, which the ranges below point into.
+    head: Bytes,
+    target: Range<usize>,
+    pub method: Method,
+    pub http10: bool,
+    pub keep_alive: bool,
+    pub gzip: bool,
+    pub range: Option<Bytes>,
+    pub if_none_match: Option<Bytes>,
+    pub if_range: Option<Bytes>,
+    pub passed: Passed,
+    /// Values of the `CMCD-*` fields.
+    pub cmcd: Vec<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Options,
+    /// A method of RFC 9110 that this node does not serve.
+    Other,
+    Unknown,
+}
+
+/// Fields that browsers and players send, several times over.
+const FIELDS_MAX: usize = 64;
+
+impl Request {
+    /// Takes the first request off the bytes so far; `None` while its header is not whole.
+    ///
+    /// # Errors
+    /// `Malformed`, `HeaderTooLarge`, or `Body` if a body is announced.
+    pub fn take(bytes: &mut BytesMut) -> Result<Option<Self>, Refusal> {
+        // RFC 9112, 2.2: empty lines before a request are passed over.
+        let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        bytes.advance(empty);
+        let Some(end) = header_end(bytes) else { return Ok(None) };
+        Self::read(bytes.split_to(end).freeze()).map(Some)
+    }
+
+    /// Reads a whole header.
+    ///
+    /// # Errors
+    /// `Malformed`, `HeaderTooLarge`, or `Body` if a body is announced.
+    pub fn read(head: Bytes) -> Result<Self, Refusal> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut parsed = httparse::Request::new(&mut fields);
+        match parsed.parse(&head) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeaderTooLarge),
+            Ok(httparse::Status::Partial) | Err(_) => return Err(Refusal::Malformed),
+        }
+        let target = parsed.path.ok_or(Refusal::Malformed)?;
+        let start = target.as_ptr() as usize - head.as_ptr() as usize;
+        let http10 = parsed.version == Some(0);
+        let mut request = Self {
+            target: start..start + target.len(),
+            method: Method::read(parsed.method.unwrap_or_default()),
+            http10,
+            keep_alive: !http10,
+            ..Self::default()
+        };
+        let mut hosts = 0;
+        for field in parsed.headers.iter() {
+            hosts += usize::from(field.name.eq_ignore_ascii_case("host"));
+            request.field(field.name, head.slice_ref(field.value))?;
+        }
+        // RFC 9112, 3.2.
+        if hosts > 1 || (hosts == 0 && !http10) {
+            return Err(Refusal::Malformed);
+        }
+        request.head = head;
+        Ok(request)
+    }
+
+    /// The request target as it came; UTF-8, or it would not have been read.
+    pub fn target(&self) -> &str {
+        std::str::from_utf8(&self.head[self.target.clone()]).unwrap_or("/")
+    }
+
+    /// Reads what HTTP/2 carried.
+    ///
+    /// # Errors
+    /// `Malformed` if the target is no text, `Body` if a body is announced.
+    pub fn from_parts(method: &str, target: &[u8], headers: &http::HeaderMap) -> Result<Self, Refusal> {
+        let mut request = Self {
+            target: 0..target.len(),
+            head: Bytes::copy_from_slice(target),
+            method: Method::read(method),
+            keep_alive: true,
+            ..Self::default()
+        };
+        std::str::from_utf8(target).map_err(|_| Refusal::Malformed)?;
+        for (name, value) in headers {
+            request.field(name.as_str(), Bytes::copy_from_slice(value.as_bytes()))?;
+        }
+        Ok(request)
+    }
+
+    fn field(&mut self, name: &str, value: Bytes) -> Result<(), Refusal> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        // Most names differ in length, which decides before any letter is looked at.
+        match name.len() {
+            5 if is("range") => self.range = Some(value),
+            8 if is("if-range") => self.if_range = Some(value),
+            8 if is("cdn-loop") => self.passed.cdn_loop = Some(joined(self.passed.cdn_loop.take(), value)),
+            10 if is("connection") => self.connection(&value),
+            11 if is("traceparent") => self.passed.traceparent = Some(value),
+            11 | 12 if cmcd::HEADERS.iter().any(|known| is(known)) => self.cmcd.push(value),
+            13 if is("if-none-match") => self.if_none_match = Some(value),
+            14 if is("content-length") && value.trim_ascii() != b"0" => return Err(Refusal::Body),
+            15 if is("accept-encoding") => self.gzip = self.gzip || takes_gzip(&value),
+            17 if is("transfer-encoding") => return Err(Refusal::Body),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.keep_alive = false;
+            } else if self.http10 && option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            }
+        }
+    }
+}
+
+impl Method {
+    fn read(method: &str) -> Self {
+        match method {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "OPTIONS" => Self::Options,
+            "POST" | "PUT" | "DELETE" | "CONNECT" | "TRACE" | "PATCH" => Self::Other,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Where the header ends: behind the first empty line.
+fn header_end(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(found) = bytes[from..].iter().position(|byte| *byte == b'\n') {
+        from += found + 1;
+        match &bytes[from..] {
+            [b'\n', ..] => return Some(from + 1),
+            [b'\r', b'\n', ..] => return Some(from + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Several lines of one field are one list (RFC 9110, 5.3).
+fn joined(before: Option<Bytes>, value: Bytes) -> Bytes {
+    match before {
+        Some(before) => Bytes::from([&before, &b", "[..], &value].concat()),
+        None => value,
+    }
+}
+
+/// Whether `Accept-Encoding` allows gzip: named, or `*`, and not with a weight of zero.
+fn takes_gzip(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|option| {
+        let mut parts = option.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let coding = parts.next().unwrap_or_default();
+        let named = coding.eq_ignore_ascii_case(b"gzip") || coding == b"*";
+        let refused = parts.any(|weight| {
+            weight.len() > 2
+                && weight[..2].eq_ignore_ascii_case(b"q=")
+                && weight[2..].iter().all(|byte| matches!(byte, b'0' | b'.'))
+        });
+        named && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Request, Refusal> {
+        Request::read(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_browsers_request_is_read() {
+        let request = read(
+            "GET /a?b HTTP/1.1\r\nHost: x\r\nRange: bytes=0-\r\nAccept-Encoding: gzip;q=1, br\r\n\
+             CDN-Loop: a\r\ncdn-loop: b; x\r\nCMCD-Status: bs\r\nIf-None-Match: \"x\"\r\n\r\n",
+        )
+        .unwrap();
+        assert_eq!(
+            (request.target(), request.method, request.keep_alive, request.gzip),
+            ("/a?b", Method::Get, true, true)
+        );
+        assert_eq!(request.range.as_deref(), Some(&b"bytes=0-"[..]));
+        assert_eq!(request.passed.cdn_loop.as_deref(), Some(&b"a, b; x"[..]));
+        assert_eq!(request.cmcd, [Bytes::from_static(b"bs")]);
+    }
+
+    #[test]
+    fn requests_are_taken_one_by_one_when_whole() {
+        let mut bytes = BytesMut::from("\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\nHost: x\n\nGET /c HT");
+        let mut next = || Request::take(&mut bytes).unwrap().map(|request| request.target().to_owned());
+        assert_eq!((next(), next(), next()), (Some("/a".to_owned()), Some("/b".to_owned()), None));
+    }
+
+    #[test]
+    fn keep_alive_follows_version_and_option() {
+        for (text, expected) in [
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: x\r\nConnection: x, Close\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
+        ] {
+            assert_eq!(read(text).unwrap().keep_alive, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_taken_only_where_it_is_allowed() {
+        for (value, expected) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("*", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("br", false),
+        ] {
+            assert_eq!(takes_gzip(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_could_be_framed_two_ways_is_read() {
+        for (text, refusal) in [
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", Refusal::Body),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 7\r\n\r\n", Refusal::Body),
+            ("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::Body),
+            ("GET / HTTP/1.1\r\n\r\n", Refusal::Malformed),
+            ("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", Refusal::Malformed),
+            ("GET / HTTP/2.0\r\nHost: x\r\n\r\n", Refusal::Malformed),
+            ("GET\r\n\r\n", Refusal::Malformed),
+        ] {
+            assert_eq!(read(text).err(), Some(refusal), "{text}");
+        }
+        let fields = "a: b\r\n".repeat(FIELDS_MAX + 1);
+        assert_eq!(read(&format!("GET / HTTP/1.1\r\n{fields}\r\n")).err(), Some(Refusal::HeaderTooLarge));
+    }
+
+    #[test]
+    fn seeded_garbage_never_panics() {
+        let good =
+            b"GET /live/a/index.m3u8?_HLS_msn=1 HTTP/1.1\r\nHost: x\r\nRange: bytes=0-\r\nConnection: close\r\n\r\n";
+        let mut state = 0x1234_5678_9abc_def1_u64;
+        for _ in 0..20_000 {
+            let mut bytes = good.to_vec();
+            for _ in 0..4 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let at = (state as usize >> 8) % bytes.len();
+                bytes[at] = state as u8;
+            }
+            if let Ok(Some(request)) = Request::take(&mut BytesMut::from(&bytes[..])) {
+                assert!(!request.target().is_empty());
+            }
+        }
+    }
+}

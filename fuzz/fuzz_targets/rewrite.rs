@@ -1,0 +1,19 @@
+//! An origin's multivariant playlist: rewritten, it declares both pathways and is still a multivariant playlist.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use manifest::follow::{Followed, read};
+use manifest::rewrite::{Pathway, Source, Template};
+use manifest::steering::{PathwayId, ServerUri};
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let source = Source { playlist_url: "http://o/live/x/index.m3u8", base_url: "http://o" };
+    let Ok(template) = Template::parse(text, &source) else { return };
+    let (Ok(a), Ok(b)) = (PathwayId::new("a"), PathwayId::new("b")) else { return };
+    let Ok(server) = ServerUri::new("http://r/steer/x".to_owned()) else { return };
+    let others = [Pathway { id: &b, base_url: "http://b" }];
+    let written = template.render(Pathway { id: &a, base_url: "http://a" }, &others, &server);
+    assert!(matches!(read(&written), Ok(Followed::Multivariant(_))), "{written}");
+    assert!(written.contains("PATHWAY-ID=\"b\""), "{written}");
+});

@@ -1,0 +1,12 @@
+//! Everything said in a playlist, a delivery directive or a steering document. Pure: no I/O, no clock, no async.
+
+mod directives;
+pub mod follow;
+pub mod media;
+pub mod multivariant;
+mod position;
+pub mod rewrite;
+pub mod steering;
+
+pub use directives::{DirectiveError, Directives, Head, Verdict, Wait, advance_part_limit};
+pub use position::Position;

@@ -1,0 +1,265 @@
+//! A live media playlist as a value, and its text (RFC 8216bis, 4.4.3 to 4.4.5, with the Low-Latency tags).
+
+use std::fmt::Write;
+
+/// Everything a media playlist says. Durations are in seconds; times are Unix milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MediaPlaylist {
+    /// EXT-X-TARGETDURATION; never changes in the life of a rendition.
+    pub target_duration_s: u64,
+    /// EXT-X-PART-INF:PART-TARGET; no part is longer.
+    pub part_target_s: f64,
+    /// EXT-X-MEDIA-SEQUENCE: the number of the first segment.
+    pub first_msn: u64,
+    /// EXT-X-DISCONTINUITY-SEQUENCE: how many discontinuities have left the window.
+    pub discontinuity_sequence: u64,
+    /// Whole segments, oldest first.
+    pub segments: Vec<Segment>,
+    /// The segment that is being made: its parts so far. Absent once the stream has ended.
+    pub open: Option<OpenSegment>,
+    /// Where the other renditions are.
+    pub reports: Vec<RenditionReport>,
+}
+
+/// What comes before a segment and holds from there on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SegmentStart {
+    /// Nothing connects it to the segment before: time stamps, codec set-up.
+    pub discontinuity: bool,
+    /// The init section, said again only where it changes.
+    pub map: Option<String>,
+    pub program_date_time_ms: i64,
+}
+
+/// A whole segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    pub start: SegmentStart,
+    /// Empty once the segment is more than three target durations from the end.
+    pub parts: Vec<Part>,
+    pub duration_s: f64,
+    pub uri: String,
+    /// EXT-X-GAP: there is no media, and the URI is not to be asked for.
+    pub gap: bool,
+}
+
+/// The segment at the live edge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenSegment {
+    /// Absent while nothing of the segment is known, not even its first part.
+    pub start: Option<SegmentStart>,
+    pub parts: Vec<Part>,
+    /// URI of the part that comes next, where that is known already.
+    pub hint: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    pub duration_s: f64,
+    /// A decoder can start with its first frame.
+    pub independent: bool,
+    pub uri: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenditionReport {
+    pub uri: String,
+    pub last_msn: u64,
+    /// Index of the last part of `last_msn`.
+    pub last_part: u32,
+}
+
+impl MediaPlaylist {
+    /// The text of the playlist. A playlist without an open segment has ended.
+    pub fn render(&self) -> String {
+        let mut out = String::with_capacity(512 + 160 * self.segments.len());
+        self.render_into(&mut out).map_or_else(|_| String::new(), |()| out)
+    }
+
+    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+        let target = self.target_duration_s;
+        writeln!(out, "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:{target}")?;
+        // 4.4.3.8: HOLD-BACK at least three target durations, PART-HOLD-BACK three part targets.
+        writeln!(
+            out,
+            "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,HOLD-BACK={:.3},PART-HOLD-BACK={:.5}",
+            3.0 * target as f64,
+            3.0 * self.part_target_s
+        )?;
+        writeln!(out, "#EXT-X-PART-INF:PART-TARGET={:.5}", self.part_target_s)?;
+        writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.first_msn)?;
+        writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence)?;
+        writeln!(out, "#EXT-X-INDEPENDENT-SEGMENTS")?;
+        for segment in &self.segments {
+            segment.start.render_into(out)?;
+            render_parts(&segment.parts, out)?;
+            if segment.gap {
+                writeln!(out, "#EXT-X-GAP")?;
+            }
+            writeln!(out, "#EXTINF:{:.5},\n{}", segment.duration_s, segment.uri)?;
+        }
+        match &self.open {
+            Some(open) => open.render_into(out)?,
+            None => writeln!(out, "#EXT-X-ENDLIST")?,
+        }
+        // 4.4.5.4: a report is for a playlist that goes on.
+        for report in self.reports.iter().filter(|_| self.open.is_some()) {
+            let RenditionReport { uri, last_msn, last_part } = report;
+            writeln!(out, "#EXT-X-RENDITION-REPORT:URI=\"{uri}\",LAST-MSN={last_msn},LAST-PART={last_part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl SegmentStart {
+    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+        if self.discontinuity {
+            writeln!(out, "#EXT-X-DISCONTINUITY")?;
+        }
+        if let Some(uri) = &self.map {
+            writeln!(out, "#EXT-X-MAP:URI=\"{uri}\"")?;
+        }
+        writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", Rfc3339(self.program_date_time_ms))
+    }
+}
+
+impl OpenSegment {
+    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+        // 4.4.4.9: what applies to a segment comes before the first of its parts.
+        if let Some(start) = self.start.as_ref().filter(|_| !self.parts.is_empty()) {
+            start.render_into(out)?;
+        }
+        render_parts(&self.parts, out)?;
+        match &self.hint {
+            Some(uri) => writeln!(out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{uri}\""),
+            None => Ok(()),
+        }
+    }
+}
+
+fn render_parts(parts: &[Part], out: &mut String) -> std::fmt::Result {
+    for part in parts {
+        write!(out, "#EXT-X-PART:DURATION={:.5},URI=\"{}\"", part.duration_s, part.uri)?;
+        out.write_str(if part.independent { ",INDEPENDENT=YES\n" } else { "\n" })?;
+    }
+    Ok(())
+}
+
+/// Unix milliseconds as a date and time in UTC.
+struct Rfc3339(i64);
+
+impl std::fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
+        let (year, month, day) = civil_from_days(days);
+        let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
+    }
+}
+
+/// Civil date from days since 1970-01-01, after Hinnant's algorithm: proleptic Gregorian.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::follow::{self, Followed};
+    use crate::{Head, Position};
+
+    fn start(map: Option<&str>, ms: i64) -> SegmentStart {
+        SegmentStart { discontinuity: false, map: map.map(str::to_owned), program_date_time_ms: ms }
+    }
+
+    fn part(msn: u64, index: u32) -> Part {
+        Part { duration_s: 4.0 / 15.0, independent: index == 0, uri: format!("e/{msn}.{index}.m4s") }
+    }
+
+    fn live() -> MediaPlaylist {
+        let segment = |msn: u64, parts: u32| Segment {
+            start: start((msn == 7).then_some("e/init.mp4"), 1_795_226_400_500 + 2000 * (msn as i64 - 7)),
+            parts: (0..parts).map(|index| part(msn, index)).collect(),
+            duration_s: 2.0,
+            uri: format!("e/{msn}.m4s"),
+            gap: false,
+        };
+        MediaPlaylist {
+            target_duration_s: 2,
+            part_target_s: 0.277_333,
+            first_msn: 7,
+            discontinuity_sequence: 0,
+            segments: vec![segment(7, 0), segment(8, 2)],
+            open: Some(OpenSegment {
+                start: Some(start(None, 1_795_226_404_500)),
+                parts: vec![part(9, 0)],
+                hint: Some("e/9.1.m4s".to_owned()),
+            }),
+            reports: vec![RenditionReport { uri: "../audio/index.m3u8".to_owned(), last_msn: 9, last_part: 0 }],
+        }
+    }
+
+    #[test]
+    fn a_live_playlist_says_all_it_must() {
+        let expected = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n\
+            #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,HOLD-BACK=6.000,PART-HOLD-BACK=0.83200\n\
+            #EXT-X-PART-INF:PART-TARGET=0.27733\n#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:0\n\
+            #EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=\"e/init.mp4\"\n\
+            #EXT-X-PROGRAM-DATE-TIME:2026-11-21T02:00:00.500Z\n#EXTINF:2.00000,\ne/7.m4s\n\
+            #EXT-X-PROGRAM-DATE-TIME:2026-11-21T02:00:02.500Z\n\
+            #EXT-X-PART:DURATION=0.26667,URI=\"e/8.0.m4s\",INDEPENDENT=YES\n\
+            #EXT-X-PART:DURATION=0.26667,URI=\"e/8.1.m4s\"\n#EXTINF:2.00000,\ne/8.m4s\n\
+            #EXT-X-PROGRAM-DATE-TIME:2026-11-21T02:00:04.500Z\n\
+            #EXT-X-PART:DURATION=0.26667,URI=\"e/9.0.m4s\",INDEPENDENT=YES\n\
+            #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"e/9.1.m4s\"\n\
+            #EXT-X-RENDITION-REPORT:URI=\"../audio/index.m3u8\",LAST-MSN=9,LAST-PART=0\n";
+        assert_eq!(live().render(), expected);
+    }
+
+    #[test]
+    fn an_ended_playlist_hints_and_reports_nothing() {
+        let text = MediaPlaylist { open: None, ..live() }.render();
+        assert!(text.ends_with("e/8.m4s\n#EXT-X-ENDLIST\n"), "{text}");
+    }
+
+    #[test]
+    fn a_segment_without_media_is_a_gap() {
+        let mut playlist = live();
+        playlist.segments[0].gap = true;
+        assert!(playlist.render().contains("#EXT-X-GAP\n#EXTINF:2.00000,\ne/7.m4s\n"));
+    }
+
+    #[test]
+    fn while_nobody_publishes_nothing_is_hinted() {
+        let open = Some(OpenSegment { start: None, parts: vec![], hint: None });
+        let text = MediaPlaylist { open, ..live() }.render();
+        assert!(!text.contains("PRELOAD-HINT") && !text.contains("ENDLIST"), "{text}");
+    }
+
+    #[test]
+    fn what_is_rendered_is_followed() {
+        let Ok(Followed::Media(media)) = follow::read(&live().render()) else { panic!("not a media playlist") };
+        assert_eq!(media.head, Head { next: Position { msn: 9, part: 1 }, last_parts: 2, ended: false });
+        assert_eq!(media.edge_unix_ms, Some(1_795_226_404_767));
+    }
+
+    #[test]
+    fn dates_are_right_on_leap_days_and_year_ends() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_735_689_599_999, "2024-12-31T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Rfc3339(ms).to_string(), text);
+        }
+    }
+}

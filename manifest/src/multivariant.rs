@@ -1,0 +1,125 @@
+//! A multivariant playlist as a value, and its text (RFC 8216bis, 4.4.6).
+
+use std::fmt::Write;
+
+/// The renditions of one live stream. Fixed for an epoch: players must not see bit rates wobble.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MultivariantPlaylist {
+    /// The audio that goes with every variant, where there is any.
+    pub audio: Option<AudioRendition>,
+    /// In the order in which players are to see them.
+    pub variants: Vec<Variant>,
+}
+
+/// EXT-X-MEDIA of TYPE=AUDIO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AudioRendition {
+    /// NAME, as a menu shows it.
+    pub name: String,
+    pub channels: u16,
+    pub uri: String,
+}
+
+/// EXT-X-STREAM-INF. Bit rates are in bits per second and include the audio.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// BANDWIDTH: no segment exceeds it.
+    pub peak_bitrate: u64,
+    /// AVERAGE-BANDWIDTH.
+    pub average_bitrate: u64,
+    /// Every format in it (RFC 6381), video first.
+    pub codecs: Vec<String>,
+    /// RESOLUTION, in pixels.
+    pub width: u32,
+    pub height: u32,
+    pub frame_rate_hz: f64,
+    pub uri: String,
+}
+
+const AUDIO_GROUP: &str = "audio";
+
+impl MultivariantPlaylist {
+    pub fn render(&self) -> String {
+        let mut out = String::with_capacity(256 + 256 * self.variants.len());
+        self.render_into(&mut out).map_or_else(|_| String::new(), |()| out)
+    }
+
+    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS")?;
+        if let Some(AudioRendition { name, channels, uri }) = &self.audio {
+            writeln!(
+                out,
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{name}\",DEFAULT=YES,AUTOSELECT=YES,\
+                 CHANNELS=\"{channels}\",URI=\"{uri}\""
+            )?;
+        }
+        self.variants.iter().try_for_each(|variant| variant.render_into(out, self.audio.is_some()))
+    }
+}
+
+impl Variant {
+    fn render_into(&self, out: &mut String, with_audio: bool) -> std::fmt::Result {
+        write!(
+            out,
+            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",RESOLUTION={}x{},FRAME-RATE={:.3}",
+            self.peak_bitrate,
+            self.average_bitrate,
+            self.codecs.join(","),
+            self.width,
+            self.height,
+            self.frame_rate_hz
+        )?;
+        if with_audio {
+            write!(out, ",AUDIO=\"{AUDIO_GROUP}\"")?;
+        }
+        writeln!(out, "\n{}", self.uri)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::follow::{self, Followed};
+
+    fn variant(height: u32, codecs: &[&str]) -> Variant {
+        Variant {
+            peak_bitrate: 1_138_000,
+            average_bitrate: 928_000,
+            codecs: codecs.iter().map(|codec| (*codec).to_owned()).collect(),
+            width: height * 16 / 9,
+            height,
+            frame_rate_hz: 30_000.0 / 1001.0,
+            uri: format!("{height}p/index.m3u8"),
+        }
+    }
+
+    #[test]
+    fn a_ladder_with_audio_says_all_that_players_choose_by() {
+        let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
+        let codecs = ["avc1.64001F", "mp4a.40.2"];
+        let ladder =
+            MultivariantPlaylist { audio: Some(audio), variants: vec![variant(720, &codecs), variant(360, &codecs)] };
+        let expected = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n\
+            #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",\
+            URI=\"audio/index.m3u8\"\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=1138000,AVERAGE-BANDWIDTH=928000,CODECS=\"avc1.64001F,mp4a.40.2\",\
+            RESOLUTION=1280x720,FRAME-RATE=29.970,AUDIO=\"audio\"\n720p/index.m3u8\n\
+            #EXT-X-STREAM-INF:BANDWIDTH=1138000,AVERAGE-BANDWIDTH=928000,CODECS=\"avc1.64001F,mp4a.40.2\",\
+            RESOLUTION=640x360,FRAME-RATE=29.970,AUDIO=\"audio\"\n360p/index.m3u8\n";
+        assert_eq!(ladder.render(), expected);
+    }
+
+    #[test]
+    fn silent_streams_name_no_audio_group() {
+        let text = MultivariantPlaylist { audio: None, variants: vec![variant(360, &["avc1.42C01E"])] }.render();
+        assert!(!text.contains("AUDIO"), "{text}");
+    }
+
+    #[test]
+    fn a_follower_finds_every_playlist() {
+        let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
+        let text = MultivariantPlaylist { audio: Some(audio), variants: vec![variant(360, &["avc1.42C01E"])] }.render();
+        let Ok(Followed::Multivariant(followed)) = follow::read(&text) else { panic!("not multivariant") };
+        assert_eq!(followed.playlists, ["audio/index.m3u8", "360p/index.m3u8"]);
+    }
+}

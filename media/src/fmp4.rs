@@ -1,0 +1,141 @@
+//! Fragmented MP4 (CMAF): one init section per track, one moof with its mdat per part.
+//!
+//! Bytes depend on the arguments alone, so that two packagers given the same frames write the same objects. No edit lists:
+//! a track with reordered frames starts its decode times earlier instead, and composition offsets stay positive.
+
+mod init;
+
+pub use init::init;
+
+use bytes::{BufMut, Bytes};
+use mp4_atom::{Encode, Mfhd, Moof, Tfdt, Tfhd, Traf, Trun, TrunEntry};
+
+/// One frame as a fragment holds it. Times are in ticks of the track's timescale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub duration: u32,
+    /// Presentation time minus decode time.
+    pub composition_offset: i32,
+    /// Decoding can start here.
+    pub keyframe: bool,
+    pub data: Bytes,
+}
+
+/// Why no MP4 could be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Fmp4Error {
+    #[error("the fragment has no samples")]
+    Empty,
+    #[error("the fragment is larger than 2 GiB")]
+    TooLarge,
+    #[error("the codec configuration cannot be written to MP4: {0}")]
+    Config(#[source] mp4_atom::Error),
+    #[error("the boxes cannot be written: {0}")]
+    Boxes(#[source] mp4_atom::Error),
+}
+
+/// The only track of every init section.
+const TRACK_ID: u32 = 1;
+
+/// ISO/IEC 14496-12, 8.8.3.1: depends on no other sample.
+const SYNC: u32 = 0x0200_0000;
+/// Depends on others; is a non-sync sample.
+const NON_SYNC: u32 = 0x0101_0000;
+
+const MDAT_HEADER: usize = 8;
+
+/// One moof and its mdat (ISO/IEC 23000-19, 7.3.2.3: a CMAF chunk). `base_decode_time` is that of the first sample;
+/// every further one follows from the durations. `sequence` must grow from fragment to fragment.
+pub fn fragment(sequence: u32, base_decode_time: u64, samples: &[Sample]) -> Result<Bytes, Fmp4Error> {
+    if samples.is_empty() {
+        return Err(Fmp4Error::Empty);
+    }
+    let payload: usize = samples.iter().map(|sample| sample.data.len()).sum();
+    let mdat_size = u32::try_from(payload + MDAT_HEADER).map_err(|_| Fmp4Error::TooLarge)?;
+
+    let mut moof = moof(sequence, base_decode_time, samples);
+    let mut out = Vec::with_capacity(256 + 16 * samples.len() + payload);
+    moof.encode(&mut out).map_err(Fmp4Error::Boxes)?;
+    // The offset counts from the moof to the first byte of data, and the moof's size does not depend on its value.
+    let data_offset = i32::try_from(out.len() + MDAT_HEADER).map_err(|_| Fmp4Error::TooLarge)?;
+    for run in moof.traf.iter_mut().flat_map(|traf| &mut traf.trun) {
+        run.data_offset = Some(data_offset);
+    }
+    out.clear();
+    moof.encode(&mut out).map_err(Fmp4Error::Boxes)?;
+
+    out.put_u32(mdat_size);
+    out.put_slice(b"mdat");
+    for sample in samples {
+        out.put_slice(&sample.data);
+    }
+    Ok(out.into())
+}
+
+fn moof(sequence: u32, base_decode_time: u64, samples: &[Sample]) -> Moof {
+    // Every field for every sample: a missing one would be filled with zeros, and zero flags mean a sync sample.
+    let entries: Vec<_> = samples
+        .iter()
+        .map(|sample| TrunEntry {
+            duration: Some(sample.duration),
+            size: Some(sample.data.len() as u32),
+            flags: Some(if sample.keyframe { SYNC } else { NON_SYNC }),
+            cts: Some(sample.composition_offset.into()),
+        })
+        .collect();
+    let tfhd = Tfhd { track_id: TRACK_ID, default_base_is_moof: true, ..Tfhd::default() };
+    let trun = Trun { data_offset: Some(0), samples: entries.into() };
+    let tfdt = Some(Tfdt { base_media_decode_time: base_decode_time });
+    Moof {
+        mfhd: Mfhd { sequence_number: sequence },
+        traf: vec![Traf { tfhd, tfdt, trun: vec![trun], ..Traf::default() }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mp4_atom::{Any, Decode};
+
+    fn sample(keyframe: bool, composition_offset: i32, data: &'static [u8]) -> Sample {
+        Sample { duration: 1000, composition_offset, keyframe, data: Bytes::from_static(data) }
+    }
+
+    #[test]
+    fn a_fragment_says_where_its_data_is_and_what_each_sample_is() {
+        let samples = [sample(true, 2000, b"idr"), sample(false, 3000, b"predicted"), sample(false, 0, b"b")];
+        let bytes = fragment(7, 1 << 40, &samples).unwrap();
+
+        let mut rest: &[u8] = &bytes;
+        let moof = Moof::decode(&mut rest).unwrap();
+        assert_eq!(moof.mfhd.sequence_number, 7);
+        let traf = &moof.traf[0];
+        assert!(traf.tfhd.default_base_is_moof);
+        assert_eq!(traf.tfdt.as_ref().unwrap().base_media_decode_time, 1 << 40);
+
+        let run = &traf.trun[0];
+        assert_eq!(&bytes[run.data_offset.unwrap() as usize..], b"idrpredictedb");
+        let read: Vec<_> = run.samples.iter().map(|s| (s.size.unwrap(), s.flags.unwrap(), s.cts.unwrap())).collect();
+        assert_eq!(read, [(3, SYNC, 2000), (9, NON_SYNC, 3000), (1, NON_SYNC, 0)]);
+
+        let Any::Mdat(mdat) = Any::decode(&mut rest).unwrap() else { panic!("no mdat") };
+        assert_eq!(mdat.data, b"idrpredictedb");
+    }
+
+    #[test]
+    fn one_sample_alone_keeps_its_flags() {
+        for keyframe in [true, false] {
+            let bytes = fragment(1, 0, &[sample(keyframe, 0, b"x")]).unwrap();
+            let moof = Moof::decode(&mut &bytes[..]).unwrap();
+            let flags = moof.traf[0].trun[0].samples.get(0).unwrap().flags;
+            assert_eq!(flags, Some(if keyframe { SYNC } else { NON_SYNC }));
+        }
+    }
+
+    #[test]
+    fn equal_arguments_give_equal_bytes() {
+        let samples = [sample(true, 0, b"same")];
+        assert_eq!(fragment(3, 9, &samples).unwrap(), fragment(3, 9, &samples).unwrap());
+        assert!(matches!(fragment(3, 9, &[]), Err(Fmp4Error::Empty)));
+    }
+}

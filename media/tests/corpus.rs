@@ -1,0 +1,42 @@
+//! Replays the seeds of the fuzz targets for FLV tags and H.264 configuration records.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
+
+use bytes::{Buf, Bytes};
+use media::AvcConfig;
+use media::flv::{AudioTag, VideoTag, VideoTags};
+
+fn seeds(target: &str) -> Vec<(String, Bytes)> {
+    let folder = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap().into())).collect()
+}
+
+#[test]
+fn configuration_records() {
+    let read = seeds("avc_config").into_iter().filter(|(_, record)| AvcConfig::parse(record.clone()).is_ok()).count();
+    assert!(read >= 4, "{read} seeds are records that a decoder takes");
+}
+
+#[test]
+fn tags() {
+    let (mut configs, mut frames) = (0, 0);
+    for (_, mut rest) in seeds("flv") {
+        let mut tags = VideoTags::default();
+        while rest.len() >= 3 {
+            let kind = rest.get_u8();
+            let length = usize::from(rest.get_u16()).min(rest.len());
+            let payload = rest.split_to(length);
+            let (config, frame) = if kind == 8 {
+                let tag = AudioTag::parse(payload);
+                (matches!(tag, Ok(AudioTag::Config(_))), matches!(tag, Ok(AudioTag::Frame(_))))
+            } else {
+                let tag = tags.read(payload);
+                (matches!(tag, Ok(VideoTag::Config(_))), matches!(tag, Ok(VideoTag::Frame { .. })))
+            };
+            configs += usize::from(config);
+            frames += usize::from(frame);
+        }
+    }
+    assert!(configs >= 8 && frames >= 7, "the seeds hold {configs} set-ups and {frames} frames");
+}

@@ -1,0 +1,243 @@
+//! What the origin answers over HTTP: playlists, blocking or not, init sections, segments, parts, and its own health.
+
+mod answer;
+mod holds;
+mod range;
+mod refusal;
+mod serve;
+
+pub(crate) use serve::serve;
+
+use crate::epoch::EpochId;
+use crate::metrics::Metrics;
+use crate::streams::{Directory, Stream};
+use crate::window::{Lookup, Name, Rendition};
+use answer::Caching;
+use axum::Router;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use holds::Holds;
+use manifest::{Directives, Verdict};
+use prometheus::{Registry, TextEncoder};
+use refusal::Refusal;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tower_http::cors::CorsLayer;
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Inner>);
+
+struct Inner {
+    directory: Directory,
+    registry: Registry,
+    metrics: Metrics,
+    holds: Holds,
+    hold_target_durations: u32,
+    /// Where encoders publish, for the text of a 404.
+    rtmp_port: u16,
+    stop: CancellationToken,
+}
+
+const CONNECTIONS_BESIDE_HOLDS: usize = 1024;
+
+/// The class of a resource, as metrics name it. Set by each handler.
+#[derive(Clone, Copy)]
+struct Class(&'static str);
+
+impl App {
+    pub(crate) fn new(
+        config: &config::Origin,
+        directory: Directory,
+        (metrics, registry): (Metrics, Registry),
+        rtmp_port: u16,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let holds = Holds::new(config.window.holds_max, metrics.clone(), stop.clone());
+        let hold_target_durations = config.window.hold_target_durations;
+        Self(Arc::new(Inner { directory, registry, metrics, holds, hold_target_durations, rtmp_port, stop }))
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        Router::new()
+            .route("/live/{stream}/index.m3u8", get(multivariant))
+            .route("/live/{stream}/{rendition}/index.m3u8", get(playlist))
+            .route("/live/{stream}/{rendition}/{epoch}/{file}", get(object))
+            .route("/_vivid/metrics", get(metrics))
+            .route("/_vivid/livez", get(async || "alive\n"))
+            .route("/_vivid/readyz", get(ready))
+            .fallback(async || Refusal::NoSuchPath)
+            .method_not_allowed_fallback(async || Refusal::Method)
+            .layer(middleware::from_fn_with_state(self.clone(), count))
+            // Nothing of the answer depends on who asks, so no cache shall keep one copy for each asking site.
+            .layer(CorsLayer::permissive().expose_headers(tower_http::cors::Any).vary([] as [HeaderName; 0]))
+            .with_state(self.clone())
+    }
+
+    /// Lets every request go that waits, and takes no more that would.
+    pub(crate) fn release(&self) {
+        self.0.stop.cancel();
+    }
+
+    /// Every hold may have a connection of its own; the rest is for those who do not wait.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.0.holds.max() + CONNECTIONS_BESIDE_HOLDS
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    fn stream(&self, name: String) -> Result<Arc<Stream>, Refusal> {
+        let port = self.0.rtmp_port;
+        self.0.directory.find(&name).ok_or(Refusal::NoSuchStream { stream: name, port })
+    }
+
+    fn rendition(&self, stream: &Stream, name: String) -> Result<Arc<Rendition>, Refusal> {
+        match stream.rendition(&name) {
+            Some(rendition) => Ok(rendition),
+            None if stream.multivariant().is_none() => Err(Refusal::Starting { stream: stream.name.clone() }),
+            None => Err(Refusal::NoSuchRendition { stream: stream.name.clone(), rendition: name }),
+        }
+    }
+
+    /// How long a request may wait: RFC 8216bis, 6.2.5.2, names three target durations.
+    fn patience(&self, rendition: &Rendition) -> Duration {
+        Duration::from_secs(rendition.target_duration_s()) * self.0.hold_target_durations
+    }
+}
+
+async fn multivariant(
+    State(app): State<App>,
+    Path(stream): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let stream = app.stream(stream)?;
+    let text = stream.multivariant().ok_or_else(|| Refusal::Starting { stream: stream.name.clone() })?;
+    Ok(classed("multivariant", answer::playlist(&text, &headers, Caching::Briefly)))
+}
+
+async fn playlist(
+    State(app): State<App>,
+    Path((stream, rendition)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let stream = app.stream(stream)?;
+    let rendition = app.rendition(&stream, rendition)?;
+    let directives = Directives::from_query(query.as_deref().unwrap_or_default())?;
+    let limit = rendition.advance_limit();
+    let mut head = rendition.watch();
+    let verdict = head.borrow_and_update().admit(directives.wait, limit);
+    match verdict {
+        Verdict::Now => {}
+        Verdict::TooFar => return Err(Refusal::TooFar { next: rendition.head().next }),
+        Verdict::Hold => {
+            let moved = head.wait_for(|head| head.admit(directives.wait, limit) != Verdict::Hold);
+            app.0.holds.wait(app.patience(&rendition), async { moved.await.is_ok() }).await?;
+        }
+    }
+    let (class, caching) = match directives.wait {
+        Some(_) => ("blocking", Caching::Blocking { target_duration_s: rendition.target_duration_s() }),
+        None => ("playlist", Caching::Briefly),
+    };
+    Ok(classed(class, answer::playlist(&stream.playlist(&rendition), &headers, caching)))
+}
+
+async fn object(
+    State(app): State<App>,
+    Path((stream, rendition, epoch, file)): Path<(String, String, String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let stream = app.stream(stream)?;
+    let rendition = app.rendition(&stream, rendition)?;
+    let unknown = || Refusal::NoSuchObject;
+    let epoch: EpochId = epoch.parse().map_err(|_| unknown())?;
+    let name = Name::from_file(&file).ok_or_else(unknown)?;
+    let bytes = find(&app, &rendition, epoch, name).await?;
+    let class = match name {
+        Name::Init => "init",
+        Name::Segment(_) => "segment",
+        Name::Part(_) => "part",
+    };
+    Ok(classed(class, answer::object(name, bytes, &method, &headers)))
+}
+
+/// A resource; one that is hinted at is waited for, so that its first byte comes with its last.
+async fn find(app: &App, rendition: &Rendition, epoch: EpochId, name: Name) -> Result<Vec<Bytes>, Refusal> {
+    let mut head = rendition.watch();
+    head.mark_unchanged();
+    match rendition.lookup(epoch, name) {
+        Lookup::Found(bytes) => return Ok(bytes),
+        Lookup::Unknown => return Err(Refusal::NoSuchObject),
+        Lookup::Hinted => {}
+    }
+    let come = head.wait_for(|_| rendition.lookup(epoch, name) != Lookup::Hinted);
+    app.0.holds.wait(app.patience(rendition), async { come.await.is_ok() }).await?;
+    match rendition.lookup(epoch, name) {
+        Lookup::Found(bytes) => Ok(bytes),
+        // The epoch ended before the part: a hint that is cancelled (6.2.6).
+        Lookup::Hinted | Lookup::Unknown => Err(Refusal::NoSuchObject),
+    }
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    match TextEncoder::new().encode_to_string(&app.0.registry.gather()) {
+        Ok(text) => answer::text(StatusCode::OK, text),
+        Err(error) => answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be said: {error}\n")),
+    }
+}
+
+async fn ready(State(app): State<App>) -> Response {
+    if app.0.stop.is_cancelled() {
+        answer::text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned())
+    } else {
+        answer::text(StatusCode::OK, "ready\n".to_owned())
+    }
+}
+
+fn classed(class: &'static str, mut response: Response) -> Response {
+    response.extensions_mut().insert(Class(class));
+    response
+}
+
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await.into_response();
+    let class = response.extensions().get::<Class>().map_or("other", |class| class.0);
+    app.0.metrics.requests.with_label_values(&[class, response.status().as_str()]).inc();
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::streams::Context;
+    use axum::body::Body;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+    use transcode::WorkerProgram;
+
+    #[tokio::test]
+    async fn answers_do_not_vary_with_the_site_that_asks() {
+        let registry = Registry::new();
+        let config = config::Config::parse("[origin]\n", []).unwrap().origin.unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
+        let directory = Directory::new(Context {
+            config: config.clone(),
+            program: WorkerProgram { path: "none".into(), args: Vec::new() },
+            metrics: metrics.clone(),
+            transcode_metrics: transcode::Metrics::register(&registry).unwrap(),
+        });
+        let app = App::new(&config, directory, (metrics, registry), 1935);
+        let asked = Request::get("/_vivid/livez").header("origin", "http://x").body(Body::empty()).unwrap();
+        let answer = TowerToHyperService::new(app.router()).call(asked).await.unwrap();
+        assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+        assert!(answer.headers().get("vary").is_none(), "{:?}", answer.headers());
+    }
+}

@@ -1,0 +1,205 @@
+//! Responses: bodies from shared bytes, encodings, ranges and cache lifetimes.
+
+use super::range::{Asked, asked};
+use crate::window::{Name, Text};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use bytes::{Buf, Bytes};
+use hyper::body::{Frame, SizeHint};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// How long caches may keep a playlist.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Caching {
+    /// It changes with every part.
+    Briefly,
+    /// The answer to a blocking request: whoever asks the same may have the same (RFC 8216bis, B.1: six target durations).
+    Blocking { target_duration_s: u64 },
+}
+
+/// A playlist, compressed if that is accepted. Ranges are not: what they would be ranges of changes all the time.
+pub(super) fn playlist(text: &Arc<Text>, request: &HeaderMap, caching: Caching) -> Response<Body> {
+    let gzip = accepts_gzip(request).then(|| text.gzip()).flatten();
+    let encoded = gzip.is_some();
+    let mut response = Response::new(Body::from(gzip.unwrap_or_else(|| text.identity())));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.apple.mpegurl"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if encoded {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    let age = match caching {
+        Caching::Briefly => HeaderValue::from_static("public, max-age=1"),
+        Caching::Blocking { target_duration_s } => {
+            HeaderValue::from_str(&format!("public, max-age={}", 6 * target_duration_s))
+                .unwrap_or(HeaderValue::from_static("public, max-age=1"))
+        }
+    };
+    headers.insert(header::CACHE_CONTROL, age);
+    response
+}
+
+/// An init section, segment or part: the same bytes under this URL for ever. RFC 9110, 14.2: only GET has ranges.
+pub(super) fn object(name: Name, pieces: Vec<Bytes>, method: &Method, request: &HeaderMap) -> Response<Body> {
+    let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let range = request.get(header::RANGE).filter(|_| method == Method::GET).and_then(|value| value.to_str().ok());
+    let (status, range) = match asked(range, length) {
+        Asked::Whole => (StatusCode::OK, None),
+        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+        Asked::Nothing => {
+            let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, format!("there are {length} bytes here\n"));
+            set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{length}"));
+            return response;
+        }
+    };
+    let body = Pieces::new(pieces, range.clone().unwrap_or(0..length));
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let kind = if name == Name::Init { "video/mp4" } else { "video/iso.segment" };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let Some(range) = range {
+        set(headers, header::CONTENT_RANGE, &format!("bytes {}-{}/{length}", range.start, range.end - 1));
+    }
+    response
+}
+
+/// A sentence for people or a page of metrics; never kept by caches.
+pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// RFC 9110, 12.5.3, as far as one coding goes: its weight is not zero. `*` stands only for codings that are not named.
+fn accepts_gzip(request: &HeaderMap) -> bool {
+    let (mut named, mut others) = (None, None);
+    let codings = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    for coding in codings.flat_map(|value| value.split(',')) {
+        let mut fields = coding.split(';').map(str::trim);
+        let name = fields.next().unwrap_or_default();
+        let weight = fields.find_map(|field| field.strip_prefix("q=").or_else(|| field.strip_prefix("Q=")));
+        let accepted = weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0));
+        if name.eq_ignore_ascii_case("gzip") {
+            named = Some(accepted);
+        } else if name == "*" {
+            others = Some(accepted);
+        }
+    }
+    named.or(others).unwrap_or(false)
+}
+
+/// A body of shared pieces, of known length; nothing is copied.
+struct Pieces {
+    pieces: VecDeque<Bytes>,
+    left: u64,
+}
+
+impl Pieces {
+    fn new(pieces: Vec<Bytes>, range: Range<u64>) -> Self {
+        let mut pieces = VecDeque::from(pieces);
+        let mut skip = range.start;
+        while let Some(piece) = pieces.front_mut() {
+            if skip < piece.len() as u64 {
+                piece.advance(skip as usize);
+                break;
+            }
+            skip -= piece.len() as u64;
+            pieces.pop_front();
+        }
+        Self { pieces, left: range.end - range.start }
+    }
+}
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let Some(mut piece) = self.pieces.pop_front() else { return Poll::Ready(None) };
+        piece.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= piece.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(range: Range<u64>) -> Bytes {
+        let pieces = ["abc", "", "defg", "h"].map(|piece| Bytes::from_static(piece.as_bytes())).to_vec();
+        axum::body::to_bytes(Body::new(Pieces::new(pieces, range)), 99).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn pieces_are_cut_anywhere() {
+        let whole = b"abcdefgh";
+        for start in 0..8 {
+            for end in start + 1..=8 {
+                assert_eq!(read(start..end).await, whole[start as usize..end as usize]);
+            }
+        }
+    }
+
+    #[test]
+    fn gzip_is_sent_to_those_who_take_it() {
+        for (value, accepted) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("*", true),
+            ("br, deflate", false),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("gzip;q=x", false),
+            ("gzip;q=0, *", false),
+            ("*, gzip;q=0", false),
+            ("*;q=0, gzip", true),
+            ("br, *;q=0", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(value));
+            assert_eq!(accepts_gzip(&headers), accepted, "{value:?}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_get_has_ranges() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, HeaderValue::from_static("bytes=1-2"));
+        let answer = |method| object(Name::Segment(1), vec![Bytes::from_static(b"abcdef")], &method, &headers);
+        assert_eq!(answer(Method::GET).status(), StatusCode::PARTIAL_CONTENT);
+        let head = answer(Method::HEAD);
+        assert_eq!(head.status(), StatusCode::OK);
+        assert!(head.headers().get(header::CONTENT_RANGE).is_none());
+    }
+}

@@ -1,0 +1,65 @@
+//! Every error of the origin as HTTP says it: status, cache lifetime, and one sentence that says what to do.
+
+use super::answer;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use manifest::{DirectiveError, Position};
+
+/// Why a request gets no resource.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("no stream named {stream} is live here; publish to rtmp://HOST:{port}/live/{stream}")]
+    NoSuchStream { stream: String, port: u16 },
+    #[error("{stream} is starting; ask again in a second")]
+    Starting { stream: String },
+    #[error("{stream} has no rendition {rendition}; see /live/{stream}/index.m3u8 for those it has")]
+    NoSuchRendition { stream: String, rendition: String },
+    #[error("this part of the stream is not here, or no longer; reload the playlist")]
+    NoSuchObject,
+    #[error("there is nothing at this path; streams are at /live/STREAM/index.m3u8")]
+    NoSuchPath,
+    #[error("only GET and HEAD are answered here")]
+    Method,
+    #[error("{0}")]
+    Directive(#[from] DirectiveError),
+    #[error("that is too far ahead: {next} comes next; ask for that")]
+    TooFar { next: Position },
+    #[error("what was waited for did not come in time; the encoder may have stalled; ask again or ask another origin")]
+    Late,
+    #[error("too many requests wait here; ask again in a second, or raise origin.window.holds_max")]
+    TooManyHolds,
+    #[error("this origin is stopping; ask another one")]
+    Stopping,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoSuchStream { .. }
+            | Self::Starting { .. }
+            | Self::NoSuchRendition { .. }
+            | Self::NoSuchObject
+            | Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            // RFC 8216bis, 6.2.5.2.
+            Self::Directive(_) | Self::TooFar { .. } => StatusCode::BAD_REQUEST,
+            Self::Late | Self::TooManyHolds | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = answer::text(self.status(), format!("{self}\n"));
+        match self {
+            Self::Method => {
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::Starting { .. } | Self::TooManyHolds => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

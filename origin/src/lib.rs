@@ -1,0 +1,18 @@
+//! The origin: RTMP in; parts, segments and playlists out; a live window in memory.
+
+mod epoch;
+mod http;
+mod ingest;
+mod metrics;
+pub mod rtmp;
+mod segmenter;
+mod server;
+mod streams;
+#[cfg(test)]
+mod testing;
+mod window;
+
+pub use ingest::{
+    Announced, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit, is_stream_name,
+};
+pub use server::{OriginError, Server};

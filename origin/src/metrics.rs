@@ -1,0 +1,101 @@
+//! What the origin counts of its streams and requests.
+
+use crate::streams::Reason;
+use prometheus::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result, histogram_opts, opts,
+};
+
+/// Registered once per process.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    pub(crate) streams: IntGauge,
+    pub(crate) parts: IntCounterVec,
+    pub(crate) part_delay: HistogramVec,
+    pub(crate) epochs: IntCounterVec,
+    pub(crate) frames_skipped: IntCounter,
+    pub(crate) window_bytes: IntGauge,
+    pub(crate) holds: IntGauge,
+    pub(crate) holds_ended: IntCounterVec,
+    pub(crate) hold_seconds: Histogram,
+    pub(crate) requests: IntCounterVec,
+    pub(crate) connections: IntGauge,
+    pub(crate) connections_refused: IntCounter,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> Result<Self> {
+        let metrics = Self {
+            streams: gauge("vivid_origin_streams", "streams that have a publisher or wait for it to come back")?,
+            parts: IntCounterVec::new(
+                opts!("vivid_origin_parts_total", "parts published, by how they are made"),
+                &["make"],
+            )?,
+            part_delay: HistogramVec::new(
+                histogram_opts!(
+                    "vivid_origin_part_publish_delay_seconds",
+                    "from the last source frame of a part being received to the part being visible, by how it is made",
+                    // Passing through takes less than a millisecond, encoding some frames; a part target or more is late.
+                    vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0]
+                ),
+                &["make"],
+            )?,
+            epochs: IntCounterVec::new(opts!("vivid_origin_epochs_total", "epochs started, by reason"), &["reason"])?,
+            frames_skipped: counter(
+                "vivid_origin_frames_skipped_total",
+                "source frames not used: they came before a key frame that an epoch could start with",
+            )?,
+            window_bytes: gauge("vivid_origin_window_bytes", "bytes of media held for all live windows")?,
+            holds: gauge("vivid_origin_holds", "requests that wait for a part or playlist now")?,
+            holds_ended: IntCounterVec::new(
+                opts!("vivid_origin_holds_ended_total", "requests that waited or were to wait, by how that ended"),
+                &["outcome"],
+            )?,
+            hold_seconds: Histogram::with_opts(histogram_opts!(
+                "vivid_origin_hold_seconds",
+                "how long requests waited",
+                // A request that follows the live edge waits at most a part; more than a few seconds is a stall.
+                vec![0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 6.0, 12.0]
+            ))?,
+            requests: IntCounterVec::new(
+                opts!("vivid_origin_requests_total", "requests answered, by class of resource and status"),
+                &["class", "status"],
+            )?,
+            connections: gauge("vivid_origin_http_connections", "HTTP connections open now")?,
+            connections_refused: counter(
+                "vivid_origin_http_connections_refused_total",
+                "HTTP connections closed at once because too many were open",
+            )?,
+        };
+        metrics.register_all(registry)?;
+        Ok(metrics)
+    }
+
+    fn register_all(&self, registry: &Registry) -> Result<()> {
+        for vec in [&self.parts, &self.epochs, &self.holds_ended, &self.requests] {
+            registry.register(Box::new(vec.clone()))?;
+        }
+        for gauge in [&self.streams, &self.window_bytes, &self.holds, &self.connections] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        registry.register(Box::new(self.part_delay.clone()))?;
+        registry.register(Box::new(self.hold_seconds.clone()))?;
+        registry.register(Box::new(self.frames_skipped.clone()))?;
+        registry.register(Box::new(self.connections_refused.clone()))?;
+        // A series that exists from the start can be alerted on before it first moves.
+        for outcome in ["answered", "gone", "timeout", "refused", "stopping", "abandoned"] {
+            self.holds_ended.with_label_values(&[outcome]);
+        }
+        for reason in Reason::ALL {
+            self.epochs.with_label_values(&[reason.label()]);
+        }
+        Ok(())
+    }
+}
+
+fn gauge(name: &str, help: &str) -> Result<IntGauge> {
+    IntGauge::with_opts(Opts::new(name, help))
+}
+
+fn counter(name: &str, help: &str) -> Result<IntCounter> {
+    IntCounter::with_opts(Opts::new(name, help))
+}

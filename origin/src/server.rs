@@ -1,0 +1,95 @@
+//! The origin as a process runs it: binds its ports, serves until told to stop, drains.
+
+use crate::Publishing;
+use crate::http::{self, App};
+use crate::metrics::Metrics;
+use crate::rtmp::{ListenError, Listener};
+use crate::streams::{Context, Directory};
+use prometheus::Registry;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use transcode::WorkerProgram;
+
+/// Bound to its ports, and ready to run.
+pub struct Server {
+    http: std::net::TcpListener,
+    http_addr: SocketAddr,
+    rtmp: Listener,
+    directory: Directory,
+    app: App,
+}
+
+/// Why an origin cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginError {
+    #[error("cannot listen for HTTP on {addr}: {source}; stop what uses the port or change origin.http_listen")]
+    Listen { addr: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Rtmp(#[from] ListenError),
+    #[error("cannot register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What open requests have to finish once the origin stops. `vivid dev` kills what has not ended within 4 s; the rest
+/// of that is for the streams' workers.
+const DRAIN: Duration = Duration::from_millis(2500);
+
+impl Server {
+    /// Takes the ports of `config` now; port 0 takes a free one. `program` is run once per epoch to transcode.
+    pub fn bind(config: config::Origin, program: WorkerProgram, registry: &Registry) -> Result<Self, OriginError> {
+        let addr = config.http_listen;
+        let failed = |source| OriginError::Listen { addr, source };
+        let http = std::net::TcpListener::bind(addr).map_err(failed)?;
+        http.set_nonblocking(true).map_err(failed)?;
+        let http_addr = http.local_addr().map_err(failed)?;
+        let metrics = Metrics::register(registry)?;
+        let transcode_metrics = transcode::Metrics::register(registry)?;
+        let directory =
+            Directory::new(Context { config: config.clone(), program, metrics: metrics.clone(), transcode_metrics });
+        let publishing = Arc::new(directory.clone());
+        let rtmp = Listener::bind(config.rtmp_listen, config.ingest.clone(), publishing, registry)?;
+        let app = App::new(&config, directory.clone(), (metrics, registry.clone()), rtmp.addr().port());
+        Ok(Self { http, http_addr, rtmp, directory, app })
+    }
+
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    pub fn rtmp_addr(&self) -> SocketAddr {
+        self.rtmp.addr()
+    }
+
+    /// The table of streams, as ingest protocols see it.
+    pub fn publishing(&self) -> Arc<dyn Publishing> {
+        Arc::new(self.directory.clone())
+    }
+
+    /// Serves until `stop` is cancelled, then drains; returns within five seconds of that.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { http, rtmp, directory, app, .. } = self;
+        let http = match TcpListener::from_std(http) {
+            Ok(http) => http,
+            Err(error) => return tracing::error!(%error, "HTTP socket cannot be served"),
+        };
+        let serving = async {
+            let serving = http::serve(http, app, stop.clone());
+            tokio::pin!(serving);
+            tokio::select! {
+                () = &mut serving => {}
+                () = stopped_for(&stop, DRAIN) => tracing::warn!("HTTP connections cut: they did not finish in time"),
+            }
+        };
+        tokio::join!(serving, rtmp.run(stop.clone()));
+        directory.stop().await;
+    }
+}
+
+/// Returns `time` after `stop` is cancelled.
+async fn stopped_for(stop: &CancellationToken, time: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(time).await;
+}

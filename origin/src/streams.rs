@@ -1,0 +1,191 @@
+//! The table of live streams: who publishes under which name, and where requests find it.
+
+mod arrivals;
+mod ladder;
+mod live;
+mod phase;
+mod stream;
+mod task;
+
+pub(crate) use phase::Reason;
+pub(crate) use stream::Stream;
+
+use crate::ingest::{Ending, Ingested, PublishRequest, Publisher, Publishing, Refusal};
+use crate::metrics::Metrics;
+use config::Origin;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use transcode::WorkerProgram;
+
+/// Shared by ingest, which fills it, and HTTP, which reads it.
+#[derive(Clone)]
+pub(crate) struct Directory(Arc<Inner>);
+
+struct Inner {
+    context: Context,
+    entries: Mutex<HashMap<String, Entry>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What every stream's task works with.
+pub(crate) struct Context {
+    pub(crate) config: Origin,
+    pub(crate) program: WorkerProgram,
+    pub(crate) metrics: Metrics,
+    pub(crate) transcode_metrics: transcode::Metrics,
+}
+
+struct Entry {
+    stream: Arc<Stream>,
+    intake: mpsc::Sender<Incoming>,
+    /// A publisher has the name.
+    busy: bool,
+}
+
+/// A publisher that took the name: what it sends, and where to leave the reason if it is sent away.
+type Incoming = (mpsc::Receiver<Ingested>, Ending);
+
+/// Items between a publisher and its stream: some three seconds of picture and sound at 30 fps. When it is full, reading
+/// from the publisher waits.
+const PUBLISHER_QUEUE: usize = 256;
+
+impl Directory {
+    pub(crate) fn new(context: Context) -> Self {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Self(Arc::new(Inner { context, entries: Mutex::default(), stop, tasks }))
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Stream>> {
+        self.0.entries.lock().get(name).map(|entry| Arc::clone(&entry.stream))
+    }
+
+    /// Ends every stream's task, and with it the workers. Playlists stay as they are: the stream may go on elsewhere.
+    pub(crate) async fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// The publisher of this stream is gone; another one may take the name.
+    fn release(&self, stream: &Arc<Stream>) {
+        self.with_entry(stream, |entry| entry.busy = false);
+    }
+
+    /// Ends the stream, unless a publisher took the name in this moment.
+    fn retire(&self, stream: &Arc<Stream>) -> bool {
+        let idle = |entry: &mut Entry| {
+            if !entry.busy {
+                entry.stream.set_ended();
+            }
+            !entry.busy
+        };
+        self.with_entry(stream, idle).unwrap_or(true)
+    }
+
+    /// Forgets the stream, unless another one has its name by now.
+    fn remove(&self, stream: &Arc<Stream>) {
+        let mut entries = self.0.entries.lock();
+        if entries.get(&stream.name).is_some_and(|entry| Arc::ptr_eq(&entry.stream, stream)) {
+            entries.remove(&stream.name);
+        }
+    }
+
+    fn with_entry<T>(&self, stream: &Arc<Stream>, act: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let mut entries = self.0.entries.lock();
+        entries.get_mut(&stream.name).filter(|entry| Arc::ptr_eq(&entry.stream, stream)).map(act)
+    }
+
+    fn start(&self, name: &str) -> Entry {
+        let stream = Arc::new(Stream::new(name.to_owned(), self.0.context.config.window.segments));
+        let (intake, publishers) = mpsc::channel(1);
+        let task = task::Task::new(self.clone(), Arc::clone(&stream), publishers);
+        self.spawn(&stream, task.run());
+        Entry { stream, intake, busy: false }
+    }
+
+    fn spawn(&self, stream: &Arc<Stream>, run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let name = FreeOnPanic { directory: self.clone(), stream: Arc::clone(stream) };
+        self.0.tasks.spawn(async move {
+            let _name = name;
+            run.await;
+        })
+    }
+}
+
+/// Frees the name of a stream whose task panics; else nobody could publish under it before the origin starts anew.
+struct FreeOnPanic {
+    directory: Directory,
+    stream: Arc<Stream>,
+}
+
+impl Drop for FreeOnPanic {
+    fn drop(&mut self) {
+        // A task that returns has removed its stream itself. One that is dropped with the runtime may be so while the
+        // table is locked.
+        if std::thread::panicking() {
+            tracing::error!(stream = %self.stream.name, "the stream's task panicked; its name is free again");
+            self.directory.remove(&self.stream);
+        }
+    }
+}
+
+impl Publishing for Directory {
+    fn publish(&self, request: &PublishRequest) -> Result<Publisher, Refusal> {
+        let mut entries = self.0.entries.lock();
+        let known = entries.get(&request.stream).is_some_and(|entry| !entry.stream.has_ended());
+        if !known {
+            // There cannot be more live streams than connections that publish; this bounds those that end as well.
+            if entries.len() >= self.0.context.config.ingest.connections_max {
+                return Err(Refusal::Full);
+            }
+            entries.insert(request.stream.clone(), self.start(&request.stream));
+        }
+        let entry = entries.get_mut(&request.stream).ok_or(Refusal::NameTaken)?;
+        if entry.busy {
+            return Err(Refusal::NameTaken);
+        }
+        let (publisher, items) = Publisher::channel(PUBLISHER_QUEUE);
+        entry.intake.try_send((items, publisher.ending())).map_err(|_| Refusal::NameTaken)?;
+        entry.busy = true;
+        tracing::info!(stream = %request.stream, "publisher took the name");
+        Ok(publisher)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::Registry;
+
+    fn directory() -> Directory {
+        let registry = Registry::new();
+        Directory::new(Context {
+            config: config::Config::parse("[origin]\n", []).unwrap().origin.unwrap(),
+            program: WorkerProgram { path: "none".into(), args: Vec::new() },
+            metrics: Metrics::register(&registry).unwrap(),
+            transcode_metrics: transcode::Metrics::register(&registry).unwrap(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_frees_its_name() {
+        let directory = directory();
+        let request = PublishRequest { app: "live".to_owned(), stream: "a".to_owned(), key: None };
+        let _publisher = directory.publish(&request).unwrap();
+        assert_eq!(directory.publish(&request).unwrap_err(), Refusal::NameTaken);
+        let before = directory.find("a").unwrap();
+        assert!(directory.spawn(&before, async { panic!("as a test wants it") }).await.unwrap_err().is_panic());
+        assert!(directory.find("a").is_none());
+        let _publisher = directory.publish(&request).unwrap();
+        // Another stream has the name: it is not that one's to free.
+        assert!(directory.spawn(&before, async { panic!("as a test wants it") }).await.unwrap_err().is_panic());
+        assert!(!Arc::ptr_eq(&directory.find("a").unwrap(), &before));
+        directory.stop().await;
+    }
+}

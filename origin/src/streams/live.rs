@@ -1,0 +1,245 @@
+//! A running epoch: source frames go in and to the worker, what comes back is cut and published.
+
+use super::Context;
+use super::arrivals::Arrivals;
+use super::stream::{Opening, Stream};
+use crate::epoch::{Break, Cutter, EpochId, Known, Placer};
+use crate::segmenter::{Grid, Part, Violation};
+use media::fmp4::Fmp4Error;
+use media::{Frame, TrackKind};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::mpsc;
+use transcode::{Input, Job, Limits, Made, Make, Plan, Worker, WorkerError, WorkerInput};
+
+pub(super) struct Live {
+    pub(super) known: Known,
+    pub(super) began: Instant,
+    id: EpochId,
+    plan: Plan,
+    alone: bool,
+    grid: Grid,
+    first_msn: u64,
+    zero_unix_ms: i64,
+    cutter: Cutter,
+    placer: Placer,
+    worker: Option<WorkerInput>,
+    arrivals: Arrivals,
+    stream: Arc<Stream>,
+}
+
+/// Where and when an epoch begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Zero {
+    /// Presentation time of the first key frame, on the source's clock.
+    pub(super) source_ms: i64,
+    /// When it came.
+    pub(super) unix_ms: i64,
+    /// The earliest name the epoch may have; its own is that or the time it begins at.
+    pub(super) id_min: u64,
+    /// Frames that are held already and come at once.
+    pub(super) backlog: usize,
+    /// Without a worker: what is passed through and nothing else. Counts only where something is.
+    pub(super) alone: bool,
+}
+
+/// Why an epoch could not begin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Config(#[from] Fmp4Error),
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+}
+
+/// Why an epoch cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The source does not do what it did during the analysis.
+    #[error("the source left its grid: {0}")]
+    OffGrid(Violation),
+    #[error("the source cannot be followed: {0}")]
+    Time(#[from] Break),
+    #[error("the transcoding worker ended: {0}")]
+    Worker(String),
+}
+
+impl Live {
+    /// Begins an epoch for a known source; its frames come after.
+    pub(super) fn start(
+        context: &Context,
+        stream: &Arc<Stream>,
+        known: Known,
+        (zero, before): (Zero, Option<&Plan>),
+    ) -> Result<(Self, Option<mpsc::Receiver<Made>>), StartError> {
+        let plan = plan(context, &known);
+        let plan = before.map_or_else(|| plan.clone(), |before| on_the_grid_of(before, plan.clone()));
+        let alone = zero.alone && passes_through(&plan);
+        let plan = if alone { only_passed_through(plan) } else { plan };
+        let grid = Grid::new(&plan);
+        let unix_ms = zero.unix_ms.max(0) as u64;
+        let target = context.config.segment.segment;
+        let first_msn = stream.next_msn().unwrap_or_else(|| Grid::fresh_msn(unix_ms, target));
+        let cutter = Cutter::new(&known, &plan, first_msn)?;
+        let (worker, made) = if plan.needs_worker() {
+            let limits = Limits::from(&context.config.worker);
+            let limits = Limits { queue: limits.queue + zero.backlog, ..limits };
+            let job = Job { source: known.source.clone(), plan: plan.clone() };
+            let (input, made) = Worker::start(&context.program, &job, &limits, &context.transcode_metrics)?;
+            (Some(input), Some(made))
+        } else {
+            (None, None)
+        };
+        let gop = known.source.gop.filter(|_| passes_through(&plan));
+        let mut live = Self {
+            began: Instant::now(),
+            id: EpochId(unix_ms.max(zero.id_min)),
+            placer: Placer::new(plan.rate, gop, zero.source_ms),
+            zero_unix_ms: zero.unix_ms,
+            stream: Arc::clone(stream),
+            arrivals: Arrivals::default(),
+            known,
+            plan,
+            alone,
+            grid,
+            first_msn,
+            cutter,
+            worker,
+        };
+        live.open(context);
+        Ok((live, made))
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Whether it has nothing that a worker makes, for want of a worker that lives.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    pub(super) fn passes_through(&self) -> bool {
+        passes_through(&self.plan)
+    }
+
+    pub(super) fn id(&self) -> EpochId {
+        self.id
+    }
+
+    /// Takes a frame of the source; `received` unless it was held before the epoch began.
+    pub(super) fn source(&mut self, context: &Context, frame: &Frame, received: Option<Instant>) -> Result<(), Broken> {
+        let Some(placed) = self.placer.place(frame)? else { return Ok(()) };
+        let (ticks, rate) = match placed.kind {
+            TrackKind::Video => (placed.pts + i64::from(self.plan.rate.frame_ticks()), self.plan.rate.timescale().0),
+            TrackKind::Audio => (placed.pts + i64::from(transcode::ACCESS_UNIT_SAMPLES), transcode::AUDIO_RATE),
+        };
+        self.arrivals.note(&placed, ticks as f64 / f64::from(rate), received);
+        let input = match placed.kind {
+            TrackKind::Video => Input::Video(placed.clone()),
+            TrackKind::Audio => Input::Audio(placed.clone()),
+        };
+        if let Some(worker) = &self.worker {
+            // A worker that does not take it has ended or is being ended, and says so itself.
+            let _ = worker.try_send(input);
+        }
+        if placed.kind == TrackKind::Video {
+            let parts = self.cutter.source(placed).map_err(Broken::OffGrid)?;
+            self.publish(context, parts);
+        }
+        Ok(())
+    }
+
+    /// Takes what the worker made.
+    pub(super) fn made(&mut self, context: &Context, made: Made) -> Result<(), Broken> {
+        // A worker that leaves the grid is as good as dead.
+        let fault = |fault: &dyn std::fmt::Display| Broken::Worker(fault.to_string());
+        match made {
+            Made::Track { rendition, config } => {
+                self.cutter.track(rendition, config).map_err(|error| fault(&error))?;
+                self.open(context);
+            }
+            Made::Frame { rendition, frame } => {
+                let parts = self.cutter.frame(rendition, frame).map_err(|violation| fault(&violation))?;
+                self.publish(context, parts);
+            }
+            Made::Ended { reason } => return Err(fault(&reason)),
+        }
+        Ok(())
+    }
+
+    /// The source sends no more: the worker is to finish what it has.
+    pub(super) fn finish(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            // Dropping the sender says the same, where the queue is full.
+            let _ = worker.try_send(Input::Finish);
+        }
+    }
+
+    /// The end: what is open is published as it is.
+    pub(super) fn close(mut self, context: &Context) {
+        let parts = self.cutter.flush();
+        self.publish(context, parts);
+        self.stream.break_off(Instant::now());
+    }
+
+    fn open(&mut self, context: &Context) {
+        let Some(tracks) = self.cutter.opened() else { return };
+        let Self { id, first_msn, zero_unix_ms, known, plan, alone, .. } = &*self;
+        let (id, first_msn, zero_unix_ms, alone) = (*id, *first_msn, *zero_unix_ms, *alone);
+        self.stream.open(Opening { id, first_msn, zero_unix_ms, known, plan, alone, tracks }, Instant::now());
+        tracing::info!(stream = %self.stream.name, epoch = %id, first_msn, "epoch opened");
+        let waiting = self.cutter.take_waiting();
+        self.publish(context, waiting);
+    }
+
+    fn publish(&self, context: &Context, parts: Vec<(usize, Part)>) {
+        for (index, part) in parts {
+            let Some(rendition) = self.plan.renditions.get(index) else { continue };
+            let (make, kind) = match rendition.make {
+                Make::Passthrough => ("passthrough", TrackKind::Video),
+                Make::Video { .. } => ("encoded", TrackKind::Video),
+                Make::Audio { .. } => ("audio", TrackKind::Audio),
+            };
+            let (at, end_s) = (part.at, self.grid.part_end_s(self.first_msn, part.at));
+            if !self.stream.publish(index, part, Instant::now()) {
+                tracing::error!(stream = %self.stream.name, rendition = %rendition.name, %at, "part out of turn");
+                continue;
+            }
+            context.metrics.parts.with_label_values(&[make]).inc();
+            if let Some(received) = self.arrivals.complete(kind, end_s) {
+                let delay = received.elapsed();
+                context.metrics.part_delay.with_label_values(&[make]).observe(delay.as_secs_f64());
+                if delay > self.plan.part_target {
+                    // The histogram tells operators; a line for each would flood where a machine is too slow.
+                    tracing::debug!(stream = %self.stream.name, rendition = %rendition.name, %at, ?delay, "part late");
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn plan(context: &Context, known: &Known) -> Plan {
+    transcode::plan(&known.source, &context.config.segment, &context.config.ladder)
+}
+
+pub(super) fn passes_through(plan: &Plan) -> bool {
+    plan.renditions.iter().any(|rendition| rendition.make == Make::Passthrough)
+}
+
+/// On the same grid, so that the rest can join in a later epoch.
+fn only_passed_through(mut plan: Plan) -> Plan {
+    plan.renditions.retain(|rendition| rendition.make == Make::Passthrough);
+    plan
+}
+
+/// Where everything is encoded, any grid will do, and players like the one best that they have already: their part
+/// target stays what it was.
+fn on_the_grid_of(before: &Plan, plan: Plan) -> Plan {
+    let has_audio = |plan: &Plan| plan.renditions.iter().any(|rendition| matches!(rendition.make, Make::Audio { .. }));
+    if passes_through(&plan) || plan.rate != before.rate || has_audio(&plan) != has_audio(before) {
+        return plan;
+    }
+    let Plan { segment_frames, part_frames, part_target, .. } = *before;
+    Plan { segment_frames, part_frames, part_target, ..plan }
+}

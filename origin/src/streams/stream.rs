@@ -1,0 +1,300 @@
+//! One stream as requests see it: its renditions, its multivariant playlist, whether it is there yet.
+
+use super::ladder;
+use crate::epoch::{EpochId, Known};
+use crate::segmenter::{Grid, Part};
+use crate::window::{EpochStart, Rendition, Shape, Text, Window, report};
+use bytes::Bytes;
+use media::TrackConfig;
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+use transcode::Plan;
+
+/// Written by the stream's task, read by requests.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) name: String,
+    segments: usize,
+    shelf: RwLock<Shelf>,
+    /// Grows with every change of any playlist.
+    generation: AtomicU64,
+    ended: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    /// Those of the current plan, in its order, then those that were in earlier ones.
+    renditions: Vec<Arc<Rendition>>,
+    /// How many of them are in the current plan.
+    current: usize,
+    shape: Option<Shape>,
+    epochs: u64,
+    multivariant: Option<Arc<Text>>,
+    /// Every rendition of the multivariant playlist has had a part.
+    visible: bool,
+}
+
+/// An epoch that is set up in all its renditions.
+pub(crate) struct Opening<'a> {
+    pub(crate) id: EpochId,
+    pub(crate) first_msn: u64,
+    pub(crate) zero_unix_ms: i64,
+    pub(crate) known: &'a Known,
+    pub(crate) plan: &'a Plan,
+    /// What the plan lacks is away for this epoch only.
+    pub(crate) alone: bool,
+    /// Set-up and init section of each of the plan's renditions.
+    pub(crate) tracks: Vec<(TrackConfig, Bytes)>,
+}
+
+/// Renditions of earlier plans that are still answered, newest first. A source that changes its size all the time must
+/// not fill the memory.
+const LEFT_MAX: usize = 4;
+
+impl Stream {
+    /// `segments` is the length of the window.
+    pub(crate) fn new(name: String, segments: usize) -> Self {
+        let (generation, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { name, segments, shelf: RwLock::default(), generation, ended }
+    }
+
+    /// The multivariant playlist; `None` while a rendition of it is still missing.
+    pub(crate) fn multivariant(&self) -> Option<Arc<Text>> {
+        let shelf = self.shelf.read();
+        shelf.multivariant.clone().filter(|_| shelf.visible)
+    }
+
+    /// A rendition that players may know of.
+    pub(crate) fn rendition(&self, name: &str) -> Option<Arc<Rendition>> {
+        let shelf = self.shelf.read();
+        shelf.renditions.iter().find(|rendition| rendition.name == name).filter(|_| shelf.visible).cloned()
+    }
+
+    /// The playlist of one of this stream's renditions, with reports of the others as of now.
+    pub(crate) fn playlist(&self, rendition: &Rendition) -> Arc<Text> {
+        rendition.playlist(self.generation.load(Ordering::Acquire), || {
+            let shelf = self.shelf.read();
+            let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
+            others.filter_map(|other| report(&other.name, other.head())).collect()
+        })
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The number that follows on every segment there is; `None` before the first.
+    pub(crate) fn next_msn(&self) -> Option<u64> {
+        let shelf = self.shelf.read();
+        shelf
+            .renditions
+            .iter()
+            .filter(|rendition| !rendition.is_empty())
+            .map(|rendition| rendition.head().next.msn)
+            .max()
+    }
+
+    /// Bytes held in all windows.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shelf.read().renditions.iter().map(|rendition| rendition.bytes()).sum()
+    }
+
+    /// How long the window is, once it is full.
+    pub(crate) fn window_s(&self) -> u64 {
+        let target = self.shelf.read().shape.map_or(0, |shape| shape.target_duration_s);
+        target * self.segments as u64
+    }
+
+    /// Begins an epoch in every rendition at once. Renditions that its plan does not have end, or where it is alone,
+    /// pause: what they lack of it is listed as gaps when they go on.
+    pub(crate) fn open(&self, opening: Opening<'_>, now: Instant) {
+        let multivariant = {
+            let tracks: Vec<_> = opening.tracks.iter().map(|(config, _)| config.clone()).collect();
+            ladder::multivariant(opening.plan, &tracks, opening.known.bitrate)
+        };
+        let mut shelf = self.shelf.write();
+        let shape = Shape::of(opening.plan, self.segments).after(shelf.shape);
+        let segment_s = Grid::new(opening.plan).segment_s();
+        let mut before = std::mem::take(&mut shelf.renditions);
+        for (planned, (_, init)) in opening.plan.renditions.iter().zip(&opening.tracks) {
+            let known = before.iter().position(|rendition| rendition.name == planned.name && !rendition.head().ended);
+            let rendition = known.map_or_else(
+                || Arc::new(Rendition::new(planned.name.clone(), Window::new(shape, shelf.epochs))),
+                |index| before.remove(index),
+            );
+            let Opening { id, first_msn, zero_unix_ms, .. } = opening;
+            rendition.begin(shape, EpochStart { id, first_msn, zero_unix_ms, segment_s, init: init.clone() }, now);
+            shelf.renditions.push(rendition);
+        }
+        shelf.current = shelf.renditions.len();
+        before.retain(|left| opening.plan.renditions.iter().all(|planned| planned.name != left.name));
+        let (paused, mut left): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|rendition| opening.alone && !rendition.head().ended);
+        for rendition in &paused {
+            let Opening { id, first_msn, zero_unix_ms, .. } = opening;
+            rendition.begin(shape, EpochStart { id, first_msn, zero_unix_ms, segment_s, init: Bytes::new() }, now);
+        }
+        left.iter().for_each(|left| left.end(now));
+        let dropped = left.split_off(left.len().min(LEFT_MAX));
+        shelf.renditions.extend(paused);
+        shelf.renditions.extend(left);
+        shelf.shape = Some(shape);
+        shelf.epochs += 1;
+        shelf.multivariant = Some(Arc::new(Text::new(multivariant.render())));
+        drop(shelf);
+        self.announce();
+        // Requests may still wait for them: what these are told is the end, and not to come again later.
+        dropped.iter().for_each(|left| left.announce());
+    }
+
+    /// Publishes a part of the plan's rendition `index`: requests that wait for it are answered from here on. False if
+    /// it is not the part that comes next there.
+    pub(crate) fn publish(&self, index: usize, part: Part, now: Instant) -> bool {
+        let Some(rendition) = self.shelf.read().renditions.get(index).cloned() else { return false };
+        if !rendition.push(part, now) {
+            return false;
+        }
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        rendition.announce();
+        self.reveal();
+        true
+    }
+
+    /// The end of an epoch: open segments are closed as they are.
+    pub(crate) fn break_off(&self, now: Instant) {
+        self.shelf.read().renditions.iter().for_each(|rendition| rendition.break_off(now));
+        self.announce();
+    }
+
+    /// The end of the stream: every playlist says so, and nobody waits any more.
+    pub(crate) fn end(&self, now: Instant) {
+        self.shelf.read().renditions.iter().for_each(|rendition| rendition.end(now));
+        self.announce();
+    }
+
+    /// From here on the name is free for another stream.
+    pub(crate) fn set_ended(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    fn announce(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.shelf.read().renditions.iter().for_each(|rendition| rendition.announce());
+    }
+
+    fn reveal(&self) {
+        let ready = |shelf: &Shelf| {
+            !shelf.visible && shelf.renditions[..shelf.current].iter().all(|rendition| !rendition.is_empty())
+        };
+        if ready(&self.shelf.read()) {
+            self.shelf.write().visible = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::Bitrate;
+    use crate::testing::{aac, aac_config, avc, avc_config, plan};
+    use manifest::Position;
+    use transcode::{Make, Rendition, Source};
+
+    fn part(at: Position) -> Part {
+        Part { at, bytes: Bytes::from_static(b"x"), duration_s: 0.3, independent: true, ends_segment: false }
+    }
+
+    fn open(stream: &Stream, id: u64, first_msn: u64, top: &str) {
+        let mut plan = plan(30, 60, 10);
+        plan.renditions[0].name = top.to_owned();
+        let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
+        let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 } };
+        let init = Bytes::from_static(b"init");
+        let tracks = vec![(avc(plan.rate.timescale()), init.clone()), (aac(), init)];
+        let opening =
+            Opening { id: EpochId(id), first_msn, zero_unix_ms: 0, known: &known, plan: &plan, alone: false, tracks };
+        stream.open(opening, Instant::now());
+    }
+
+    #[test]
+    fn players_learn_of_all_renditions_at_once() {
+        let stream = Stream::new("a".into(), 6);
+        open(&stream, 1, 100, "720p");
+        assert!(stream.multivariant().is_none() && stream.next_msn().is_none());
+        assert!(stream.publish(0, part(Position { msn: 100, part: 0 }), Instant::now()));
+        assert!(stream.multivariant().is_none() && stream.rendition("720p").is_none());
+        assert!(stream.publish(1, part(Position { msn: 100, part: 0 }), Instant::now()));
+        assert!(stream.multivariant().is_some() && stream.rendition("720p").is_some());
+        assert_eq!(stream.next_msn(), Some(100));
+    }
+
+    #[test]
+    fn reports_are_those_of_the_moment() {
+        let stream = Stream::new("a".into(), 6);
+        open(&stream, 1, 100, "720p");
+        for index in 0..2 {
+            assert!(stream.publish(index, part(Position { msn: 100, part: 0 }), Instant::now()));
+        }
+        let audio = stream.rendition("audio").unwrap();
+        let text = |stream: &Stream| String::from_utf8(stream.playlist(&audio).identity().to_vec()).unwrap();
+        assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=100,LAST-PART=0"));
+        assert!(stream.publish(0, part(Position { msn: 100, part: 1 }), Instant::now()));
+        assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=100,LAST-PART=1"));
+        assert!(Arc::ptr_eq(&stream.playlist(&audio), &stream.playlist(&audio)), "rendered once");
+    }
+
+    #[test]
+    fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
+        let stream = Stream::new("a".into(), 6);
+        let count = 2 + LEFT_MAX as u32;
+        let open = |id, first_msn, height: u32| {
+            let mut plan = plan(30, 60, 10);
+            let rung = |index| Rendition { name: format!("{}p", height + index), make: Make::Passthrough };
+            plan.renditions = (0..count).map(rung).collect();
+            let source = Source { video: avc_config(), audio: None, rate: plan.rate, gop: Some(60) };
+            let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 } };
+            let track = (avc(plan.rate.timescale()), Bytes::from_static(b"init"));
+            let tracks = vec![track; count as usize];
+            let (zero_unix_ms, alone) = (0, false);
+            let opening =
+                Opening { id: EpochId(id), first_msn, zero_unix_ms, known: &known, plan: &plan, alone, tracks };
+            stream.open(opening, Instant::now());
+            for index in 0..count as usize {
+                assert!(stream.publish(index, part(Position { msn: first_msn, part: 0 }), Instant::now()));
+            }
+        };
+        open(1, 100, 100);
+        let waited: Vec<_> = (0..count).map(|index| stream.rendition(&format!("{}p", 100 + index)).unwrap()).collect();
+        let mut heads: Vec<_> = waited.iter().map(|rendition| rendition.watch()).collect();
+        heads.iter_mut().for_each(|head| head.mark_unchanged());
+        waited.iter().for_each(|rendition| drop(stream.playlist(rendition)));
+        open(2, 101, 200);
+        assert!(stream.rendition(&waited[count as usize - 1].name).is_none(), "it is dropped");
+        for (rendition, head) in waited.iter().zip(heads) {
+            assert!(head.has_changed().unwrap() && head.borrow().ended, "{}", rendition.name);
+            let text = stream.playlist(rendition).identity();
+            assert!(text.ends_with(b"#EXT-X-ENDLIST\n"), "{}", rendition.name);
+        }
+    }
+
+    #[test]
+    fn renditions_that_are_planned_no_more_end_and_are_bounded() {
+        let stream = Stream::new("a".into(), 6);
+        for epoch in 0..20 {
+            let msn = 100 + epoch;
+            open(&stream, epoch, msn, &format!("{}p", 100 + epoch));
+            for index in 0..2 {
+                assert!(stream.publish(index, part(Position { msn, part: 0 }), Instant::now()));
+            }
+            stream.break_off(Instant::now());
+        }
+        assert!(stream.rendition("118p").unwrap().head().ended);
+        assert!(!stream.rendition("119p").unwrap().head().ended);
+        assert!(stream.rendition("101p").is_none());
+        assert_eq!(stream.shelf.read().renditions.len(), 2 + LEFT_MAX);
+        open(&stream, 20, 120, "118p");
+        assert!(!stream.rendition("118p").unwrap().head().ended, "it is there again");
+    }
+}

@@ -1,0 +1,297 @@
+//! The live window of one rendition: what its playlist shows, and the bytes behind every URL that still answers.
+//!
+//! Pure: `now` is passed in.
+
+mod playlist;
+mod rendition;
+
+pub(crate) use playlist::report;
+pub(crate) use rendition::{Rendition, Text};
+
+use crate::epoch::EpochId;
+use crate::segmenter::Part;
+use bytes::Bytes;
+use manifest::{Head, Position};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use transcode::{ACCESS_UNIT_SAMPLES, AUDIO_RATE, Plan};
+
+/// What never changes in the life of a rendition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shape {
+    /// Whole segments in the playlist.
+    pub(crate) segments: usize,
+    pub(crate) target_duration_s: u64,
+    pub(crate) part_target_s: f64,
+}
+
+impl Shape {
+    pub(crate) fn of(plan: &Plan, segments: usize) -> Self {
+        // 4.4.3.1: durations are rounded to the nearest integer. An audio segment can be longer by an access unit.
+        let longest_s = plan.segment().as_secs_f64() + f64::from(ACCESS_UNIT_SAMPLES) / f64::from(AUDIO_RATE);
+        Self {
+            segments,
+            target_duration_s: (longest_s.round() as u64).max(1),
+            part_target_s: plan.part_target.as_secs_f64(),
+        }
+    }
+
+    /// What a stream says that has said `before` already. 6.2.1: the target duration never changes, and players stop
+    /// where the part target does. Both grow for an epoch that does not fit in them, and never shrink: what is still
+    /// listed was made for them.
+    pub(crate) fn after(self, before: Option<Self>) -> Self {
+        let Some(before) = before else { return self };
+        Self {
+            segments: self.segments,
+            target_duration_s: self.target_duration_s.max(before.target_duration_s),
+            part_target_s: self.part_target_s.max(before.part_target_s),
+        }
+    }
+}
+
+/// What all segments of an epoch share.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EpochStart {
+    pub(crate) id: EpochId,
+    pub(crate) first_msn: u64,
+    /// Wall clock of the epoch's zero, in Unix milliseconds.
+    pub(crate) zero_unix_ms: i64,
+    pub(crate) segment_s: f64,
+    pub(crate) init: Bytes,
+}
+
+#[derive(Debug)]
+pub(crate) struct Window {
+    shape: Shape,
+    /// Whole segments that the playlist shows, oldest first; their numbers have no holes.
+    segments: VecDeque<Segment>,
+    /// The segment that is being made; absent between two epochs.
+    open: Option<Segment>,
+    /// What would have been a segment when its epoch broke off without a part: a gap, if other renditions have one there.
+    vacant: Option<Segment>,
+    /// Out of the playlist, but still answered until then: a client may just have read the last playlist with them.
+    retired: VecDeque<(Instant, Segment)>,
+    /// The longest playlist that there was, in seconds.
+    longest_s: f64,
+    /// The number of the open segment, or of the next one.
+    next_msn: u64,
+    /// Discontinuities that have left the playlist.
+    discontinuity_sequence: u64,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    msn: u64,
+    epoch: Arc<EpochStart>,
+    /// The first of its epoch, and not the first of the rendition.
+    discontinuity: bool,
+    /// Empty for a gap.
+    parts: Vec<Part>,
+}
+
+/// A resource of a rendition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Init,
+    Segment(u64),
+    Part(Position),
+}
+
+/// What is known of a resource now.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Lookup {
+    /// Its bytes, in pieces.
+    Found(Vec<Bytes>),
+    /// The part that the playlist hints at: it will come.
+    Hinted,
+    Unknown,
+}
+
+impl Name {
+    /// The last step of a URL: `init.mp4`, `{msn}.m4s` or `{msn}.{part}.m4s`, numbers in their only spelling.
+    pub(crate) fn from_file(file: &str) -> Option<Self> {
+        if file == "init.mp4" {
+            return Some(Self::Init);
+        }
+        let stem = file.strip_suffix(".m4s")?;
+        match stem.split_once('.') {
+            None => Some(Self::Segment(number(stem)?)),
+            Some((msn, part)) => Some(Self::Part(Position { msn: number(msn)?, part: number(part)?.try_into().ok()? })),
+        }
+    }
+}
+
+impl Window {
+    /// A rendition that joins a stream in its epoch number `epochs_before` counts the discontinuities of the others.
+    pub(crate) fn new(shape: Shape, epochs_before: u64) -> Self {
+        Self {
+            shape,
+            segments: VecDeque::new(),
+            open: None,
+            vacant: None,
+            retired: VecDeque::new(),
+            longest_s: 0.0,
+            next_msn: 0,
+            discontinuity_sequence: epochs_before,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        let parts = |segment: &Segment| segment.parts.len() as u32;
+        Head {
+            next: Position { msn: self.next_msn, part: self.open.as_ref().map_or(0, parts) },
+            last_parts: self.segments.back().map_or(0, parts),
+            ended: self.ended,
+        }
+    }
+
+    /// Whether there has ever been a part.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.open.as_ref().is_none_or(|open| open.parts.is_empty())
+    }
+
+    /// Bytes held, without the playlist.
+    pub(crate) fn bytes(&self) -> usize {
+        let retired = self.retired.iter().map(|(_, segment)| segment);
+        let parts = self.segments.iter().chain(&self.open).chain(retired).flat_map(|segment| &segment.parts);
+        parts.map(|part| part.bytes.len()).sum()
+    }
+
+    /// Begins an epoch. A rendition that is behind the epoch's first number lists what it lacks as gaps.
+    pub(crate) fn begin(&mut self, shape: Shape, epoch: EpochStart, now: Instant) {
+        self.break_off(now);
+        self.shape = shape;
+        if self.segments.is_empty() {
+            self.next_msn = epoch.first_msn;
+        }
+        let epoch = Arc::new(epoch);
+        while self.next_msn < epoch.first_msn {
+            let before = self.segments.back().map_or(&epoch, |last| &last.epoch);
+            let gap = Segment::new(self.next_msn, Arc::clone(before));
+            let gap = self.vacant.take().unwrap_or(gap);
+            self.append(gap, now);
+        }
+        self.vacant = None;
+        let discontinuity = !self.segments.is_empty();
+        self.open = Some(Segment { discontinuity, ..Segment::new(self.next_msn, epoch) });
+    }
+
+    /// Adds the next part. One that is not next is not added: its URL would name other bytes than the playlist says.
+    pub(crate) fn push(&mut self, part: Part, now: Instant) -> bool {
+        let next = self.head().next;
+        let Some(open) = self.open.as_mut().filter(|_| part.at == next) else { return false };
+        let whole = part.ends_segment;
+        open.parts.push(part);
+        if whole {
+            let following = Segment::new(open.msn + 1, Arc::clone(&open.epoch));
+            if let Some(segment) = self.open.replace(following) {
+                self.append(segment, now);
+            }
+        }
+        true
+    }
+
+    /// Ends an epoch: what is open becomes a segment, whatever its length.
+    pub(crate) fn break_off(&mut self, now: Instant) {
+        match self.open.take() {
+            Some(open) if open.parts.is_empty() => self.vacant = Some(open),
+            Some(open) => self.append(open, now),
+            None => {}
+        }
+    }
+
+    /// The end of the rendition: EXT-X-ENDLIST.
+    pub(crate) fn end(&mut self, now: Instant) {
+        self.break_off(now);
+        self.ended = true;
+    }
+
+    pub(crate) fn lookup(&self, epoch: EpochId, name: Name) -> Lookup {
+        match name {
+            Name::Init => self.init(epoch).map_or(Lookup::Unknown, |init| Lookup::Found(vec![init])),
+            Name::Segment(msn) => match self.whole(epoch, msn) {
+                Some(segment) if !segment.parts.is_empty() => Lookup::Found(segment.bytes()),
+                _ => Lookup::Unknown,
+            },
+            Name::Part(at) => self.part(epoch, at),
+        }
+    }
+
+    fn part(&self, epoch: EpochId, at: Position) -> Lookup {
+        let open = self.open.as_ref().filter(|open| open.is(epoch, at.msn));
+        if open.is_some() && at == self.head().next {
+            return Lookup::Hinted;
+        }
+        let part = open.or_else(|| self.whole(epoch, at.msn)).and_then(|segment| segment.parts.get(at.part as usize));
+        part.map_or(Lookup::Unknown, |part| Lookup::Found(vec![part.bytes.clone()]))
+    }
+
+    fn init(&self, epoch: EpochId) -> Option<Bytes> {
+        let retired = self.retired.iter().map(|(_, segment)| segment);
+        let mut segments = self.open.iter().chain(self.segments.iter().rev()).chain(retired);
+        segments.find(|segment| segment.epoch.id == epoch).map(|segment| segment.epoch.init.clone())
+    }
+
+    fn whole(&self, epoch: EpochId, msn: u64) -> Option<&Segment> {
+        let retired = self.retired.iter().map(|(_, segment)| segment);
+        self.segments.iter().rev().chain(retired).find(|segment| segment.is(epoch, msn))
+    }
+
+    fn append(&mut self, segment: Segment, now: Instant) {
+        self.next_msn = segment.msn + 1;
+        self.segments.push_back(segment);
+        // The new segment was in the playlist as parts while the oldest was still there.
+        self.longest_s = self.longest_s.max(self.segments.iter().map(Segment::duration_s).sum());
+        while self.segments.len() > self.shape.segments {
+            let Some(oldest) = self.segments.pop_front() else { break };
+            self.discontinuity_sequence += u64::from(oldest.discontinuity);
+            // 6.2.2: what has left the playlist is answered for its own length and that of the longest playlist it was
+            // in. A part is asked for by its own name as long as its segment, which is more than its three targets.
+            let kept = Duration::try_from_secs_f64(oldest.duration_s() + self.longest_s).unwrap_or_default();
+            self.retired.push_back((now + kept, oldest));
+        }
+        while self.retired.front().is_some_and(|(until, _)| *until <= now) {
+            self.retired.pop_front();
+        }
+    }
+}
+
+impl Segment {
+    fn new(msn: u64, epoch: Arc<EpochStart>) -> Self {
+        Self { msn, epoch, discontinuity: false, parts: Vec::new() }
+    }
+
+    fn is(&self, epoch: EpochId, msn: u64) -> bool {
+        self.msn == msn && self.epoch.id == epoch
+    }
+
+    fn bytes(&self) -> Vec<Bytes> {
+        self.parts.iter().map(|part| part.bytes.clone()).collect()
+    }
+
+    fn duration_s(&self) -> f64 {
+        // A gap stands for a whole segment that others have.
+        if self.parts.is_empty() { self.epoch.segment_s } else { self.parts.iter().map(|part| part.duration_s).sum() }
+    }
+
+    fn unix_ms(&self) -> i64 {
+        let since_zero = self.msn.saturating_sub(self.epoch.first_msn) as f64 * self.epoch.segment_s;
+        self.epoch.zero_unix_ms + (since_zero * 1000.0).round() as i64
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let leading_zero = text.len() > 1 && text.starts_with('0');
+    (plain && !leading_zero).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! The window through its life: golden playlists, and the rules that every one of them keeps.
+
+use super::*;
+use crate::testing::golden;
+use manifest::media::MediaPlaylist;
+
+const SHAPE: Shape = Shape { segments: 6, target_duration_s: 2, part_target_s: 0.334 };
+const PARTS: u32 = 6;
+
+struct Life {
+    window: Window,
+    now: Instant,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self { window: Window::new(SHAPE, 0), now: Instant::now() }
+    }
+
+    fn begin(&mut self, id: u64, first_msn: u64) {
+        let zero_unix_ms = 1_795_226_400_500 + 2000 * (first_msn as i64 - 100);
+        let init = Bytes::from(format!("init {id}"));
+        let start = EpochStart { id: EpochId(id), first_msn, zero_unix_ms, segment_s: 2.0, init };
+        self.window.begin(SHAPE, start, self.now);
+    }
+
+    fn parts(&mut self, count: u32) {
+        for _ in 0..count {
+            self.now += Duration::from_millis(333);
+            let at = self.window.head().next;
+            let part = Part {
+                at,
+                bytes: Bytes::from(format!("<{at}>")),
+                duration_s: 1.0 / 3.0,
+                independent: at.part == 0,
+                ends_segment: at.part + 1 == PARTS,
+            };
+            assert!(self.window.push(part, self.now));
+            self.check();
+        }
+    }
+
+    fn said(&self) -> MediaPlaylist {
+        self.window.playlist(report("audio", self.window.head()).into_iter().collect())
+    }
+
+    /// What holds of every version of every playlist.
+    fn check(&self) {
+        let said = self.said();
+        let head = self.window.head();
+        for (index, segment) in said.segments.iter().enumerate() {
+            let msn = said.first_msn + index as u64;
+            let (epoch, name) = named(&segment.uri);
+            assert_eq!(name, Name::Segment(msn));
+            let Lookup::Found(whole) = self.window.lookup(epoch, name) else {
+                assert!(segment.gap, "{} is listed and not found", segment.uri);
+                continue;
+            };
+            assert!((segment.duration_s.round() as u64) <= said.target_duration_s);
+            if segment.parts.is_empty() {
+                continue;
+            }
+            let sum: f64 = segment.parts.iter().map(|part| part.duration_s).sum();
+            assert!((sum - segment.duration_s).abs() < 1e-9);
+            let parts: Vec<Bytes> = segment.parts.iter().flat_map(|part| self.found(&part.uri)).collect();
+            assert_eq!(parts.concat(), whole.concat(), "the parts are the segment");
+        }
+        let open = said.open.as_ref().unwrap();
+        for part in &open.parts {
+            self.found(&part.uri);
+            assert!(part.duration_s <= said.part_target_s);
+            assert!(part.independent || part.duration_s >= 0.85 * said.part_target_s);
+        }
+        if let Some(hint) = &open.hint {
+            let (epoch, name) = named(hint);
+            assert_eq!(name, Name::Part(head.next));
+            assert_eq!(self.window.lookup(epoch, name), Lookup::Hinted);
+        }
+        let mut after_s: f64 = open.parts.iter().map(|part| part.duration_s).sum();
+        for segment in said.segments.iter().rev() {
+            let far = after_s > 3.0 * said.target_duration_s as f64 - 1e-6;
+            assert!(segment.gap || far == segment.parts.is_empty(), "{} {after_s}", segment.uri);
+            after_s += segment.duration_s;
+        }
+    }
+
+    fn found(&self, uri: &str) -> Vec<Bytes> {
+        let (epoch, name) = named(uri);
+        match self.window.lookup(epoch, name) {
+            Lookup::Found(bytes) => bytes,
+            other => panic!("{uri}: {other:?}"),
+        }
+    }
+}
+
+fn named(uri: &str) -> (EpochId, Name) {
+    let (epoch, file) = uri.split_once('/').unwrap();
+    (epoch.parse().unwrap(), Name::from_file(file).unwrap())
+}
+
+#[test]
+fn playlists_through_a_life() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    life.parts(1);
+    golden("window_1_first_part.m3u8", &life.said().render());
+    life.parts(PARTS + 3);
+    golden("window_2_second_segment.m3u8", &life.said().render());
+    life.parts(5 * PARTS);
+    golden("window_3_sliding.m3u8", &life.said().render());
+
+    life.window.break_off(life.now);
+    golden("window_4_publisher_gone.m3u8", &life.said().render());
+    let next = life.window.head().next.msn;
+    life.begin(2, next + 1);
+    golden("window_5_publisher_back.m3u8", &life.said().render());
+    life.parts(2 * PARTS + 1);
+    golden("window_6_after_a_discontinuity.m3u8", &life.said().render());
+    life.parts(6 * PARTS);
+    assert_eq!(life.said().discontinuity_sequence, 1);
+    life.window.end(life.now);
+    golden("window_7_ended.m3u8", &life.said().render());
+}
+
+#[test]
+fn the_next_part_is_the_one_that_was_hinted() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    for _ in 0..20 {
+        let hint = life.said().open.unwrap().hint.unwrap();
+        life.parts(1);
+        let said = life.said();
+        let parts = said.segments.iter().flat_map(|segment| &segment.parts).chain(&said.open.as_ref().unwrap().parts);
+        assert_eq!(parts.last().unwrap().uri, hint);
+    }
+}
+
+#[test]
+fn published_lines_never_change() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    let mut published = std::collections::HashMap::new();
+    for round in 0..80 {
+        if round == 40 {
+            life.window.break_off(life.now);
+            let next = life.window.head().next.msn;
+            life.begin(2, next);
+        }
+        life.parts(1);
+        let text = life.said().render();
+        let lines: Vec<_> = text.lines().collect();
+        for pair in lines.windows(2).filter(|pair| pair[0].starts_with("#EXTINF")) {
+            let before = published.entry(pair[1].to_owned()).or_insert_with(|| pair[0].to_owned());
+            assert_eq!(before, pair[0], "{}", pair[1]);
+        }
+        for line in lines.iter().filter(|line| line.starts_with("#EXT-X-PART:")) {
+            let uri = line.split('"').nth(1).unwrap().to_owned();
+            let before = published.entry(uri).or_insert_with(|| (*line).to_owned());
+            assert_eq!(before, line);
+        }
+    }
+}
+
+#[test]
+fn what_left_the_playlist_is_answered_for_its_own_length_and_that_of_the_playlist() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    life.parts(7 * PARTS);
+    let left = [Name::Segment(100), Name::Part(Position { msn: 100, part: 5 })];
+    let is_found = |life: &Life| left.map(|name| matches!(life.window.lookup(EpochId(1), name), Lookup::Found(_)));
+    assert_eq!(life.said().first_msn, 101);
+    // 2 s of its own, and the 14 s of seven segments, the last of them as parts.
+    life.parts(8 * PARTS);
+    assert_eq!(is_found(&life), [true, true]);
+    life.parts(PARTS);
+    assert_eq!(is_found(&life), [false, false]);
+    assert!(matches!(life.window.lookup(EpochId(1), Name::Init), Lookup::Found(_)));
+    assert_eq!(life.window.retired.len(), 9, "what is over goes");
+}
+
+#[test]
+fn names_of_other_epochs_and_far_parts_are_unknown() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    life.parts(8);
+    for (epoch, name) in [
+        (2, Name::Init),
+        (2, Name::Segment(100)),
+        (1, Name::Segment(101)),
+        (1, Name::Part(Position { msn: 101, part: 3 })),
+        (1, Name::Part(Position { msn: 100, part: 6 })),
+        (1, Name::Part(Position { msn: 102, part: 0 })),
+    ] {
+        assert_eq!(life.window.lookup(EpochId(epoch), name), Lookup::Unknown, "{epoch} {name:?}");
+    }
+}
+
+#[test]
+fn a_hint_that_is_cancelled_is_unknown_in_the_next_epoch() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    life.parts(2);
+    let hinted = Name::Part(Position { msn: 100, part: 2 });
+    assert_eq!(life.window.lookup(EpochId(1), hinted), Lookup::Hinted);
+    life.window.break_off(life.now);
+    assert_eq!(life.window.lookup(EpochId(1), hinted), Lookup::Unknown);
+    assert_eq!(life.window.head().next, Position { msn: 101, part: 0 });
+}
+
+#[test]
+fn a_rendition_that_had_no_part_in_an_epoch_counts_its_discontinuity() {
+    let (mut ahead, mut behind) = (Life::new(), Life::new());
+    for life in [&mut ahead, &mut behind] {
+        life.begin(1, 100);
+        life.parts(PARTS);
+        life.window.break_off(life.now);
+        life.begin(2, 101);
+    }
+    ahead.parts(PARTS + 1);
+    for life in [&mut ahead, &mut behind] {
+        life.window.break_off(life.now);
+        life.begin(3, 103);
+        life.parts(1);
+    }
+    let count = |life: &Life| life.said().render().matches("#EXT-X-DISCONTINUITY\n").count();
+    assert_eq!((count(&ahead), count(&behind)), (2, 2));
+    assert_eq!(behind.said().render().matches("#EXT-X-GAP").count(), 2);
+    assert_eq!(ahead.window.head().next, behind.window.head().next);
+}
+
+#[test]
+fn a_part_out_of_turn_is_not_taken() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    life.parts(1);
+    let at = Position { msn: 100, part: 2 };
+    let part = Part { at, bytes: Bytes::new(), duration_s: 0.3, independent: false, ends_segment: false };
+    assert!(!life.window.push(part, life.now));
+    assert_eq!(life.window.head().next, Position { msn: 100, part: 1 });
+}
+
+#[test]
+fn targets_change_only_for_an_epoch_that_does_not_fit() {
+    let shape = |target_duration_s, part_target_s| Shape { target_duration_s, part_target_s, ..SHAPE };
+    for (before, plan, said) in [
+        (shape(2, 0.278), shape(2, 0.270), shape(2, 0.278)),
+        (shape(2, 0.278), shape(3, 0.334), shape(3, 0.334)),
+        (shape(4, 0.278), shape(2, 0.278), shape(4, 0.278)),
+    ] {
+        assert_eq!(plan.after(Some(before)), said);
+    }
+    assert_eq!(Shape::of(&crate::testing::plan(30, 64, 8), 6).target_duration_s, 2);
+}
+
+#[test]
+fn file_names_have_one_spelling() {
+    for (file, name) in [
+        ("init.mp4", Some(Name::Init)),
+        ("12.m4s", Some(Name::Segment(12))),
+        ("12.0.m4s", Some(Name::Part(Position { msn: 12, part: 0 }))),
+        ("012.m4s", None),
+        ("12.00.m4s", None),
+        ("+12.m4s", None),
+        ("12", None),
+        (".m4s", None),
+        ("12..m4s", None),
+        ("1.2.3.m4s", None),
+        ("18446744073709551616.m4s", None),
+    ] {
+        assert_eq!(Name::from_file(file), name, "{file}");
+    }
+}
+
+#[test]
+fn no_path_is_read_in_two_ways() {
+    let alphabet = b"0123456789.m4sinp-+ az";
+    let mut rng = crate::testing::Rng::new(11);
+    for _ in 0..50_000 {
+        let text: String = (0..rng.below(12)).map(|_| alphabet[rng.below(22) as usize] as char).collect();
+        let again = match Name::from_file(&text) {
+            Some(Name::Init) => "init.mp4".to_owned(),
+            Some(Name::Segment(msn)) => format!("{msn}.m4s"),
+            Some(Name::Part(at)) => format!("{at}.m4s"),
+            None => text.clone(),
+        };
+        assert_eq!(again, text);
+        if let Ok(id) = text.parse::<EpochId>() {
+            assert_eq!(id.to_string(), text);
+        }
+    }
+}

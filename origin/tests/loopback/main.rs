@@ -1,0 +1,11 @@
+//! The origin from outside: a recorded publisher goes in, HTTP comes out, and other people's players read it.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
+
+mod clip;
+mod follower;
+mod http;
+mod life;
+mod players;
+mod requests;
+mod world;

@@ -1,0 +1,164 @@
+// Puts the page together: which stream, one session, its figures, and `window.vivid` for tests.
+
+import { Controls } from "./controls";
+import { rtmpPort } from "./developer";
+import { element, write } from "./dom";
+import { Frames } from "./frames";
+import { type Entry, Journal } from "./journal";
+import { Recent, type Sample } from "./latency";
+import { Panel } from "./panel";
+import { Session, type State } from "./session";
+import { type Snapshot, snapshot } from "./snapshot";
+import { sourceOf } from "./source";
+import { Tiers } from "./tiers";
+import { messageFor, publishCommand } from "./words";
+
+declare global {
+  interface Window {
+    /** What tests read. */
+    vivid: {
+      snapshot(): Snapshot;
+      /** Glass-to-glass latency of every frame that could be read, oldest first. */
+      samples(): readonly Sample[];
+      readonly events: readonly Entry[];
+    };
+  }
+}
+
+const SHOW_MS = 250;
+const RTMP_PORT = 1935;
+/** A picture that stands this long is not called live. */
+const STANDING_MS = 1_000;
+const BADGES: Record<State["is"], string> = {
+  loading: "Connecting",
+  playing: "Live",
+  recovering: "Reconnecting",
+  ended: "Ended",
+  absent: "Not live",
+  unreachable: "No answer",
+  unsupported: "Unsupported",
+};
+
+const video = element("video", HTMLVideoElement);
+const source = sourceOf(new URL(location.href));
+const journal = new Journal();
+const panel = new Panel();
+const edges = new Recent(60_000, 1_000);
+let state: State = { is: "loading" };
+let firstFrameAt: number | null = null;
+
+const frames = new Frames(video, {
+  firstFrame(at) {
+    firstFrameAt = at;
+    journal.note(at, "first-frame", { ms: Math.round(at - session.startedAt) });
+  },
+  stalled(at, seconds, cause) {
+    journal.note(at, "stall", { seconds, cause });
+  },
+});
+
+const session = new Session(source.src, source.stream, {
+  video,
+  journal,
+  sessionId: identity(),
+  ready: () => void controls.play(),
+  changed(now) {
+    state = now;
+    announce();
+  },
+});
+const controls = new Controls(() => session);
+
+function now(): Snapshot {
+  return snapshot({ session, frames, journal, video, state: state.is, firstFrameAt });
+}
+
+function showBadge(standingMs: number): void {
+  const badge = element("badge", HTMLElement);
+  const standing = state.is === "playing" && standingMs > STANDING_MS;
+  badge.dataset["state"] = standing ? "loading" : state.is;
+  write(badge.querySelector("b") ?? badge, standing ? "Buffering" : BADGES[state.is]);
+}
+
+function announce(): void {
+  showBadge(0);
+  const message = messageFor(state, source.stream, command);
+  const notice = element("notice", HTMLElement);
+  notice.hidden = message === null;
+  const code = notice.querySelector("code");
+  write(notice.querySelector("h2") ?? notice, message?.title ?? "");
+  write(notice.querySelector("p") ?? notice, message?.text ?? "");
+  if (code) {
+    code.hidden = message?.command === undefined;
+    write(code, message?.command ?? "");
+  }
+}
+
+function show(): void {
+  const at = now();
+  if (at.latency?.kind === "edge") edges.push({ at: at.at, seconds: at.latency.seconds });
+  const chart =
+    at.latency?.kind === "edge"
+      ? edges.samples(at.at)
+      : frames.glass.samples(at.at).filter((sample) => sample.at > at.at - 60_000);
+  panel.show(at, chart);
+  showBadge(at.standingMs);
+  controls.update();
+}
+
+/** A session's name for CMCD: random, kept nowhere, so it says nothing about who watches. */
+function identity(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+const host = location.hostname || "127.0.0.1";
+let command = "";
+publishAt(RTMP_PORT);
+
+/** Writes how to publish to this port. */
+function publishAt(port: number): void {
+  const next = publishCommand(source.foreign ? "NAME" : source.stream, host, port);
+  if (next === command) return;
+  command = next;
+  write(element("command", HTMLElement), command);
+  announce();
+}
+
+function fillIn(): void {
+  document.title = `${source.stream} · Vivid`;
+  element("stream", HTMLInputElement).value = source.foreign ? source.src : source.stream;
+  const playlist = element("playlist", HTMLAnchorElement);
+  playlist.href = source.src;
+  write(playlist, source.src);
+  const copy = element("copy", HTMLButtonElement);
+  copy.addEventListener("click", async () => {
+    // Refused outside a secure context: selecting the text is then the viewer's to do.
+    const copied = await navigator.clipboard?.writeText(command).then(
+      () => true,
+      () => false,
+    );
+    if (!copied) getSelection()?.selectAllChildren(element("command", HTMLElement));
+    write(copy, copied ? "Copied" : "Selected");
+  });
+  element("open", HTMLFormElement).addEventListener("submit", (event) => {
+    event.preventDefault();
+    const wanted = element("stream", HTMLInputElement).value.trim();
+    const next = new URL(location.pathname, location.href);
+    next.searchParams.set(/[/.:]/.test(wanted) ? "src" : "stream", wanted || "demo");
+    location.assign(next);
+  });
+}
+
+window.vivid = {
+  snapshot: now,
+  samples: () => frames.glass.samples(performance.now()),
+  events: journal.entries,
+};
+fillIn();
+session.start();
+window.setInterval(show, SHOW_MS);
+void new Tiers({
+  cdn: () => session.lastCdn,
+  seen: (processes) => publishAt(rtmpPort(processes) ?? RTMP_PORT),
+}).start();

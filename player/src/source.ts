@@ -1,0 +1,34 @@
+// Reads from the page's address what to play. Pure.
+
+import { isStreamName } from "./words";
+
+export interface Source {
+  /** Absolute address of a playlist. */
+  src: string;
+  /** The name to show and to report. */
+  stream: string;
+  /** Given by `?src=` instead of a stream's name. */
+  foreign: boolean;
+}
+
+const DEFAULT_STREAM = "demo";
+
+/** `?src=` wins over `?stream=`; a name that no origin accepts falls back to the default. */
+export function sourceOf(page: URL): Source {
+  const given = page.searchParams.get("src");
+  if (given && URL.canParse(given, page.href)) {
+    const src = new URL(given, page.href);
+    if (src.protocol === "http:" || src.protocol === "https:") {
+      return { src: src.href, stream: nameIn(src), foreign: true };
+    }
+  }
+  const wanted = page.searchParams.get("stream") ?? DEFAULT_STREAM;
+  const stream = isStreamName(wanted) ? wanted : DEFAULT_STREAM;
+  return { src: new URL(`/live/${stream}/index.m3u8`, page).href, stream, foreign: false };
+}
+
+/** The stream's name in an address of ours, else the host. */
+function nameIn(src: URL): string {
+  const name = src.pathname.match(/\/live\/([^/]+)\//)?.[1];
+  return name && isStreamName(name) ? name : src.host;
+}

@@ -1,0 +1,12 @@
+//! One source in, an aligned ladder out: the plan, the FFmpeg worker in a process of its own, its supervision.
+
+mod metrics;
+mod plan;
+mod supervise;
+pub mod wire;
+pub mod worker;
+
+pub use metrics::Metrics;
+pub use plan::{ACCESS_UNIT_SAMPLES, AUDIO_RATE, Make, Plan, Rendition, Source, plan};
+pub use supervise::{EndReason, Input, Limits, Made, Worker, WorkerError, WorkerInput, WorkerProgram};
+pub use wire::Job;

@@ -1,0 +1,118 @@
+//! What the origin counts about its workers.
+
+use crate::wire::Repair;
+use crate::{EndReason, Make};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result, histogram_opts, opts,
+};
+
+/// Registered once per process and shared by all workers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(crate) frames_in: IntCounterVec,
+    pub(crate) frames_out: IntCounterVec,
+    pub(crate) repairs: IntCounterVec,
+    pub(crate) refused: IntCounter,
+    pub(crate) started: IntCounter,
+    pub(crate) ended: IntCounterVec,
+    pub(crate) running: IntGauge,
+    pub(crate) lag: Histogram,
+    pub(crate) stderr_suppressed: IntCounter,
+}
+
+impl Metrics {
+    pub fn register(registry: &Registry) -> Result<Self> {
+        let metrics = Self {
+            frames_in: IntCounterVec::new(
+                opts!("vivid_transcode_frames_in_total", "coded source frames given to workers, by medium"),
+                &["medium"],
+            )?,
+            frames_out: IntCounterVec::new(
+                opts!(
+                    "vivid_transcode_frames_out_total",
+                    "coded frames made by workers, by medium and picture height (0 for audio)"
+                ),
+                &["medium", "height"],
+            )?,
+            repairs: IntCounterVec::new(
+                opts!("vivid_transcode_repairs_total", "source frames that were lost, late or twice, by what was done"),
+                &["repair"],
+            )?,
+            refused: counter(
+                "vivid_transcode_frames_refused_total",
+                "source frames not taken because a worker's queue was full; the worker is ended and may be started anew",
+            )?,
+            started: counter("vivid_transcode_workers_started_total", "worker processes started")?,
+            ended: IntCounterVec::new(
+                opts!("vivid_transcode_workers_ended_total", "worker processes that ended, by reason"),
+                &["reason"],
+            )?,
+            running: IntGauge::with_opts(opts!("vivid_transcode_workers_running", "worker processes alive now"))?,
+            lag: Histogram::with_opts(lag_opts())?,
+            stderr_suppressed: counter(
+                "vivid_transcode_log_lines_suppressed_total",
+                "lines of workers that were not logged because they came too fast",
+            )?,
+        };
+        metrics.register_all(registry)?;
+        Ok(metrics)
+    }
+
+    fn register_all(&self, registry: &Registry) -> Result<()> {
+        for vec in [&self.frames_in, &self.frames_out, &self.repairs, &self.ended] {
+            registry.register(Box::new(vec.clone()))?;
+        }
+        for counter in [&self.refused, &self.started, &self.stderr_suppressed] {
+            registry.register(Box::new(counter.clone()))?;
+        }
+        registry.register(Box::new(self.running.clone()))?;
+        registry.register(Box::new(self.lag.clone()))?;
+        // A series that exists from the start can be alerted on before it first moves.
+        for repair in Repair::ALL {
+            self.repairs.with_label_values(&[label_of_repair(repair)]);
+        }
+        for reason in EndReason::LABELS {
+            self.ended.with_label_values(&[reason]);
+        }
+        Ok(())
+    }
+
+    /// The counter of frames made for one rendition. Heights are those of the configured ladder and of sources.
+    pub(crate) fn frames_out_of(&self, make: &Make) -> IntCounter {
+        let (medium, height) = match make {
+            Make::Audio { .. } => ("audio", 0),
+            Make::Video { height, .. } => ("video", *height),
+            Make::Passthrough => ("passthrough", 0),
+        };
+        self.frames_out.with_label_values(&[medium, &height.to_string()])
+    }
+
+    pub(crate) fn repaired(&self, repair: Repair, count: u32) {
+        self.repairs.with_label_values(&[label_of_repair(repair)]).inc_by(u64::from(count));
+    }
+}
+
+fn lag_opts() -> HistogramOpts {
+    // From less than one frame at 60 fps to the seconds of backlog at which a worker is given up.
+    let buckets = vec![0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+    histogram_opts!(
+        "vivid_transcode_lag_seconds",
+        "from a video frame being given to a worker to its coded picture coming back, each rendition",
+        buckets
+    )
+}
+
+fn counter(name: &str, help: &str) -> Result<IntCounter> {
+    IntCounter::with_opts(Opts::new(name, help))
+}
+
+fn label_of_repair(repair: Repair) -> &'static str {
+    match repair {
+        Repair::VideoUndecodable => "video_undecodable",
+        Repair::VideoGap => "video_gap_filled",
+        Repair::VideoDuplicate => "video_duplicate_dropped",
+        Repair::AudioUndecodable => "audio_undecodable",
+        Repair::AudioGap => "audio_gap_filled",
+        Repair::AudioMisplaced => "audio_misplaced_dropped",
+    }
+}

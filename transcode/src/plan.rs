@@ -1,0 +1,209 @@
+//! Decides, once per epoch, how a source is cut and what is encoded from it. Pure.
+
+use config::{Ladder, Segmenting};
+use media::{AacConfig, AvcConfig, FrameRate};
+use std::time::Duration;
+
+/// What ingest learnt of a source before the first frame goes anywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub video: AvcConfig,
+    pub audio: Option<AacConfig>,
+    pub rate: FrameRate,
+    /// Frames from one IDR picture to the next, if that number is the same all along.
+    pub gop: Option<u32>,
+}
+
+/// The grid that every rendition of an epoch is cut on, and how each of them is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub rate: FrameRate,
+    /// Frames of every segment; a multiple of `part_frames`.
+    pub segment_frames: u32,
+    /// Frames of every part.
+    pub part_frames: u32,
+    /// The longest part any rendition can have, in whole milliseconds: EXT-X-PART-INF's PART-TARGET.
+    pub part_target: Duration,
+    /// Tallest picture first, audio last.
+    pub renditions: Vec<Rendition>,
+}
+
+/// A rung of the ladder or the audio track, as players see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendition {
+    /// `{height}p` or `audio`. The top rendition keeps its name whether it is passed through or encoded.
+    pub name: String,
+    pub make: Make,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Make {
+    /// The source's own video, as it is.
+    Passthrough,
+    /// H.264 by x264. Sizes in pixels, both even; the target in bits per second.
+    Video { width: u32, height: u32, bitrate: u32, preset: String },
+    /// AAC-LC at 48 kHz; bits per second.
+    Audio { bitrate: u32 },
+}
+
+/// Samples per second of every audio rendition.
+pub const AUDIO_RATE: u32 = 48_000;
+/// Samples of one AAC-LC access unit (ISO/IEC 14496-3, 4.5.1.1).
+pub const ACCESS_UNIT_SAMPLES: u32 = 1024;
+
+impl Plan {
+    /// How long every segment lasts, to the nanosecond.
+    pub fn segment(&self) -> Duration {
+        lasting(self.rate, self.segment_frames)
+    }
+
+    /// Whether there is anything for a worker to do: passing video through needs none.
+    pub fn needs_worker(&self) -> bool {
+        self.renditions.iter().any(|rendition| rendition.make != Make::Passthrough)
+    }
+}
+
+impl Make {
+    /// The most an encoder may send in any second, in bits; `None` where the source decides.
+    pub fn peak_bitrate(&self) -> Option<u32> {
+        match self {
+            Self::Passthrough => None,
+            // A quarter above the target keeps the peak in the 125 % that Apple's authoring rules allow (1.29).
+            Self::Video { bitrate, .. } => Some(bitrate.saturating_add(bitrate / 4)),
+            Self::Audio { bitrate } => Some(*bitrate),
+        }
+    }
+}
+
+/// Cuts on the source's own IDR pictures where they allow it, and else on a grid that suits AAC.
+pub fn plan(source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
+    let on_gops = grid_of_gops(source, segmenting);
+    let passthrough = on_gops.is_some();
+    let (segment_frames, part_frames) = on_gops.unwrap_or_else(|| free_grid(source.rate, segmenting));
+    Plan {
+        rate: source.rate,
+        segment_frames,
+        part_frames,
+        part_target: part_target(source, part_frames),
+        renditions: renditions(source, ladder, passthrough),
+    }
+}
+
+/// The whole number of GOPs nearest the target that also divides into parts of a fair length: (segment, part) in frames.
+fn grid_of_gops(source: &Source, segmenting: &Segmenting) -> Option<(u32, u32)> {
+    let gop = source.gop.filter(|&gop| gop > 0)?;
+    let target = frames(source.rate, segmenting.segment);
+    let part = frames(source.rate, segmenting.part);
+    let longest = (target * 2.0) as u32 / gop;
+    let mut candidates: Vec<u32> =
+        (1..=longest).map(|count| count * gop).filter(|&segment| f64::from(segment) >= target / 2.0).collect();
+    candidates.sort_by(|&a, &b| distance(a, target).total_cmp(&distance(b, target)));
+    candidates.into_iter().find_map(|segment| Some((segment, part_of(segment, part)?)))
+}
+
+/// The divisor of `segment` nearest to `part`. Below half of it requests would pile up, above twice of it latency would.
+fn part_of(segment: u32, part: f64) -> Option<u32> {
+    (1..=segment)
+        .filter(|&frames| segment.is_multiple_of(frames))
+        .min_by(|&a, &b| distance(a, part).total_cmp(&distance(b, part)))
+        .filter(|&frames| f64::from(frames) >= part / 2.0 && f64::from(frames) <= part * 2.0)
+}
+
+/// A grid for a source whose IDR pictures bind nobody, on which video and AAC boundaries meet where the rate allows it:
+/// at 30 fps parts of 8 frames are 12.5 access units and segments of 64 frames are 100.
+fn free_grid(rate: FrameRate, segmenting: &Segmenting) -> (u32, u32) {
+    let want = frames(rate, segmenting.part);
+    let part = nearest_multiple(frames_of_samples(rate, ACCESS_UNIT_SAMPLES / 2), want)
+        .filter(|&part| f64::from(part) >= want / 1.5 && f64::from(part) <= want * 1.5)
+        .unwrap_or_else(|| (want.round() as u32).max(1));
+    let want = frames(rate, segmenting.segment);
+    let segment = nearest_multiple(lcm(u64::from(part), frames_of_samples(rate, ACCESS_UNIT_SAMPLES)), want)
+        .filter(|&segment| distance(segment, want) <= want * 0.2)
+        .or_else(|| nearest_multiple(u64::from(part), want))
+        .unwrap_or(part);
+    (segment, part)
+}
+
+fn part_target(source: &Source, part_frames: u32) -> Duration {
+    let video = lasting(source.rate, part_frames);
+    let audio = source.audio.as_ref().map_or(Duration::ZERO, |_| {
+        // A part holds the access units that start in it: at most its length in them, rounded up.
+        let samples = u64::from(part_frames) * u64::from(AUDIO_RATE) * u64::from(source.rate.den());
+        let units = samples.div_ceil(u64::from(source.rate.num()) * u64::from(ACCESS_UNIT_SAMPLES));
+        Duration::from_nanos((units * u64::from(ACCESS_UNIT_SAMPLES) * 1_000_000_000).div_ceil(u64::from(AUDIO_RATE)))
+    });
+    // Playlists round durations; a target rounded up is never below a rounded part.
+    let micros = video.max(audio).as_nanos().div_ceil(1000) as u64;
+    Duration::from_millis(micros.div_ceil(1000))
+}
+
+fn renditions(source: &Source, ladder: &Ladder, passthrough: bool) -> Vec<Rendition> {
+    let AvcConfig { width, height, .. } = source.video;
+    let top = if passthrough { Make::Passthrough } else { encoded_top(source, ladder) };
+    let mut renditions = vec![Rendition { name: format!("{height}p"), make: top }];
+    for rung in ladder.rungs.iter().filter(|rung| rung.height < height) {
+        let make = Make::Video {
+            width: even_width(width, height, rung.height),
+            height: rung.height,
+            bitrate: rung.bitrate,
+            preset: ladder.preset.clone(),
+        };
+        renditions.push(Rendition { name: format!("{}p", rung.height), make });
+    }
+    if source.audio.is_some() {
+        renditions.push(Rendition { name: "audio".to_owned(), make: Make::Audio { bitrate: ladder.audio.bitrate } });
+    }
+    renditions
+}
+
+fn encoded_top(source: &Source, ladder: &Ladder) -> Make {
+    let AvcConfig { width, height, .. } = source.video;
+    let pixels_per_second = f64::from(width) * f64::from(height) * source.rate.hz();
+    Make::Video {
+        width: (width & !1).max(2),
+        height: (height & !1).max(2),
+        bitrate: (pixels_per_second * ladder.top_bits_per_pixel).round() as u32,
+        preset: ladder.preset.clone(),
+    }
+}
+
+/// 4:2:0 has no odd sizes.
+fn even_width(width: u32, height: u32, scaled_height: u32) -> u32 {
+    let (scaled, divisor) = (u64::from(width) * u64::from(scaled_height), 2 * u64::from(height));
+    (((2 * scaled + divisor) / (2 * divisor)) as u32 * 2).max(2)
+}
+
+fn frames(rate: FrameRate, duration: Duration) -> f64 {
+    duration.as_secs_f64() * rate.hz()
+}
+
+fn lasting(rate: FrameRate, frames: u32) -> Duration {
+    let nanos = u128::from(frames) * u128::from(rate.den()) * 1_000_000_000;
+    Duration::from_nanos(nanos.div_ceil(u128::from(rate.num())) as u64)
+}
+
+fn distance(frames: u32, target: f64) -> f64 {
+    (f64::from(frames) - target).abs()
+}
+
+/// The least number of frames that lasts a whole number of blocks of `samples` at 48 kHz.
+fn frames_of_samples(rate: FrameRate, samples: u32) -> u64 {
+    let block = u64::from(rate.num()) * u64::from(samples);
+    block / gcd(u64::from(AUDIO_RATE) * u64::from(rate.den()), block)
+}
+
+fn nearest_multiple(unit: u64, target: f64) -> Option<u32> {
+    let multiple = (target / unit as f64).round() * unit as f64;
+    (multiple >= 1.0 && multiple <= f64::from(u32::MAX)).then_some(multiple as u32)
+}
+
+fn lcm(a: u64, b: u64) -> u64 {
+    a / gcd(a, b) * b
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests;

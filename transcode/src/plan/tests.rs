@@ -1,0 +1,190 @@
+//! Tables of sources and the plans they must get.
+
+use super::*;
+use bytes::Bytes;
+use config::{Audio, Rung};
+
+fn source(rate: (u32, u32), gop: Option<u32>) -> Source {
+    Source {
+        video: AvcConfig { record: Bytes::new(), width: 1280, height: 720 },
+        audio: Some(AacConfig { record: Bytes::new(), sample_rate: 48_000, channels: 2 }),
+        rate: FrameRate::new(rate.0, rate.1).unwrap(),
+        gop,
+    }
+}
+
+fn sized(width: u32, height: u32) -> Source {
+    let mut source = source((30, 1), None);
+    source.video = AvcConfig { record: Bytes::new(), width, height };
+    source
+}
+
+fn segmenting(segment_ms: u64, part_ms: u64) -> Segmenting {
+    Segmenting {
+        segment: Duration::from_millis(segment_ms),
+        part: Duration::from_millis(part_ms),
+        analysis_max: Duration::from_secs(4),
+    }
+}
+
+fn ladder(heights: &[u32]) -> Ladder {
+    Ladder {
+        rungs: heights.iter().map(|&height| Rung { height, bitrate: height * 2000 }).collect(),
+        audio: Audio { bitrate: 128_000 },
+        top_bits_per_pixel: 0.1,
+        preset: "veryfast".to_owned(),
+    }
+}
+
+type Size = (u32, u32);
+
+fn plan_of(source: &Source) -> Plan {
+    plan(source, &segmenting(2000, 267), &ladder(&[480, 360]))
+}
+
+#[test]
+fn segments_follow_the_gop_where_it_allows_it() {
+    // Rate, GOP, frames per segment, frames per part, PART-TARGET in ms.
+    let table = [
+        ((30, 1), 60, 60, 10, 342),
+        ((30, 1), 30, 60, 10, 342),
+        ((30, 1), 64, 64, 8, 278),
+        ((30, 1), 1, 60, 10, 342),
+        ((30, 1), 48, 48, 8, 278),
+        ((30, 1), 33, 66, 6, 214),
+        ((30, 1), 45, 45, 9, 320),
+        ((25, 1), 50, 50, 5, 214),
+        ((25, 1), 48, 48, 6, 256),
+        ((50, 1), 100, 100, 10, 214),
+        ((60, 1), 120, 120, 15, 256),
+        ((60, 1), 128, 128, 16, 278),
+        ((24, 1), 48, 48, 6, 256),
+        ((30000, 1001), 60, 60, 10, 342),
+        ((60000, 1001), 120, 120, 15, 256),
+    ];
+    for (rate, gop, segment, part, target_ms) in table {
+        let plan = plan_of(&source(rate, Some(gop)));
+        let got = (plan.segment_frames, plan.part_frames, plan.part_target.as_millis());
+        assert_eq!(got, (segment, part, target_ms), "{rate:?} with GOP {gop}");
+        assert_eq!(plan.renditions[0].make, Make::Passthrough, "{rate:?} with GOP {gop}");
+        assert_eq!(plan.segment_frames % gop, 0);
+    }
+}
+
+#[test]
+fn a_source_without_a_usable_gop_is_cut_on_a_grid_that_suits_aac() {
+    let table = [
+        ((30, 1), None, 64, 8, 278),
+        ((60, 1), None, 128, 16, 278),
+        ((25, 1), None, 48, 8, 320),
+        ((50, 1), None, 96, 16, 320),
+        ((24, 1), None, 48, 6, 256),
+        ((30000, 1001), None, 56, 8, 278),
+        // Twice the target is too long, and a prime number of frames has no parts.
+        ((30, 1), Some(250), 64, 8, 278),
+        ((30, 1), Some(61), 64, 8, 278),
+        ((30, 1), Some(0), 64, 8, 278),
+    ];
+    for (rate, gop, segment, part, target_ms) in table {
+        let plan = plan_of(&source(rate, gop));
+        let got = (plan.segment_frames, plan.part_frames, plan.part_target.as_millis());
+        assert_eq!(got, (segment, part, target_ms), "{rate:?} with GOP {gop:?}");
+        let Make::Video { width: 1280, height: 720, .. } = plan.renditions[0].make else {
+            panic!("{rate:?} with GOP {gop:?} must be encoded at its own size");
+        };
+    }
+}
+
+#[test]
+fn a_target_that_is_an_exact_grid_is_kept() {
+    let exact = plan(&source((30, 1), None), &segmenting(2133, 533), &ladder(&[]));
+    assert_eq!((exact.segment_frames, exact.part_frames), (64, 16));
+    assert_eq!(exact.part_target, Duration::from_millis(534), "16 frames are 25 access units, 533.33 ms");
+}
+
+#[test]
+fn no_part_is_longer_than_the_target_and_none_but_the_last_is_much_shorter() {
+    for rate in FrameRate::STANDARD {
+        for gop in (1..=300).map(Some).chain([None]) {
+            let mut source = source((30, 1), gop);
+            source.rate = rate;
+            let plan = plan_of(&source);
+            assert_eq!(plan.segment_frames % plan.part_frames, 0);
+            let target = plan.part_target.as_secs_f64();
+            let video = f64::from(plan.part_frames) / rate.hz();
+            // The n-th part ends at sample n * video; its units are those that start before that.
+            let start_of = |n: u32| (f64::from(n) * video * 48000.0 / 1024.0 - 1e-9).ceil();
+            for n in 0..plan.segment_frames {
+                let audio = (start_of(n + 1) - start_of(n)) * 1024.0 / 48000.0;
+                assert!(video.max(audio) <= target, "{rate:?} {gop:?}: {video} or {audio} above {target}");
+                // RFC 8216bis, 4.4.3.7: at least 85 % of the target, but for the last of a segment.
+                assert!(video.min(audio) >= 0.85 * target, "{rate:?} {gop:?}: {video} or {audio} under {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rungs_keep_the_aspect_and_stay_below_the_source() {
+    // Source size, then the encoded sizes below the top.
+    let table: [(Size, &[Size]); 7] = [
+        ((1280, 720), &[(854, 480), (640, 360)]),
+        ((1920, 1080), &[(854, 480), (640, 360)]),
+        ((640, 480), &[(480, 360)]),
+        ((640, 360), &[]),
+        ((720, 1280), &[(270, 480), (202, 360)]),
+        ((100, 1000), &[(48, 480), (36, 360)]),
+        ((2, 4320), &[(2, 480), (2, 360)]),
+    ];
+    for ((width, height), rungs) in table {
+        let plan = plan_of(&sized(width, height));
+        let sizes: Vec<_> = plan.renditions[1..]
+            .iter()
+            .filter_map(|rendition| match rendition.make {
+                Make::Video { width, height, .. } => Some((width, height)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(sizes, rungs, "{width}x{height}");
+        assert!(sizes.iter().all(|(width, height)| width % 2 == 0 && height % 2 == 0));
+        assert_eq!(plan.renditions[0].name, format!("{height}p"));
+    }
+}
+
+#[test]
+fn an_encoded_top_of_odd_size_keeps_the_name_of_the_source() {
+    let plan = plan_of(&sized(1281, 721));
+    assert_eq!(plan.renditions[0].name, "721p");
+    let Make::Video { width, height, bitrate, .. } = plan.renditions[0].make else { panic!("encoded") };
+    assert_eq!((width, height, bitrate), (1280, 720, 2_770_803));
+}
+
+#[test]
+fn audio_is_last_and_absent_without_a_source() {
+    let with = plan_of(&source((30, 1), Some(60)));
+    let names: Vec<_> = with.renditions.iter().map(|rendition| rendition.name.as_str()).collect();
+    assert_eq!(names, ["720p", "480p", "360p", "audio"]);
+
+    let mut silent = source((30, 1), Some(60));
+    silent.audio = None;
+    let without = plan_of(&silent);
+    assert_eq!(without.renditions.len(), 3);
+    assert_eq!(without.part_target, Duration::from_millis(334), "10 frames at 30 fps, rounded up");
+}
+
+#[test]
+fn only_work_needs_a_worker() {
+    let mut silent = source((30, 1), Some(60));
+    silent.audio = None;
+    assert!(!plan(&silent, &segmenting(2000, 267), &ladder(&[])).needs_worker());
+    assert!(plan_of(&silent).needs_worker());
+    silent.gop = None;
+    assert!(plan(&silent, &segmenting(2000, 267), &ladder(&[])).needs_worker());
+}
+
+#[test]
+fn peaks_stay_in_a_quarter_above_the_target() {
+    let make = Make::Video { width: 2, height: 2, bitrate: 800_000, preset: "veryfast".to_owned() };
+    assert_eq!(make.peak_bitrate(), Some(1_000_000));
+    assert_eq!(Make::Passthrough.peak_bitrate(), None);
+}

@@ -1,0 +1,356 @@
+//! Runs one worker process per epoch: feeds it, reads it, ends it when it hangs or is no longer wanted.
+
+mod diary;
+mod progress;
+
+use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
+use crate::{Metrics, Plan};
+use bytes::BytesMut;
+use media::{Frame, TrackConfig};
+use progress::Progress;
+use prometheus::IntCounter;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tracing::Instrument;
+
+/// The command that runs [`crate::worker::main`]: in production `vivid transcode-worker`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerProgram {
+    pub path: PathBuf,
+    pub args: Vec<OsString>,
+}
+
+/// How far a worker may fall behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Source frames that wait for the worker. One that is so far behind live does not catch up any more.
+    pub queue: usize,
+    /// A worker that is fed but makes nothing for so long is killed; also the time it has to end.
+    pub hang: Duration,
+}
+
+impl Default for Limits {
+    /// Those of the reference configuration.
+    fn default() -> Self {
+        // At 30 fps and 47 access units a second the queue holds some six seconds.
+        Self { queue: 512, hang: Duration::from_secs(5) }
+    }
+}
+
+impl From<&config::Worker> for Limits {
+    fn from(worker: &config::Worker) -> Self {
+        Self { queue: worker.queue_frames, hang: worker.hang }
+    }
+}
+
+/// What a worker is given. Times count from the epoch's zero, the presentation time of the first IDR picture: video in
+/// ticks of `rate.timescale()` on the frame grid, audio in samples at 48 kHz.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    Video(Frame),
+    Audio(Frame),
+    /// No more comes: what is held is encoded, then the worker ends.
+    Finish,
+}
+
+/// What a worker gives back. `rendition` indexes the plan's renditions; times as in [`Input`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// Before the first frame of the rendition, once.
+    Track { rendition: usize, config: TrackConfig },
+    /// Video: on every index of the grid from 0, in order, an IDR picture exactly at the start of each segment.
+    /// Audio: contiguous access units of 1024 samples from 0.
+    Frame { rendition: usize, frame: Frame },
+    /// The last message.
+    Ended { reason: EndReason },
+}
+
+/// Why a worker's process is no more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndReason {
+    #[error("it finished its job")]
+    Finished,
+    /// The worker's own words.
+    #[error("{0}")]
+    Failed(String),
+    #[error("it died with {0}")]
+    Died(String),
+    #[error("it was fed but made nothing for {0:?}; the machine may be too slow for the ladder")]
+    Hung(Duration),
+    #[error("its queue of {0} frames was full; the machine is too slow for the ladder")]
+    Overrun(usize),
+    #[error("it broke the protocol: {0}")]
+    Protocol(WireError),
+    #[error("nobody wanted its frames any more")]
+    Abandoned,
+}
+
+/// Why a worker could not be started, or did not take a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("cannot start the transcoding worker {path}: {source}", path = path.display())]
+    Start { path: PathBuf, source: std::io::Error },
+    #[error("the job does not fit the worker protocol: {0}")]
+    Job(WireError),
+    #[error("the worker's queue is full; it is being ended")]
+    Full,
+    #[error("the worker has ended")]
+    Ended,
+}
+
+/// Starts workers.
+#[derive(Debug)]
+pub struct Worker;
+
+/// Feeds one worker. When it is dropped, the worker finishes what it has and ends.
+#[derive(Debug)]
+pub struct WorkerInput {
+    pid: Option<u32>,
+    queue: mpsc::Sender<Input>,
+    progress: Arc<Progress>,
+    metrics: Metrics,
+}
+
+impl Worker {
+    /// Starts a process for one epoch; must be called in a tokio runtime. **Dropping the receiver kills the process.**
+    ///
+    /// What the worker logs appears in the caller's `tracing` span, so open one with the stream's name.
+    pub fn start(
+        program: &WorkerProgram,
+        job: &Job,
+        limits: &Limits,
+        metrics: &Metrics,
+    ) -> Result<(WorkerInput, mpsc::Receiver<Made>), WorkerError> {
+        let mut hello = BytesMut::new();
+        wire::encode(&ToWorker::Hello(Box::new(job.clone())), &mut hello).map_err(WorkerError::Job)?;
+        let mut child = Command::new(&program.path)
+            .args(&program.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C at a terminal reaches the whole group; the origin alone decides when a worker ends.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| WorkerError::Start { path: program.path.clone(), source })?;
+        let (queue, fed) = mpsc::channel(limits.queue);
+        let (made, received) = mpsc::channel(MADE_QUEUE);
+        let progress = Arc::new(Progress::new(&job.plan));
+        metrics.started.inc();
+        metrics.running.inc();
+        let pid = child.id();
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(diary::keep(stderr, pid, metrics.stderr_suppressed.clone()).in_current_span());
+        }
+        if let Some(stdin) = child.stdin.take() {
+            tokio::spawn(feed(stdin, hello, fed, Arc::clone(&progress)).in_current_span());
+        }
+        let watch = Watch::new(job, limits, metrics, &progress);
+        tokio::spawn(watch.over(child, made).in_current_span());
+        Ok((WorkerInput { pid, queue, progress, metrics: metrics.clone() }, received))
+    }
+}
+
+impl WorkerInput {
+    /// For live frames: never waits. A full queue means that the worker has fallen seconds behind; it is then ended,
+    /// with [`EndReason::Overrun`].
+    pub fn try_send(&self, input: Input) -> Result<(), WorkerError> {
+        let permit = self.queue.try_reserve().map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => {
+                self.metrics.refused.inc();
+                self.progress.overrun();
+                WorkerError::Full
+            }
+            mpsc::error::TrySendError::Closed(()) => WorkerError::Ended,
+        })?;
+        self.note(&input);
+        permit.send(input);
+        Ok(())
+    }
+
+    /// For frames that are not live: waits until the worker has room, or has ended.
+    pub async fn send(&self, input: Input) -> Result<(), WorkerError> {
+        let permit = self.queue.reserve().await.map_err(|_| WorkerError::Ended)?;
+        self.note(&input);
+        permit.send(input);
+        Ok(())
+    }
+
+    /// The process, for logs and for people who want to see it; it may have ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    fn note(&self, input: &Input) {
+        match input {
+            Input::Video(frame) => {
+                self.progress.fed_video(frame.pts);
+                self.metrics.frames_in.with_label_values(&["video"]).inc();
+            }
+            Input::Audio(_) => {
+                self.progress.fed_audio();
+                self.metrics.frames_in.with_label_values(&["audio"]).inc();
+            }
+            Input::Finish => (),
+        }
+    }
+}
+
+/// Writes to the worker until there is no more, or it does not read any more.
+async fn feed(mut stdin: ChildStdin, hello: BytesMut, mut queue: mpsc::Receiver<Input>, progress: Arc<Progress>) {
+    let mut buffer = hello;
+    let mut finished = false;
+    while stdin.write_all(&buffer).await.is_ok() && !finished {
+        buffer.clear();
+        let message = match queue.recv().await {
+            Some(Input::Video(frame) | Input::Audio(frame)) => ToWorker::Frame(frame),
+            Some(Input::Finish) | None => ToWorker::Finish,
+        };
+        finished = message == ToWorker::Finish;
+        if let Err(error) = wire::encode(&message, &mut buffer) {
+            tracing::warn!(%error, "source frame not given to the worker");
+        }
+    }
+    progress.finishing();
+}
+
+/// What the supervising task needs besides the process itself.
+struct Watch {
+    renditions: Vec<IntCounter>,
+    limits: Limits,
+    metrics: Metrics,
+    progress: Arc<Progress>,
+}
+
+impl Watch {
+    fn new(job: &Job, limits: &Limits, metrics: &Metrics, progress: &Arc<Progress>) -> Self {
+        let Plan { renditions, .. } = &job.plan;
+        Self {
+            renditions: renditions.iter().map(|rendition| metrics.frames_out_of(&rendition.make)).collect(),
+            limits: limits.clone(),
+            metrics: metrics.clone(),
+            progress: Arc::clone(progress),
+        }
+    }
+
+    async fn over(self, mut child: Child, made: mpsc::Sender<Made>) {
+        let stdout = child.stdout.take();
+        let verdict = tokio::select! {
+            verdict = self.read(stdout, &made) => verdict,
+            () = self.progress.hung(self.limits.hang) => Some(EndReason::Hung(self.limits.hang)),
+            () = self.progress.overran() => Some(EndReason::Overrun(self.limits.queue)),
+            () = made.closed() => Some(EndReason::Abandoned),
+        };
+        let reason = self.end(&mut child, verdict).await;
+        self.metrics.running.dec();
+        self.metrics.ended.with_label_values(&[reason.label()]).inc();
+        match &reason {
+            EndReason::Finished | EndReason::Abandoned => tracing::debug!(%reason, "transcoding worker ended"),
+            _ => tracing::warn!(%reason, "transcoding worker ended"),
+        }
+        // The receiver may be gone, which is one of the reasons.
+        let _ = made.send(Made::Ended { reason }).await;
+    }
+
+    /// Passes on what the worker makes, until its output ends; what it said of its end.
+    async fn read(&self, stdout: Option<ChildStdout>, made: &mpsc::Sender<Made>) -> Option<EndReason> {
+        let mut stdout = stdout?;
+        let mut buffer = BytesMut::with_capacity(1 << 16);
+        loop {
+            match stdout.read_buf(&mut buffer).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => (),
+            }
+            loop {
+                match wire::decode(&mut buffer) {
+                    Ok(None) => break,
+                    Ok(Some(FromWorker::Failed { reason })) => return Some(EndReason::Failed(reason)),
+                    Ok(Some(message)) => match self.take(message) {
+                        Ok(Some(out)) => made.send(out).await.ok()?,
+                        Ok(None) => (),
+                        Err(error) => return Some(EndReason::Protocol(error)),
+                    },
+                    Err(error) => return Some(EndReason::Protocol(error)),
+                }
+            }
+        }
+    }
+
+    fn take(&self, message: FromWorker) -> Result<Option<Made>, WireError> {
+        match message {
+            FromWorker::Hello | FromWorker::Failed { .. } => Ok(None),
+            FromWorker::Repaired { repair, count } => {
+                self.metrics.repaired(repair, count);
+                Ok(None)
+            }
+            FromWorker::Track { rendition, config } => {
+                self.counter(rendition)?;
+                Ok(Some(Made::Track { rendition: usize::from(rendition), config }))
+            }
+            FromWorker::Frame { rendition, frame } => {
+                self.counter(rendition)?.inc();
+                if let Some(lag) = self.progress.made(&frame) {
+                    self.metrics.lag.observe(lag.as_secs_f64());
+                }
+                Ok(Some(Made::Frame { rendition: usize::from(rendition), frame }))
+            }
+        }
+    }
+
+    fn counter(&self, rendition: u16) -> Result<&IntCounter, WireError> {
+        self.renditions.get(usize::from(rendition)).ok_or(WireError::Invalid("rendition"))
+    }
+
+    /// Sees the process off. One that ended its output has a moment to end itself; one that misbehaved has none.
+    async fn end(&self, child: &mut Child, verdict: Option<EndReason>) -> EndReason {
+        if verdict.as_ref().is_none_or(|verdict| matches!(verdict, EndReason::Failed(_)))
+            && let Ok(Ok(status)) = tokio::time::timeout(self.limits.hang, child.wait()).await
+        {
+            return verdict.unwrap_or_else(|| EndReason::of_status(status));
+        }
+        if let Err(error) = child.kill().await {
+            tracing::error!(%error, "cannot kill a transcoding worker");
+        }
+        verdict.unwrap_or(EndReason::Hung(self.limits.hang))
+    }
+}
+
+impl EndReason {
+    pub(crate) const LABELS: [&str; 7] = ["finished", "failed", "died", "hung", "overrun", "protocol", "abandoned"];
+
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed(_) => "failed",
+            Self::Died(_) => "died",
+            Self::Hung(_) => "hung",
+            Self::Overrun(_) => "overrun",
+            Self::Protocol(_) => "protocol",
+            Self::Abandoned => "abandoned",
+        }
+    }
+
+    fn of_status(status: ExitStatus) -> Self {
+        if status.success() { Self::Finished } else { Self::Died(status.to_string()) }
+    }
+}
+
+/// Frames that wait for the packager, which only copies them: more is never needed, less would stall the worker.
+const MADE_QUEUE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_limits_are_those_of_the_reference_configuration() {
+        let config = config::Config::parse(config::REFERENCE, []).unwrap();
+        assert_eq!(Limits::from(&config.origin.unwrap().worker), Limits::default());
+    }
+}

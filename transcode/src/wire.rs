@@ -1,0 +1,270 @@
+//! What the origin and a worker say to each other over the worker's standard input and output. Pure.
+//!
+//! Every message is a length in 32 bits, big-endian, then that many bytes: one for the kind, the rest by kind. The first
+//! message each way is a hello with the version, so that a worker of another build is told apart and not misread.
+
+mod cursor;
+mod job;
+#[cfg(test)]
+mod tests;
+
+use crate::{Plan, Source};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use cursor::{Reader, put_bytes};
+use media::{Frame, Timescale, TrackConfig, TrackKind};
+
+/// Changes whenever a message does.
+pub const VERSION: u16 = 1;
+/// The longest message, without its length. A 4K IDR picture at high quality has a few megabytes.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// One epoch of one stream, for one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub source: Source,
+    pub plan: Plan,
+}
+
+/// From the origin to the worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToWorker {
+    Hello(Box<Job>),
+    /// A coded frame of the source. Times count from the epoch's zero: video in ticks of the frame rate's timescale, on
+    /// the frame grid; audio in samples at 48 kHz.
+    Frame(Frame),
+    /// No more comes: encode what is held and end.
+    Finish,
+}
+
+/// From the worker to the origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromWorker {
+    Hello,
+    /// Comes before the first frame of a rendition.
+    Track {
+        rendition: u16,
+        config: TrackConfig,
+    },
+    Frame {
+        rendition: u16,
+        frame: Frame,
+    },
+    /// So many frames were mended or lost since the last such message.
+    Repaired {
+        repair: Repair,
+        count: u32,
+    },
+    /// The worker ends, and why, in one sentence.
+    Failed {
+        reason: String,
+    },
+}
+
+/// What was wrong with the source and was mended so that every rendition keeps its grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Repair {
+    /// A video frame that the decoder refused.
+    VideoUndecodable,
+    /// A frame index that no source frame had; the frame before was repeated.
+    VideoGap,
+    /// A source frame whose index had been taken; dropped.
+    VideoDuplicate,
+    /// An audio access unit that the decoder refused.
+    AudioUndecodable,
+    /// An access unit of audio that was missing; silence was put in its place.
+    AudioGap,
+    /// An access unit that overlapped what had been encoded, or lay far ahead; cut or dropped.
+    AudioMisplaced,
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    #[error("a message of {0} bytes exceeds the limit of {MESSAGE_BYTES_MAX}")]
+    Oversize(usize),
+    #[error("a message ends too early")]
+    Truncated,
+    #[error("a message has an invalid {0}")]
+    Invalid(&'static str),
+    #[error("the worker speaks version {0} of the protocol, this origin {VERSION}; run both from the same build")]
+    Version(u16),
+}
+
+/// A message that goes one way.
+pub trait Message: Sized {
+    /// Appends the message without its length.
+    fn put(&self, out: &mut BytesMut);
+    /// Reads a whole message without its length.
+    fn read(bytes: Bytes) -> Result<Self, WireError>;
+}
+
+/// Appends a message with its length. Fails, and appends nothing, if it is over [`MESSAGE_BYTES_MAX`].
+pub fn encode(message: &impl Message, out: &mut BytesMut) -> Result<(), WireError> {
+    let start = out.len();
+    out.put_u32(0);
+    message.put(out);
+    let length = out.len() - start - 4;
+    if length > MESSAGE_BYTES_MAX {
+        out.truncate(start);
+        return Err(WireError::Oversize(length));
+    }
+    out[start..start + 4].copy_from_slice(&(length as u32).to_be_bytes());
+    Ok(())
+}
+
+/// Takes the first whole message from `buffer`; `None` while it is not complete.
+pub fn decode<M: Message>(buffer: &mut BytesMut) -> Result<Option<M>, WireError> {
+    let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_be_bytes(*prefix) as usize;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(WireError::Oversize(length));
+    }
+    if buffer.len() < 4 + length {
+        buffer.reserve(4 + length - buffer.len());
+        return Ok(None);
+    }
+    buffer.advance(4);
+    M::read(buffer.split_to(length).freeze()).map(Some)
+}
+
+impl Message for ToWorker {
+    fn put(&self, out: &mut BytesMut) {
+        match self {
+            Self::Hello(job) => {
+                out.put_u8(0);
+                out.put_u16(VERSION);
+                job::put(out, job);
+            }
+            Self::Frame(frame) => {
+                out.put_u8(1);
+                put_frame(out, frame);
+            }
+            Self::Finish => out.put_u8(2),
+        }
+    }
+
+    fn read(bytes: Bytes) -> Result<Self, WireError> {
+        let mut reader = Reader(bytes);
+        let message = match reader.u8()? {
+            0 => {
+                read_version(&mut reader)?;
+                Self::Hello(Box::new(job::read(&mut reader)?))
+            }
+            1 => Self::Frame(read_frame(&mut reader)?),
+            2 => Self::Finish,
+            _ => return Err(WireError::Invalid("kind")),
+        };
+        reader.end()?;
+        Ok(message)
+    }
+}
+
+impl Message for FromWorker {
+    fn put(&self, out: &mut BytesMut) {
+        match self {
+            Self::Hello => {
+                out.put_u8(0);
+                out.put_u16(VERSION);
+            }
+            Self::Track { rendition, config } => {
+                out.put_u8(1);
+                out.put_u16(*rendition);
+                put_track(out, config);
+            }
+            Self::Frame { rendition, frame } => {
+                out.put_u8(2);
+                out.put_u16(*rendition);
+                put_frame(out, frame);
+            }
+            Self::Repaired { repair, count } => {
+                out.put_u8(3);
+                out.put_u8(repair.code());
+                out.put_u32(*count);
+            }
+            Self::Failed { reason } => {
+                out.put_u8(4);
+                put_bytes(out, reason.as_bytes());
+            }
+        }
+    }
+
+    fn read(bytes: Bytes) -> Result<Self, WireError> {
+        let mut reader = Reader(bytes);
+        let message = match reader.u8()? {
+            0 => {
+                read_version(&mut reader)?;
+                Self::Hello
+            }
+            1 => Self::Track { rendition: reader.u16()?, config: read_track(&mut reader)? },
+            2 => Self::Frame { rendition: reader.u16()?, frame: read_frame(&mut reader)? },
+            3 => Self::Repaired { repair: Repair::of_code(reader.u8()?)?, count: reader.u32()? },
+            4 => Self::Failed { reason: reader.text()? },
+            _ => return Err(WireError::Invalid("kind")),
+        };
+        reader.end()?;
+        Ok(message)
+    }
+}
+
+impl Repair {
+    /// Every kind; its place is its code on the wire.
+    pub const ALL: [Self; 6] = [
+        Self::VideoUndecodable,
+        Self::VideoGap,
+        Self::VideoDuplicate,
+        Self::AudioUndecodable,
+        Self::AudioGap,
+        Self::AudioMisplaced,
+    ];
+
+    fn code(self) -> u8 {
+        self as u8
+    }
+
+    fn of_code(code: u8) -> Result<Self, WireError> {
+        Self::ALL.get(usize::from(code)).copied().ok_or(WireError::Invalid("repair"))
+    }
+}
+
+fn read_version(reader: &mut Reader) -> Result<(), WireError> {
+    match reader.u16()? {
+        VERSION => Ok(()),
+        other => Err(WireError::Version(other)),
+    }
+}
+
+fn put_frame(out: &mut BytesMut, frame: &Frame) {
+    out.put_u8(u8::from(frame.kind == TrackKind::Audio));
+    out.put_i64(frame.dts);
+    out.put_i64(frame.pts);
+    out.put_u8(u8::from(frame.keyframe));
+    out.put_slice(&frame.data);
+}
+
+fn read_frame(reader: &mut Reader) -> Result<Frame, WireError> {
+    let kind = if reader.flag()? { TrackKind::Audio } else { TrackKind::Video };
+    let (dts, pts, keyframe) = (reader.i64()?, reader.i64()?, reader.flag()?);
+    Ok(Frame { kind, dts, pts, keyframe, data: reader.rest() })
+}
+
+fn put_track(out: &mut BytesMut, config: &TrackConfig) {
+    match config {
+        TrackConfig::Avc { config, timescale } => {
+            out.put_u8(0);
+            job::put_avc(out, config);
+            out.put_u32(timescale.0);
+        }
+        TrackConfig::Aac { config } => {
+            out.put_u8(1);
+            job::put_aac(out, config);
+        }
+    }
+}
+
+fn read_track(reader: &mut Reader) -> Result<TrackConfig, WireError> {
+    match reader.u8()? {
+        0 => Ok(TrackConfig::Avc { config: job::read_avc(reader)?, timescale: Timescale(reader.u32()?) }),
+        1 => Ok(TrackConfig::Aac { config: job::read_aac(reader)? }),
+        _ => Err(WireError::Invalid("kind of track")),
+    }
+}

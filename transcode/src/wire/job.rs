@@ -1,0 +1,126 @@
+//! The first message to a worker: what the source is and what to make of it.
+
+use super::cursor::{Reader, put_bytes};
+use super::{Job, WireError};
+use crate::{Make, Plan, Rendition, Source};
+use bytes::{BufMut, BytesMut};
+use media::{AacConfig, AvcConfig, FrameRate};
+use std::time::Duration;
+
+/// More renditions than any ladder has.
+const RENDITIONS_MAX: u16 = 64;
+/// Keeps every product of frames and ticks far inside 64 bits.
+const RATE_TERM_MAX: u32 = 1_000_000;
+
+pub(super) fn put(out: &mut BytesMut, job: &Job) {
+    put_source(out, &job.source);
+    put_plan(out, &job.plan);
+}
+
+pub(super) fn read(reader: &mut Reader) -> Result<Job, WireError> {
+    let source = read_source(reader)?;
+    let plan = read_plan(reader, source.rate)?;
+    Ok(Job { source, plan })
+}
+
+fn put_source(out: &mut BytesMut, source: &Source) {
+    put_avc(out, &source.video);
+    out.put_u8(u8::from(source.audio.is_some()));
+    if let Some(audio) = &source.audio {
+        put_aac(out, audio);
+    }
+    out.put_u32(source.rate.num());
+    out.put_u32(source.rate.den());
+    out.put_u32(source.gop.unwrap_or(0));
+}
+
+fn read_source(reader: &mut Reader) -> Result<Source, WireError> {
+    let video = read_avc(reader)?;
+    let audio = if reader.flag()? { Some(read_aac(reader)?) } else { None };
+    let (num, den) = (reader.u32()?, reader.u32()?);
+    if num > RATE_TERM_MAX || den > RATE_TERM_MAX {
+        return Err(WireError::Invalid("frame rate"));
+    }
+    let rate = FrameRate::new(num, den).ok_or(WireError::Invalid("frame rate"))?;
+    let gop = Some(reader.u32()?).filter(|&gop| gop > 0);
+    Ok(Source { video, audio, rate, gop })
+}
+
+pub(super) fn put_avc(out: &mut BytesMut, config: &AvcConfig) {
+    put_bytes(out, &config.record);
+    out.put_u32(config.width);
+    out.put_u32(config.height);
+}
+
+pub(super) fn read_avc(reader: &mut Reader) -> Result<AvcConfig, WireError> {
+    Ok(AvcConfig { record: reader.bytes()?, width: reader.u32()?, height: reader.u32()? })
+}
+
+pub(super) fn put_aac(out: &mut BytesMut, config: &AacConfig) {
+    put_bytes(out, &config.record);
+    out.put_u32(config.sample_rate);
+    out.put_u16(config.channels);
+}
+
+pub(super) fn read_aac(reader: &mut Reader) -> Result<AacConfig, WireError> {
+    Ok(AacConfig { record: reader.bytes()?, sample_rate: reader.u32()?, channels: reader.u16()? })
+}
+
+fn put_plan(out: &mut BytesMut, plan: &Plan) {
+    out.put_u32(plan.segment_frames);
+    out.put_u32(plan.part_frames);
+    out.put_u64(plan.part_target.as_nanos() as u64);
+    out.put_u16(plan.renditions.len() as u16);
+    for rendition in &plan.renditions {
+        put_bytes(out, rendition.name.as_bytes());
+        put_make(out, &rendition.make);
+    }
+}
+
+fn read_plan(reader: &mut Reader, rate: FrameRate) -> Result<Plan, WireError> {
+    let (segment_frames, part_frames) = (reader.u32()?, reader.u32()?);
+    if part_frames == 0 || segment_frames == 0 || !segment_frames.is_multiple_of(part_frames) {
+        return Err(WireError::Invalid("segment length"));
+    }
+    let part_target = Duration::from_nanos(reader.u64()?);
+    let count = reader.u16()?;
+    if count > RENDITIONS_MAX {
+        return Err(WireError::Invalid("number of renditions"));
+    }
+    let mut renditions = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        renditions.push(Rendition { name: reader.text()?, make: read_make(reader)? });
+    }
+    Ok(Plan { rate, segment_frames, part_frames, part_target, renditions })
+}
+
+fn put_make(out: &mut BytesMut, make: &Make) {
+    match make {
+        Make::Passthrough => out.put_u8(0),
+        Make::Video { width, height, bitrate, preset } => {
+            out.put_u8(1);
+            out.put_u32(*width);
+            out.put_u32(*height);
+            out.put_u32(*bitrate);
+            put_bytes(out, preset.as_bytes());
+        }
+        Make::Audio { bitrate } => {
+            out.put_u8(2);
+            out.put_u32(*bitrate);
+        }
+    }
+}
+
+fn read_make(reader: &mut Reader) -> Result<Make, WireError> {
+    match reader.u8()? {
+        0 => Ok(Make::Passthrough),
+        1 => Ok(Make::Video {
+            width: reader.u32()?,
+            height: reader.u32()?,
+            bitrate: reader.u32()?,
+            preset: reader.text()?,
+        }),
+        2 => Ok(Make::Audio { bitrate: reader.u32()? }),
+        _ => Err(WireError::Invalid("kind of rendition")),
+    }
+}

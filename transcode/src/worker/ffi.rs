@@ -1,0 +1,102 @@
+//! The few calls that `ffmpeg-next` has no safe way for; all `unsafe` on codecs is here.
+
+use super::WorkError;
+use ffmpeg_next::codec::Context;
+use ffmpeg_next::{Codec, Dictionary, Error, ffi, frame};
+use std::ptr;
+
+/// Gives a decoder its configuration record.
+pub(super) fn set_extradata(context: &mut Context, record: &[u8]) -> Result<(), Error> {
+    let padded = record.len() + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
+    // SAFETY: the context is not open yet and owns no extradata; it frees what `av_mallocz` gave when it is dropped.
+    // The copy stays in the allocation, whose padding is zeroed as libavcodec asks.
+    unsafe {
+        let data = ffi::av_mallocz(padded).cast::<u8>();
+        if data.is_null() {
+            return Err(Error::Other { errno: libc::ENOMEM });
+        }
+        ptr::copy_nonoverlapping(record.as_ptr(), data, record.len());
+        let context = context.as_mut_ptr();
+        (*context).extradata = data;
+        (*context).extradata_size = record.len() as i32;
+    }
+    Ok(())
+}
+
+/// What an opened encoder wants in the track's header.
+pub(super) fn extradata(context: &Context) -> &[u8] {
+    // SAFETY: libavcodec keeps pointer and size in step, and neither changes while the context is borrowed.
+    unsafe {
+        let context = context.as_ptr();
+        if (*context).extradata.is_null() {
+            return &[];
+        }
+        std::slice::from_raw_parts((*context).extradata, (*context).extradata_size as usize)
+    }
+}
+
+/// Opens an encoder and makes sure that it took every option: `ffmpeg-next` throws unused ones away unseen.
+pub(super) fn open(
+    context: &mut Context,
+    codec: Codec,
+    encoder: &'static str,
+    options: Dictionary,
+) -> Result<(), WorkError> {
+    // SAFETY: both pointers are valid; `avcodec_open2` replaces the dictionary by what it did not use, and `own` frees
+    // that. A context that failed to open is still freed by its owner.
+    let (result, unused) = unsafe {
+        let mut options = options.disown();
+        let result = ffi::avcodec_open2(context.as_mut_ptr(), codec.as_ptr(), &raw mut options);
+        (result, Dictionary::own(options))
+    };
+    if result < 0 {
+        return Err(WorkError::Codec { what: "open an encoder", source: Error::from(result) });
+    }
+    match unused.iter().next() {
+        Some((option, _)) => Err(WorkError::Option { encoder, option: option.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Another handle on the same pixels, with a time and a type of its own.
+pub(super) fn share(picture: &frame::Video) -> Result<frame::Video, Error> {
+    let mut shared = frame::Video::empty();
+    // SAFETY: `shared` is a fresh, empty frame; libavutil counts the references to the pixels.
+    match unsafe { ffi::av_frame_ref(shared.as_mut_ptr(), picture.as_ptr()) } {
+        0 => Ok(shared),
+        error => Err(Error::from(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ffmpeg_next::encoder;
+    use ffmpeg_next::format::Pixel;
+
+    fn open_with(option: (&str, &str)) -> Result<(), WorkError> {
+        let codec = encoder::find_by_name("libx264").unwrap();
+        let mut video = Context::new_with_codec(codec).encoder().video().unwrap();
+        video.set_width(64);
+        video.set_height(64);
+        video.set_format(Pixel::YUV420P);
+        video.set_time_base((1, 30));
+        open(&mut video.0, codec, "libx264", Dictionary::from_iter([option]))
+    }
+
+    #[test]
+    fn a_misspelt_option_is_not_ignored() {
+        open_with(("forced-idr", "1")).unwrap();
+        let error = open_with(("force-idr", "1")).unwrap_err();
+        assert_eq!(error.to_string(), "the encoder libx264 does not know the option force-idr");
+        assert!(matches!(open_with(("preset", "swift")), Err(WorkError::Codec { .. })));
+    }
+
+    #[test]
+    fn extradata_goes_in_and_comes_out() {
+        let mut context = Context::new();
+        assert_eq!(extradata(&context), b"");
+        set_extradata(&mut context, b"record").unwrap();
+        assert_eq!(extradata(&context), b"record");
+    }
+}

@@ -1,0 +1,10 @@
+//! A real worker process, fed with clips that FFmpeg's own program made, and judged by FFmpeg's own decoder.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+
+mod clip;
+mod ladder;
+mod lifetime;
+mod oracle;
+mod repair;
+mod run;

@@ -1,0 +1,54 @@
+//! What FFmpeg's own program makes of a rendition.
+
+use crate::run::Collected;
+use media::fmp4::{Sample, fragment, init};
+use media::{Frame, FrameRate, TrackConfig};
+use std::process::Command;
+
+/// Writes the rendition as CMAF, one fragment per segment, and decodes all of it. Fails on the least complaint.
+/// Gives the raw decoded bytes: 4:2:0 pictures, or 32-bit float samples with interleaved channels.
+pub(crate) fn decode(collected: &Collected, rate: FrameRate) -> Vec<u8> {
+    let track = collected.track.as_ref().unwrap();
+    let mut file = init(track).unwrap().to_vec();
+    let starts = collected.frames.iter().enumerate().filter(|(_, frame)| frame.keyframe).map(|(index, _)| index);
+    let mut bounds: Vec<_> = starts.chain([collected.frames.len()]).collect();
+    if matches!(track, TrackConfig::Aac { .. }) {
+        bounds.retain(|bound| bound % 100 == 0 || *bound == collected.frames.len());
+    }
+    for (sequence, pair) in bounds.windows(2).enumerate() {
+        let frames = &collected.frames[pair[0]..pair[1]];
+        let samples: Vec<_> = frames.iter().map(|frame| sample(frame, track, rate)).collect();
+        file.extend_from_slice(&fragment(sequence as u32 + 1, frames[0].dts as u64, &samples).unwrap());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rendition.mp4");
+    std::fs::write(&path, file).unwrap();
+    let raw: &[&str] = match track {
+        TrackConfig::Avc { .. } => &["-fps_mode", "passthrough", "-f", "rawvideo"],
+        TrackConfig::Aac { .. } => &["-f", "f32le"],
+    };
+    let output = Command::new("ffmpeg")
+        .args(["-v", "warning", "-nostdin", "-xerror", "-i"])
+        .arg(&path)
+        .args(raw)
+        .arg("-")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "ffmpeg complains");
+    assert!(output.status.success());
+    output.stdout
+}
+
+/// One channel of decoded audio.
+pub(crate) fn channel(raw: &[u8], channels: usize) -> Vec<f32> {
+    let samples = raw.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+    samples.step_by(channels).collect()
+}
+
+fn sample(frame: &Frame, track: &TrackConfig, rate: FrameRate) -> Sample {
+    let duration = match track {
+        TrackConfig::Avc { .. } => rate.frame_ticks(),
+        TrackConfig::Aac { .. } => 1024,
+    };
+    Sample { duration, composition_offset: 0, keyframe: frame.keyframe, data: frame.data.clone() }
+}

@@ -1,0 +1,191 @@
+//! Sources with faults: the grid stays whole, and what was mended is counted.
+
+use crate::clip::{Recipe, index};
+use crate::oracle;
+use crate::run::{Outcome, transcode};
+use bytes::Bytes;
+use transcode::{EndReason, Input};
+
+fn indices(outcome: &Outcome, name: &str) -> Vec<i64> {
+    outcome.named(name).frames.iter().map(|frame| index(frame, outcome.job.plan.rate)).collect()
+}
+
+fn units(outcome: &Outcome) -> i64 {
+    let times: Vec<_> = outcome.named("audio").frames.iter().map(|frame| frame.pts).collect();
+    assert_eq!(times, (0..times.len() as i64).map(|unit| unit * 1024).collect::<Vec<_>>(), "audio has a gap");
+    times.len() as i64
+}
+
+#[tokio::test]
+async fn missing_frames_are_repeated_and_doubled_ones_dropped() {
+    let mut clip = Recipe::default().clip();
+    let rate = clip.source.rate;
+    // The last twenty frames before an IDR picture, so that what follows decodes.
+    clip.edit_video(|frame| !(40..60).contains(&index(frame, rate)));
+    let doubled = clip.inputs.iter().find(|input| matches!(input, Input::Video(f) if index(f, rate) == 90)).cloned();
+    let at = clip.inputs.iter().position(|input| Some(input) == doubled.as_ref()).unwrap();
+    clip.inputs.insert(at + 1, doubled.unwrap());
+
+    let outcome = transcode(&clip, &[240]).await;
+    assert_eq!(outcome.reason, EndReason::Finished);
+    assert_eq!(indices(&outcome, "240p"), (0..120).collect::<Vec<_>>());
+    assert_eq!(outcome.repaired("video_gap_filled"), 20.0);
+    assert_eq!(outcome.repaired("video_duplicate_dropped"), 1.0);
+    let raw = oracle::decode(outcome.named("240p"), rate);
+    let picture = |index: usize| &raw[index * 320 * 240 * 3 / 2..][..320 * 240];
+    let difference = |a: usize, b: usize| {
+        let sum: u64 = picture(a).iter().zip(picture(b)).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        sum as f64 / (320.0 * 240.0)
+    };
+    let (still, moving) = (difference(39, 59), difference(59, 60));
+    assert!(moving > 3.0 * still, "the picture stands still ({still}), then goes on ({moving})");
+}
+
+#[tokio::test]
+async fn a_source_that_starts_late_is_filled_from_zero() {
+    let mut clip = Recipe::default().clip();
+    let ticks = i64::from(clip.source.rate.frame_ticks());
+    clip.video().for_each(|frame| {
+        frame.pts += 3 * ticks;
+        frame.dts += 3 * ticks;
+    });
+    let outcome = transcode(&clip, &[240]).await;
+    assert_eq!(indices(&outcome, "240p"), (0..123).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn broken_frames_are_counted_and_leave_no_hole() {
+    let mut clip = Recipe::default().clip();
+    let rate = clip.source.rate;
+    clip.edit_video(|frame| {
+        if matches!(index(frame, rate), 50..=52) {
+            frame.data = Bytes::from_static(&[0xFF; 100]);
+        }
+        true
+    });
+    let mut broken_units = 0;
+    clip.edit_audio(|frame| {
+        if (48_000..52_000).contains(&frame.pts) {
+            frame.data = Bytes::from_static(&[0xFF; 20]);
+            broken_units += 1;
+        }
+        true
+    });
+    let outcome = transcode(&clip, &[240]).await;
+    assert_eq!(outcome.reason, EndReason::Finished);
+    assert_eq!(indices(&outcome, "240p"), (0..120).collect::<Vec<_>>());
+    assert_eq!(outcome.repaired("video_undecodable"), 3.0);
+    assert_eq!(outcome.repaired("audio_undecodable"), f64::from(broken_units));
+    let short = units(&outcome) * 1024 - 4 * 48_000;
+    assert!(short.abs() <= 2048, "audio is {short} samples off");
+}
+
+/// Whatever bytes a publisher sends, there is a picture for every index up to the last one that could be decoded.
+#[tokio::test]
+async fn hostile_bytes_cost_pictures_and_not_the_stream() {
+    let mut clip = Recipe::default().clip();
+    let mut seed = 0x5EED_0002_u64;
+    let mut hostile = |data: &Bytes| {
+        let mut data = data.to_vec();
+        for _ in 0..random(&mut seed) % 8 {
+            let at = random(&mut seed) as usize % data.len();
+            data[at] = random(&mut seed) as u8;
+        }
+        Bytes::from(data)
+    };
+    for input in clip.inputs.iter_mut().skip(10).step_by(2) {
+        let (Input::Video(frame) | Input::Audio(frame)) = input else { continue };
+        frame.data = hostile(&frame.data);
+    }
+    let outcome = transcode(&clip, &[240]).await;
+    assert_eq!(outcome.reason, EndReason::Finished);
+    let indices = indices(&outcome, "240p");
+    assert_eq!(indices, (0..indices.len() as i64).collect::<Vec<_>>());
+    assert!(indices.len() > 100, "{} pictures", indices.len());
+    assert!(outcome.repaired("audio_undecodable") > 0.0, "nothing was hostile");
+    assert!((units(&outcome) * 1024 - 4 * 48_000).abs() <= 48_000);
+}
+
+/// A small generator (xorshift64*), so that a failure can be repeated from its seed.
+fn random(seed: &mut u64) -> u64 {
+    *seed ^= *seed >> 12;
+    *seed ^= *seed << 25;
+    *seed ^= *seed >> 27;
+    seed.wrapping_mul(0x2545_F491_4F6C_DD1D)
+}
+
+#[tokio::test]
+async fn a_jump_too_far_to_fill_ends_the_worker_with_a_reason() {
+    let mut clip = Recipe::default().clip();
+    let rate = clip.source.rate;
+    clip.video().filter(|frame| index(frame, rate) >= 60).for_each(|frame| {
+        frame.pts += i64::from(rate.num() * 60 * 1000);
+        frame.dts = frame.pts;
+    });
+    let outcome = transcode(&clip, &[240]).await;
+    let EndReason::Failed(words) = &outcome.reason else { panic!("{:?}", outcome.reason) };
+    assert!(words.contains("jumped over 1800 frames"), "{words}");
+}
+
+#[tokio::test]
+async fn gaps_in_the_sound_become_silence_in_their_place() {
+    let recipe = Recipe { audio: "aevalsrc='0.8*sin(2*PI*1000*t)':s=48000", ..Recipe::default() };
+    let mut clip = recipe.clip();
+    clip.edit_audio(|frame| !(48_000..72_000).contains(&frame.pts));
+    let outcome = transcode(&clip, &[]).await;
+    let missing = outcome.repaired("audio_gap_filled");
+    assert!((23.0..=24.0).contains(&missing), "{missing} access units");
+    let short = units(&outcome) * 1024 - 4 * 48_000;
+    assert!(short.abs() <= 2048, "audio is {short} samples off");
+
+    let sound = oracle::channel(&oracle::decode(outcome.named("audio"), outcome.job.plan.rate), 1);
+    let loudest = |from: usize, to: usize| sound[from..to].iter().fold(0.0_f32, |max, sample| max.max(sample.abs()));
+    assert!(loudest(40_000, 47_000) > 0.5 && loudest(76_000, 90_000) > 0.5);
+    assert!(loudest(52_000, 70_000) < 0.05, "silence where the source had none");
+}
+
+#[tokio::test]
+async fn sound_that_comes_twice_is_heard_once() {
+    let mut clip = Recipe::default().clip();
+    // From two seconds on, everything lies 300 ms too early.
+    clip.edit_audio(|frame| {
+        if frame.pts >= 96_000 {
+            frame.pts -= 14_400;
+            frame.dts = frame.pts;
+        }
+        true
+    });
+    let outcome = transcode(&clip, &[]).await;
+    let misplaced = outcome.repaired("audio_misplaced_dropped");
+    assert!((13.0..=16.0).contains(&misplaced), "{misplaced} access units");
+    let short = units(&outcome) * 1024 - (4 * 48_000 - 14_400);
+    assert!(short.abs() <= 4096, "audio is {short} samples off");
+}
+
+#[tokio::test]
+async fn jitter_is_not_repaired() {
+    let mut clip = Recipe::default().clip();
+    let mut sign = 1;
+    clip.edit_audio(|frame| {
+        if frame.pts > 4096 {
+            sign = -sign;
+            frame.pts += sign * 1000;
+        }
+        true
+    });
+    let outcome = transcode(&clip, &[]).await;
+    assert_eq!(outcome.repaired("audio_gap_filled"), 0.0);
+    assert_eq!(outcome.repaired("audio_misplaced_dropped"), 0.0);
+    assert!((units(&outcome) * 1024 - 4 * 48_000).abs() <= 2048);
+}
+
+#[tokio::test]
+async fn silence_goes_on_when_the_sound_stops_and_the_picture_does_not() {
+    let mut clip = Recipe::default().clip();
+    clip.edit_audio(|frame| frame.pts < 48_000);
+    let outcome = transcode(&clip, &[240]).await;
+    // It stays a second behind the picture, in case the sound is only late.
+    let expected = 3 * 48_000;
+    assert!((units(&outcome) * 1024 - expected).abs() <= 3072, "{} access units", units(&outcome));
+    assert!(outcome.repaired("audio_gap_filled") > 80.0);
+}
