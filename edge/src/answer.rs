@@ -1,5 +1,6 @@
 //! From a request to its reply, whatever transport it came by: the edge's one decision tree.
 
+use crate::client::Client;
 use crate::fill::{Fill, Opening, Outcome};
 use crate::key::{Class, Target, normalized};
 use crate::live::Known;
@@ -56,7 +57,7 @@ impl Node {
     }
 
     /// Answers a request. Dropping the future gives up the viewer's place at once.
-    pub async fn answer(&self, request: &Request) -> Reply {
+    pub async fn answer(&self, request: &Request, _client: Client) -> Reply {
         let normalized = normalized(request.target());
         let target = match Target::read(&normalized) {
             Ok(target) => target,

@@ -5,6 +5,7 @@
 //! while held is noticed at once. Pingora's HTTP/1 session offers none of the four.
 
 use crate::answer::{Node, slice_of};
+use crate::client::Client;
 use crate::fill::Reader;
 use crate::key::Class;
 use crate::metrics::Bound;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Connection {
     node: Arc<Node>,
     stream: Stream,
+    client: Client,
     /// What was read and not yet taken as a request.
     input: BytesMut,
     /// Header blocks are put together here.
@@ -34,6 +36,12 @@ pub struct Connection {
     limits: Limits,
     /// The node does not wait any longer.
     cut: CancellationToken,
+}
+
+/// A connection as it was taken: its bytes, and who is at its other end.
+pub struct Accepted {
+    pub stream: Stream,
+    pub client: Client,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,15 +78,16 @@ pub(crate) const WRITE_STALL: Duration = Duration::from_secs(20);
 const SLICES_MAX: usize = 32;
 
 impl Connection {
-    pub fn new(node: Arc<Node>, stream: Stream, limits: Limits, cut: CancellationToken) -> Self {
-        Self { node, stream, input: BytesMut::new(), output: Vec::new(), limits, cut }
+    pub fn new(node: Arc<Node>, accepted: Accepted, limits: Limits, cut: CancellationToken) -> Self {
+        let Accepted { stream, client } = accepted;
+        Self { node, stream, client, input: BytesMut::new(), output: Vec::new(), limits, cut }
     }
 
-    /// Serves requests until either side ends it. A viewer that speaks HTTP/2 without asking gets its stream back, with
-    /// all that it sent.
-    pub async fn serve(mut self) -> Option<Stream> {
+    /// Serves requests until either side ends it. A viewer that speaks HTTP/2 without asking gets its connection
+    /// back, with all that it sent.
+    pub async fn serve(mut self) -> Option<Accepted> {
         if self.stream.selected_alpn_proto() == Some(ALPN::H2) {
-            return Some(self.stream);
+            return Some(Accepted { stream: self.stream, client: self.client });
         }
         let cut = self.cut.clone();
         let end = tokio::select! {
@@ -134,10 +143,10 @@ impl Connection {
     }
 
     /// The stream as if nothing had been read from it.
-    fn rewound(self) -> Option<Stream> {
+    fn rewound(self) -> Option<Accepted> {
         let mut plain = self.stream.into_any().downcast::<PlainStream>().ok()?;
         plain.rewind(&self.input);
-        Some(plain)
+        Some(Accepted { stream: plain, client: self.client })
     }
 
     async fn next_request(&mut self) -> Result<Request, End> {
@@ -189,7 +198,7 @@ impl Connection {
     /// Decides the reply, unless the viewer leaves first; then its place is free at once.
     async fn reply(&mut self, request: &Request) -> Result<Reply, Over> {
         let node = self.node.clone();
-        let answering = node.answer(request);
+        let answering = node.answer(request, self.client);
         tokio::pin!(answering);
         loop {
             // What arrives meanwhile is the next request; too much of it waits in the kernel.

@@ -1,7 +1,8 @@
 //! HTTP/2 of viewers and of edges that ask this node as their shield, on Pingora's HTTP/2 server.
 
 use crate::answer::{Node, slice_of};
-use crate::connection::{Limits, WRITE_STALL};
+use crate::client::Client;
+use crate::connection::{Accepted, Limits, WRITE_STALL};
 use crate::fill::Reader;
 use crate::range::{Slice, Window};
 use crate::reply::{Body, Frame, Reply};
@@ -11,7 +12,6 @@ use bytes::Bytes;
 use http::StatusCode;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::http::ResponseHeader;
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, HttpSession, default_h2_options};
 use pingora::server::ShutdownWatch;
@@ -19,17 +19,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Serves a connection that begins with the preface of HTTP/2, or that agreed on it by ALPN, until its end.
-pub async fn serve(node: &Arc<Node>, limits: Limits, stream: Stream, shutdown: &ShutdownWatch) {
+pub async fn serve(node: &Arc<Node>, limits: Limits, accepted: Accepted, shutdown: &ShutdownWatch) {
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(limits.keepalive_timeout);
-    let app = Arc::new(App { node: node.clone(), options });
-    app.process_new(stream, shutdown).await;
+    let app = Arc::new(App { node: node.clone(), client: accepted.client, options });
+    app.process_new(accepted.stream, shutdown).await;
 }
 
 /// What Pingora calls for each stream.
 struct App {
     node: Arc<Node>,
+    client: Client,
     options: HttpServerOptions,
 }
 
@@ -51,7 +52,7 @@ impl HttpServerApp for App {
         // Nothing else comes from a connection that began with the preface.
         if let ServerSession::H2(mut session) = session {
             session.write_timeout = Some(WRITE_STALL);
-            if answer(&self.node, &mut session).await.is_err() {
+            if self.answer(&mut session).await.is_err() {
                 // RFC 9113, 8.1: a body that is cut short is a stream that is reset.
                 session.shutdown();
             }
@@ -70,22 +71,24 @@ impl HttpServerApp for App {
     }
 }
 
-async fn answer(node: &Arc<Node>, session: &mut HttpSession) -> Result<(), Over> {
-    let header = session.req_header();
-    let read = Request::from_parts(header.method.as_str(), header.raw_path(), &header.headers);
-    let (reply, request) = match read {
-        Ok(request) => {
-            let reply = tokio::select! {
-                biased;
-                reply = node.answer(&request) => reply,
-                _ = session.idle() => return Err(Over),
-            };
-            (reply, request)
-        }
-        Err(refusal) => (Reply::refusal(crate::key::Class::Other, refusal), Request::default()),
-    };
-    node.metrics.answered(reply.class, reply.status());
-    send(node, session, reply, request.method == Method::Head).await
+impl App {
+    async fn answer(&self, session: &mut HttpSession) -> Result<(), Over> {
+        let header = session.req_header();
+        let read = Request::from_parts(header.method.as_str(), header.raw_path(), &header.headers);
+        let (reply, request) = match read {
+            Ok(request) => {
+                let reply = tokio::select! {
+                    biased;
+                    reply = self.node.answer(&request, self.client) => reply,
+                    _ = session.idle() => return Err(Over),
+                };
+                (reply, request)
+            }
+            Err(refusal) => (Reply::refusal(crate::key::Class::Other, refusal), Request::default()),
+        };
+        self.node.metrics.answered(reply.class, reply.status());
+        send(&self.node, session, reply, request.method == Method::Head).await
+    }
 }
 
 async fn send(node: &Node, session: &mut HttpSession, reply: Reply, head_only: bool) -> Result<(), Over> {

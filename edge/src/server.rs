@@ -1,7 +1,8 @@
 //! One node as a server: it listens when it is made, runs until it is told to stop, and then drains.
 
 use crate::answer::Node;
-use crate::connection::{Connection, Limits};
+use crate::client::Client;
+use crate::connection::{Accepted, Connection, Limits};
 use crate::h2;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -116,8 +117,8 @@ async fn accept(listener: TcpListener, door: &Arc<Door>, connections: &TaskTrack
     };
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => {
-                connections.spawn(door.clone().serve(socket));
+            Ok((socket, peer)) => {
+                connections.spawn(door.clone().serve(socket, Client::new(peer.ip())));
             }
             Err(error) => {
                 // Out of descriptors or memory: asking again at once would only burn what is left.
@@ -129,16 +130,16 @@ async fn accept(listener: TcpListener, door: &Arc<Door>, connections: &TaskTrack
 }
 
 impl Door {
-    async fn serve(self: Arc<Self>, socket: TcpStream) {
+    async fn serve(self: Arc<Self>, socket: TcpStream, client: Client) {
         let gauge = &self.node.metrics.connections;
         gauge.inc();
         // Answers leave in one call; waiting for more to send would only delay them.
         if socket.set_nodelay(true).is_ok() {
-            let stream = Box::new(PlainStream::from(socket));
-            let connection = Connection::new(self.node.clone(), stream, self.limits, self.cut.clone());
-            if let Some(stream) = connection.serve().await {
+            let accepted = Accepted { stream: Box::new(PlainStream::from(socket)), client };
+            let connection = Connection::new(self.node.clone(), accepted, self.limits, self.cut.clone());
+            if let Some(accepted) = connection.serve().await {
                 tokio::select! {
-                    () = h2::serve(&self.node, self.limits, stream, &self.watch) => {}
+                    () = h2::serve(&self.node, self.limits, accepted, &self.watch) => {}
                     () = self.cut.cancelled() => {}
                 }
             }
