@@ -7,6 +7,7 @@ mod bounded;
 mod deadlines;
 mod edge;
 mod environment;
+mod geo;
 mod log;
 mod origin;
 mod problem;
@@ -14,10 +15,11 @@ mod router;
 mod transcode;
 
 pub use edge::{Edge, Upstream, UpstreamProtocol};
+pub use geo::Geo;
 pub use log::{Log, LogFormat};
 pub use origin::{Ingest, Origin, PublishRule, Window};
 pub use problem::{ConfigError, Problem};
-pub use router::{Cdn, Geo, Manifest, Probe, Router, Steering};
+pub use router::{Cdn, Manifest, Probe, Router, Steering};
 pub use transcode::{Audio, Ladder, Rung, Segmenting, Worker};
 
 use serde::Deserialize;

@@ -2,9 +2,9 @@
 
 use crate::Problem;
 use crate::bounded::{address, base_url, within};
+use crate::geo::{self, Geo};
 use serde::Deserialize;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -65,13 +65,6 @@ pub struct Probe {
     pub streams_max: usize,
 }
 
-/// MaxMind databases; without them viewers have no country and no network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Geo {
-    pub country_database: Option<PathBuf>,
-    pub asn_database: Option<PathBuf>,
-}
-
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Raw {
@@ -83,7 +76,7 @@ pub(crate) struct Raw {
     steering: RawSteering,
     manifest: RawManifest,
     probe: RawProbe,
-    geo: RawGeo,
+    geo: geo::Raw,
 }
 
 #[derive(Deserialize)]
@@ -120,13 +113,6 @@ struct RawProbe {
     streams_max: usize,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawGeo {
-    country_database: Option<PathBuf>,
-    asn_database: Option<PathBuf>,
-}
-
 impl Default for Raw {
     fn default() -> Self {
         let cdn = |id: &str, url: &str| RawCdn { id: id.to_owned(), url: url.to_owned(), weight: 1.0 };
@@ -139,7 +125,7 @@ impl Default for Raw {
             steering: RawSteering::default(),
             manifest: RawManifest::default(),
             probe: RawProbe::default(),
-            geo: RawGeo::default(),
+            geo: geo::Raw::default(),
         }
     }
 }
@@ -191,7 +177,7 @@ impl Raw {
             },
             manifest: self.manifest.valid(problems),
             probe: self.probe.valid(problems),
-            geo: Geo { country_database: self.geo.country_database, asn_database: self.geo.asn_database },
+            geo: self.geo.valid(problems, "router.geo"),
         }
     }
 }

@@ -5,7 +5,6 @@
 
 pub mod evidence;
 mod fetch;
-pub mod geo;
 mod metrics;
 mod origin;
 mod pages;

@@ -1,6 +1,8 @@
 //! What the router counts. Labels are bounded: CDNs come from the configuration, all else from fixed words.
 
+use geo::State;
 use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+use std::time::UNIX_EPOCH;
 
 pub(crate) struct Metrics {
     /// By first CDN, reason and what it was said in (`playlist`, `steering`).
@@ -19,7 +21,9 @@ pub(crate) struct Metrics {
     pub(crate) origin_fetches: IntCounterVec,
     /// By database and outcome.
     pub(crate) geo_lookups: IntCounterVec,
-    pub(crate) geo_databases: GaugeVec,
+    geo_loaded: GaugeVec,
+    geo_stale: GaugeVec,
+    geo_built: GaugeVec,
     pub(crate) connections: Gauge,
     pub(crate) refused_connections: IntCounter,
     pub(crate) refused_samples: IntCounter,
@@ -76,9 +80,19 @@ impl Metrics {
                 "Look-ups of viewers' addresses",
                 &["database", "outcome"],
             )?,
-            geo_databases: new.gauges(
+            geo_loaded: new.gauges(
                 "vivid_router_geo_database_loaded",
                 "1 if the configured database is in use",
+                &["database"],
+            )?,
+            geo_stale: new.gauges(
+                "vivid_router_geo_database_stale",
+                "1 if its file is missing or broken and the last good one is in use",
+                &["database"],
+            )?,
+            geo_built: new.gauges(
+                "vivid_router_geo_database_built_seconds",
+                "Unix time at which the database in use was made; 0 without one",
                 &["database"],
             )?,
             connections: new.gauge("vivid_router_connections", "Open connections of viewers")?,
@@ -89,6 +103,19 @@ impl Metrics {
                 "Samples dropped: too many cells, or no sensible weight",
             )?,
         })
+    }
+}
+
+impl Metrics {
+    pub(crate) fn geo(&self, standings: [geo::Standing; 3]) {
+        for standing in standings {
+            let database = &[standing.database];
+            let built = standing.built.and_then(|built| built.duration_since(UNIX_EPOCH).ok());
+            let is = |state| f64::from(u8::from(standing.state == state));
+            self.geo_loaded.with_label_values(database).set(is(State::Current) + is(State::Stale));
+            self.geo_stale.with_label_values(database).set(is(State::Stale));
+            self.geo_built.with_label_values(database).set(built.map_or(0.0, |built| built.as_secs_f64()));
+        }
     }
 }
 

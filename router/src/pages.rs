@@ -1,6 +1,5 @@
 //! Every answer that the router gives over HTTP.
 
-use crate::geo::Lookup;
 use crate::origin::Answer;
 use crate::rank::{Ranking, Viewer, rank};
 use crate::report::Report;
@@ -15,6 +14,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use geo::Lookup;
 use manifest::rewrite::Pathway;
 use manifest::steering::{
     CONTENT_TYPE as STEERING_LIST, PATHWAY_PARAMETER, ServerUri, SteeringList, THROUGHPUT_PARAMETER,

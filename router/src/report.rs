@@ -39,8 +39,8 @@ struct CdnReport {
 
 #[derive(Serialize)]
 struct GeoReport {
-    country: bool,
-    asn: bool,
+    country: &'static str,
+    asn: &'static str,
 }
 
 impl Report {
@@ -70,7 +70,7 @@ impl Report {
             });
         }
         let known = cdns.iter().any(|cdn| cdn.loss.is_some());
-        let (country, asn) = state.geo.loaded();
+        let [country, _, asn] = state.geo.standings().map(|standing| standing.state.label());
         Self {
             snapshot: snapshot.version,
             snapshot_age_ms: since.as_millis(),

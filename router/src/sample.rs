@@ -1,5 +1,6 @@
 //! One observation of a CDN: what was seen, where, and how much it counts. Probes make them, and so will viewers.
 
+use geo::Country;
 use manifest::steering::PathwayId;
 use std::fmt;
 use std::time::Duration;
@@ -21,10 +22,6 @@ pub struct Scope {
     /// Autonomous system number.
     pub asn: Option<u32>,
 }
-
-/// ISO 3166-1 alpha-2, upper case.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Country([u8; 2]);
 
 /// What kind of observation it was.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,14 +82,6 @@ impl Scope {
     }
 }
 
-impl Country {
-    /// Two letters in any case.
-    pub fn new(code: &str) -> Option<Self> {
-        let letters: [u8; 2] = code.as_bytes().try_into().ok()?;
-        letters.iter().all(u8::is_ascii_alphabetic).then(|| Self(letters.map(|letter| letter.to_ascii_uppercase())))
-    }
-}
-
 impl Kind {
     /// The fraction of watch time that a viewer would lose if all requests went like this one: 0 to 1.
     ///
@@ -114,18 +103,6 @@ impl Kind {
         match self {
             Self::Probe(result) => result.err(),
         }
-    }
-}
-
-impl fmt::Display for Country {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|&letter| write!(f, "{}", char::from(letter)))
-    }
-}
-
-impl fmt::Debug for Country {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
@@ -194,13 +171,5 @@ mod tests {
         assert_eq!(at("de", None).parent(), Some(Scope::EVERYWHERE));
         assert_eq!(at("", Some(3320)).parent(), Some(Scope::EVERYWHERE));
         assert_eq!(Scope::EVERYWHERE.parent(), None);
-    }
-
-    #[test]
-    fn countries_are_two_letters() {
-        assert_eq!(Country::new("de").map(|country| country.to_string()), Some("DE".to_owned()));
-        for bad in ["", "d", "deu", "d1", "é"] {
-            assert_eq!(Country::new(bad), None, "{bad}");
-        }
     }
 }

@@ -1,7 +1,6 @@
 //! The router as a server: bound, then run until told to stop.
 
 use crate::fetch;
-use crate::geo::Geo;
 use crate::metrics::Metrics;
 use crate::origin::Playlists;
 use crate::pages;
@@ -14,6 +13,7 @@ use crate::state::State;
 use crate::watched::Watched;
 use arc_swap::ArcSwap;
 use axum::Router;
+use geo::{Files, Geo};
 use manifest::steering::{ServerUri, SteeringError, SteeringList};
 use parking_lot::Mutex;
 use prometheus::Registry;
@@ -21,8 +21,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
 /// A bound router. It accepts connections from then on and answers them once it runs.
 pub struct Server {
@@ -62,10 +64,12 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         let client = fetch::client()?;
         let metrics = Metrics::register(registry)?;
-        let geo = Geo::load(&config.geo);
-        let (country, asn) = geo.loaded();
-        metrics.geo_databases.with_label_values(&["country"]).set(f64::from(u8::from(country)));
-        metrics.geo_databases.with_label_values(&["asn"]).set(f64::from(u8::from(asn)));
+        let geo = Geo::load(Files {
+            country: config.geo.country_database.clone(),
+            city: config.geo.city_database.clone(),
+            asn: config.geo.asn_database.clone(),
+        });
+        metrics.geo(geo.standings());
         let idle_max = IDLE_MIN.max(config.steering.ttl * 3);
         let state = Arc::new(State {
             playlists: Playlists::new(client.clone(), &config),
@@ -104,8 +108,22 @@ impl Server {
         tokio::select! {
             () = serve.run(stop) => {}
             () = self.prober.run() => {}
+            () = follow_databases(&self.state) => {}
         }
         Ok(())
+    }
+}
+
+async fn follow_databases(state: &Arc<State>) {
+    let mut tick = interval(state.config.geo.check_interval);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let reading = state.clone();
+        if let Err(error) = spawn_blocking(move || reading.geo.refresh()).await {
+            error!(%error, "geo databases cannot be read anew");
+        }
+        state.metrics.geo(state.geo.standings());
     }
 }
 

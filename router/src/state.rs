@@ -1,7 +1,6 @@
 //! What requests and the prober share: the rules, the last snapshot, and who asked for what.
 
 use crate::evidence::Account;
-use crate::geo::Geo;
 use crate::metrics::Metrics;
 use crate::origin::Playlists;
 use crate::rank::Rules;
@@ -10,6 +9,7 @@ use crate::session::Sessions;
 use crate::snapshot::{Snapshot, Standing};
 use crate::watched::Watched;
 use arc_swap::ArcSwap;
+use geo::Geo;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

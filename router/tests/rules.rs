@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use geo::Country;
 use manifest::steering::PathwayId;
 use router::evidence::Evidence;
 use router::rank::{Ranking, Reason, Rules, Viewer, rank};
-use router::sample::{Country, Delivery, Failure, Kind, Sample, Scope};
+use router::sample::{Delivery, Failure, Kind, Sample, Scope};
 use router::session::{Session, Sessions};
 use router::snapshot::{Snapshot, Standing};
 use std::collections::HashMap;

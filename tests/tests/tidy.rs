@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 /// Which own crates a crate may use. Nobody may use `tests`, `bench` or `cli`.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("media", &[]),
     ("manifest", &[]),
     ("cmcd", &[]),
     ("config", &[]),
+    ("geo", &[]),
     ("transcode", &["config", "media"]),
     ("origin", &["config", "manifest", "media", "transcode"]),
-    ("edge", &["cmcd", "config", "manifest"]),
-    ("router", &["cmcd", "config", "manifest"]),
+    ("edge", &["cmcd", "config", "geo", "manifest"]),
+    ("router", &["cmcd", "config", "geo", "manifest"]),
     ("cli", &["config", "edge", "media", "origin", "router", "transcode"]),
-    ("tests", &["cmcd", "config", "edge", "manifest", "media", "origin", "router", "transcode"]),
-    ("bench", &["cmcd", "config", "edge", "manifest", "media", "origin", "router", "transcode"]),
+    ("tests", &["cmcd", "config", "edge", "geo", "manifest", "media", "origin", "router", "transcode"]),
+    ("bench", &["cmcd", "config", "edge", "geo", "manifest", "media", "origin", "router", "transcode"]),
 ];
 
 /// Crates whose values know no runtime.

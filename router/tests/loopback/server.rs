@@ -3,6 +3,7 @@
 use crate::fakes::Mode;
 use crate::world::{PATIENCE, World, metric};
 use axum::routing::get;
+use geo::fixture::Value;
 use prometheus::Registry;
 use reqwest::Method;
 use router::{RouterError, Server};
@@ -58,7 +59,7 @@ async fn operators_find_their_pages() {
     }
     let report = world.json("/_vivid/router").await;
     assert_eq!(report["streams"][0], "x", "{report}");
-    assert_eq!(report["geo"]["country"], false);
+    assert_eq!(report["geo"]["country"], "off");
     world.stop.cancel();
 }
 
@@ -120,4 +121,38 @@ async fn it_stops_in_time_with_clients_connected_and_an_origin_that_hangs() {
     let stopped = tokio::time::timeout(Duration::from_millis(3500), world.running).await;
     stopped.unwrap().unwrap().unwrap();
     assert!(tokio::time::timeout(PATIENCE, hanging).await.unwrap().unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_geo_database_is_used_and_a_broken_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("asn.mmdb");
+    let network = Value::map([("autonomous_system_number", Value::U32(3320))]);
+    let good = geo::fixture::database(6, &[("8.0.0.0", 8, network)]);
+    let more = format!("geo = {{ asn_database = '{}', check_interval_ms = 100 }}", path.display());
+    let world = World::with(&more).await;
+    for (bytes, loaded, stale, state) in [
+        (None, 0, 0, "absent"),
+        (Some(good.clone()), 1, 0, "current"),
+        (Some(b"garbage".to_vec()), 1, 1, "stale"),
+        (Some(good), 1, 0, "current"),
+    ] {
+        if let Some(bytes) = bytes {
+            std::fs::write(path.with_extension("new"), bytes).unwrap();
+            std::fs::rename(path.with_extension("new"), &path).unwrap();
+        }
+        let wanted = [("loaded", loaded), ("stale", stale)]
+            .map(|(name, value)| format!("vivid_router_geo_database_{name}{{database=\"asn\"}} {value}\n"));
+        let seen = async {
+            loop {
+                let metrics = world.text("/_vivid/metrics").await;
+                if wanted.iter().all(|line| metrics.contains(line)) {
+                    break;
+                }
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, seen).await.is_ok(), "never came: {wanted:?}");
+        assert_eq!(world.json("/_vivid/router").await["geo"]["asn"], state);
+    }
+    world.stop.cancel();
 }
