@@ -44,7 +44,7 @@ pub struct Audio {
 /// How far the process that encodes a stream may fall behind before it is ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Worker {
-    /// Coded source frames of both media that wait for it.
+    /// Coded source frames of both media that may come while one waits.
     pub queue_frames: usize,
     /// Being fed for so long without making anything; also the time it has to end.
     pub hang: Duration,

@@ -29,7 +29,8 @@ pub struct WorkerProgram {
 /// How far a worker may fall behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Source frames that wait for the worker. One that is so far behind live does not catch up any more.
+    /// Source frames that wait for the worker or, in it, for its encoders. One that is so far behind live does not catch up
+    /// any more.
     pub queue: usize,
     /// A worker that is fed but makes nothing for so long is killed; also the time it has to end.
     pub hang: Duration,
@@ -83,7 +84,7 @@ pub enum EndReason {
     Died(String),
     #[error("it was fed but made nothing for {0:?}; the machine may be too slow for the ladder")]
     Hung(Duration),
-    #[error("its queue of {0} frames was full; the machine is too slow for the ladder")]
+    #[error("more than {0} frames waited for it; the machine is too slow for the ladder")]
     Overrun(usize),
     #[error("it broke the protocol: {0}")]
     Protocol(WireError),
@@ -128,7 +129,9 @@ impl Worker {
         metrics: &Metrics,
     ) -> Result<(WorkerInput, mpsc::Receiver<Made>), WorkerError> {
         let mut hello = BytesMut::new();
-        wire::encode(&ToWorker::Hello(Box::new(job.clone())), &mut hello).map_err(WorkerError::Job)?;
+        let backlog_max = u32::try_from(limits.queue).unwrap_or(u32::MAX);
+        let greeting = ToWorker::Hello { job: Box::new(job.clone()), backlog_max };
+        wire::encode(&greeting, &mut hello).map_err(WorkerError::Job)?;
         let mut child = Command::new(&program.path)
             .args(&program.args)
             .stdin(Stdio::piped())
@@ -271,6 +274,10 @@ impl Watch {
                 match wire::decode(&mut buffer) {
                     Ok(None) => break,
                     Ok(Some(FromWorker::Failed { reason })) => return Some(EndReason::Failed(reason)),
+                    Ok(Some(FromWorker::Overrun)) => {
+                        self.metrics.refused.inc();
+                        return Some(EndReason::Overrun(self.limits.queue));
+                    }
                     Ok(Some(message)) => match self.take(message) {
                         Ok(Some(out)) => made.send(out).await.ok()?,
                         Ok(None) => (),
@@ -284,7 +291,7 @@ impl Watch {
 
     fn take(&self, message: FromWorker) -> Result<Option<Made>, WireError> {
         match message {
-            FromWorker::Hello | FromWorker::Failed { .. } => Ok(None),
+            FromWorker::Hello | FromWorker::Failed { .. } | FromWorker::Overrun => Ok(None),
             FromWorker::Repaired { repair, count } => {
                 self.metrics.repaired(repair, count);
                 Ok(None)

@@ -14,7 +14,7 @@ use cursor::{Reader, put_bytes};
 use media::{Frame, Timescale, TrackConfig, TrackKind};
 
 /// Changes whenever a message does.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// The longest message, without its length. A 4K IDR picture at high quality has a few megabytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -28,7 +28,9 @@ pub struct Job {
 /// From the origin to the worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToWorker {
-    Hello(Box<Job>),
+    /// `backlog_max` is how many source frames of both media may be read after a picture that still waits for the
+    /// encoders; one more, and the worker is to end.
+    Hello { job: Box<Job>, backlog_max: u32 },
     /// A coded frame of the source. Times count from the epoch's zero: video in ticks of the frame rate's timescale, on
     /// the frame grid; audio in samples at 48 kHz.
     Frame(Frame),
@@ -58,6 +60,8 @@ pub enum FromWorker {
     Failed {
         reason: String,
     },
+    /// The worker ends: it has fallen behind by more than its hello allows.
+    Overrun,
 }
 
 /// What was wrong with the source and was mended so that every rendition keeps its grid.
@@ -130,9 +134,10 @@ pub fn decode<M: Message>(buffer: &mut BytesMut) -> Result<Option<M>, WireError>
 impl Message for ToWorker {
     fn put(&self, out: &mut BytesMut) {
         match self {
-            Self::Hello(job) => {
+            Self::Hello { job, backlog_max } => {
                 out.put_u8(0);
                 out.put_u16(VERSION);
+                out.put_u32(*backlog_max);
                 job::put(out, job);
             }
             Self::Frame(frame) => {
@@ -148,7 +153,8 @@ impl Message for ToWorker {
         let message = match reader.u8()? {
             0 => {
                 read_version(&mut reader)?;
-                Self::Hello(Box::new(job::read(&mut reader)?))
+                let backlog_max = reader.u32()?;
+                Self::Hello { job: Box::new(job::read(&mut reader)?), backlog_max }
             }
             1 => Self::Frame(read_frame(&mut reader)?),
             2 => Self::Finish,
@@ -185,6 +191,7 @@ impl Message for FromWorker {
                 out.put_u8(4);
                 put_bytes(out, reason.as_bytes());
             }
+            Self::Overrun => out.put_u8(5),
         }
     }
 
@@ -199,6 +206,7 @@ impl Message for FromWorker {
             2 => Self::Frame { rendition: reader.u16()?, frame: read_frame(&mut reader)? },
             3 => Self::Repaired { repair: Repair::of_code(reader.u8()?)?, count: reader.u32()? },
             4 => Self::Failed { reason: reader.text()? },
+            5 => Self::Overrun,
             _ => return Err(WireError::Invalid("kind")),
         };
         reader.end()?;

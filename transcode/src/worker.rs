@@ -1,10 +1,13 @@
 //! The child process: decodes the source once, scales in a cascade, encodes every rung on one frame grid.
 //!
-//! The main thread reads and decodes; each rung and the audio have a thread that encodes and writes. All queues are
-//! short, so a slow encoder is felt at standard input, where the origin sees it and decides.
+//! The main thread reads, and waits for nobody but the audio; the picture's decoder, each rung and the audio have a thread
+//! each. Decoded pictures are large, so the queues between rungs are short, and a slow rung is felt by the decoder. What
+//! waits for that is coded and bounded: past it the worker says that it is too slow, and ends. So sound never waits for
+//! pictures.
 
 mod annexb;
 mod audio;
+mod backlog;
 mod ffi;
 mod grid;
 mod lifeline;
@@ -15,12 +18,13 @@ mod source;
 mod x264;
 
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
-use crate::{AUDIO_RATE, Make, Rendition};
+use crate::{AUDIO_RATE, Make};
 use audio::Audio;
+use backlog::{Backlog, backlog};
 use bytes::BytesMut;
 use media::{Frame, FrameRate, Timescale, TrackKind};
 use output::Output;
-use rung::{Picture, Rung};
+use rung::Rung;
 use source::Source;
 use std::io::Read;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -50,6 +54,8 @@ pub enum WorkError {
     Jump { frames: i64 },
     #[error("the job asks for audio, and the source has none")]
     NoAudio,
+    #[error("too many frames of the source wait for the encoders; the machine is too slow for the ladder")]
+    Overrun,
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
     #[error("a thread of the worker panicked")]
@@ -67,10 +73,20 @@ pub fn main() -> Result<(), WorkError> {
         // Whoever closed the pipe knows why; there is nobody to tell.
         Ok(()) | Err(WorkError::OriginGone) => Ok(()),
         Err(error) => {
-            let _ = output.send(&FromWorker::Failed { reason: error.to_string() });
+            say(&error, &output);
             Err(error)
         }
     }
+}
+
+/// The last words of a worker that fails.
+fn say(error: &WorkError, output: &Output) {
+    let last = match error {
+        WorkError::Overrun => FromWorker::Overrun,
+        error => FromWorker::Failed { reason: error.to_string() },
+    };
+    // An origin that is gone needs no words.
+    let _ = output.send(&last);
 }
 
 fn run(input: impl Read, output: &Output) -> Result<(), WorkError> {
@@ -78,15 +94,19 @@ fn run(input: impl Read, output: &Output) -> Result<(), WorkError> {
     ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Warning);
     let mut messages = Messages { input, buffer: BytesMut::with_capacity(1 << 16) };
     output.send(&FromWorker::Hello)?;
-    let job = match messages.next()? {
-        Some(ToWorker::Hello(job)) => *job,
+    let (job, backlog_max) = match messages.next()? {
+        Some(ToWorker::Hello { job, backlog_max }) => (*job, backlog_max),
         Some(_) => return Err(WireError::Invalid("first message: it must be a hello").into()),
         None => return Ok(()),
     };
-    let mut pipeline = Pipeline::start(&job, output)?;
+    let mut pipeline = Pipeline::start(&job, backlog_max, output)?;
     let fed = pipeline.feed_all(&mut messages);
+    if let Err(WorkError::Overrun) = fed {
+        // What waits would take longer than anybody waits for it.
+        return fed;
+    }
     let worked = pipeline.finish();
-    // A thread that failed closes its queue, so the feeding fails too; the cause is the thread's.
+    // A thread that panicked closes its queue, so the feeding fails too.
     worked.and(fed)
 }
 
@@ -115,13 +135,13 @@ impl<R: Read> Messages<R> {
 
 struct Pipeline {
     rate: FrameRate,
-    source: Option<Source>,
+    video: Option<Backlog>,
     audio: Option<SyncSender<audio::Input>>,
     threads: Vec<Work>,
 }
 
 impl Pipeline {
-    fn start(job: &Job, output: &Output) -> Result<Self, WorkError> {
+    fn start(job: &Job, backlog_max: u32, output: &Output) -> Result<Self, WorkError> {
         let mut threads = Vec::new();
         let (mut next, mut audio) = (None, None);
         // From the smallest rung up, since each hands its picture down to the next.
@@ -129,19 +149,25 @@ impl Pipeline {
             if let Some(settings) = Settings::of(&job.plan, &rendition.make) {
                 let (sender, receiver) = sync_channel(rung::PICTURES_MAX);
                 let rung = Rung::new(settings, index as u16, next.take(), output.clone());
-                threads.push(spawn(rendition, move || rung.run(&receiver))?);
+                threads.push(spawn(&rendition.name, output, move || rung.run(&receiver))?);
                 next = Some(sender);
             }
             if let Make::Audio { bitrate } = rendition.make {
                 let config = job.source.audio.as_ref().ok_or(WorkError::NoAudio)?;
                 let (sender, receiver) = sync_channel(audio::INPUTS_MAX);
                 let track = Audio::new(config, bitrate, index as u16, output.clone())?;
-                threads.push(spawn(rendition, move || track.run(&receiver))?);
+                threads.push(spawn(&rendition.name, output, move || track.run(&receiver))?);
                 audio = Some(sender);
             }
         }
-        let source = next.map(|rungs: SyncSender<Picture>| Source::new(job, rungs, output.clone())).transpose()?;
-        Ok(Self { rate: job.source.rate, source, audio, threads })
+        let mut video = None;
+        if let Some(rungs) = next {
+            let source = Source::new(job, rungs, output.clone())?;
+            let (sender, pictures) = backlog(backlog_max);
+            threads.push(spawn("source", output, move || source.run(pictures))?);
+            video = Some(sender);
+        }
+        Ok(Self { rate: job.source.rate, video, audio, threads })
     }
 
     fn feed_all(&mut self, messages: &mut Messages<impl Read>) -> Result<(), WorkError> {
@@ -149,26 +175,30 @@ impl Pipeline {
             match message {
                 ToWorker::Frame(frame) => self.feed(frame)?,
                 ToWorker::Finish => break,
-                ToWorker::Hello(_) => return Err(WireError::Invalid("message: a second hello").into()),
+                ToWorker::Hello { .. } => return Err(WireError::Invalid("message: a second hello").into()),
             }
         }
-        match &mut self.source {
-            Some(source) => source.finish(),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn feed(&mut self, frame: Frame) -> Result<(), WorkError> {
-        let input = match frame.kind {
-            TrackKind::Audio => audio::Input::Frame(frame),
+        if let Some(video) = &mut self.video {
+            video.count()?;
+        }
+        match frame.kind {
+            TrackKind::Audio => self.tell_audio(audio::Input::Frame(frame)),
             TrackKind::Video => {
-                let index = match &mut self.source {
-                    Some(source) => source.feed(&frame)?,
-                    None => frame.pts.div_euclid(i64::from(self.rate.frame_ticks())),
-                };
-                audio::Input::VideoReached(self.rate.ticks_of_index(index, Timescale(AUDIO_RATE)))
+                let index = frame.pts.div_euclid(i64::from(self.rate.frame_ticks())) + 1;
+                let reached = self.rate.ticks_of_index(index, Timescale(AUDIO_RATE));
+                if let Some(video) = &mut self.video {
+                    video.push(frame)?;
+                }
+                self.tell_audio(audio::Input::VideoReached(reached))
             }
-        };
+        }
+    }
+
+    fn tell_audio(&self, input: audio::Input) -> Result<(), WorkError> {
         match &self.audio {
             Some(audio) => audio.send(input).map_err(|_| WorkError::Panicked),
             None => Ok(()),
@@ -177,17 +207,31 @@ impl Pipeline {
 
     /// Closes every queue, waits until all is encoded, and gives the first cause of failure.
     fn finish(self) -> Result<(), WorkError> {
-        let Self { source, audio, threads, .. } = self;
-        drop((source, audio));
+        let Self { video, audio, threads, .. } = self;
+        drop((video, audio));
         let results: Vec<_> =
             threads.into_iter().map(|thread| thread.join().unwrap_or(Err(WorkError::Panicked))).collect();
         results.into_iter().collect()
     }
 }
 
+/// A thread that fails ends the process: the main thread may be waiting for input that never comes.
 fn spawn(
-    rendition: &Rendition,
+    name: &str,
+    output: &Output,
     work: impl FnOnce() -> Result<(), WorkError> + Send + 'static,
 ) -> Result<Work, WorkError> {
-    std::thread::Builder::new().name(rendition.name.clone()).spawn(work).map_err(WorkError::Thread)
+    let output = output.clone();
+    let work = move || {
+        let result = work();
+        match &result {
+            // A queue that was closed from the other end: whoever did that says why.
+            Ok(()) | Err(WorkError::OriginGone | WorkError::Panicked) => result,
+            Err(error) => {
+                say(error, &output);
+                std::process::exit(1)
+            }
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(WorkError::Thread)
 }

@@ -49,6 +49,7 @@ fn messages_are_what_they_were() {
             FromWorker::Frame { rendition: 1, frame: frame(TrackKind::Video, 1000) },
             FromWorker::Repaired { repair: Repair::VideoGap, count: 3 },
             FromWorker::Failed { reason: "no such encoder".to_owned() },
+            FromWorker::Overrun,
         ],
     );
 }

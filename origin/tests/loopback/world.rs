@@ -5,10 +5,7 @@ use crate::http::Client;
 use config::{Config, Origin};
 use origin::{Ingested, PublishRequest, Publisher, Refusal, Server};
 use prometheus::Registry;
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -104,18 +101,7 @@ pub(crate) async fn send(publisher: &Publisher, clip: Clip, speed: f64) {
     }
 }
 
-/// The worker that this crate's tests run, built once per run.
+/// The worker that this crate's tests run.
 pub(crate) fn worker() -> WorkerProgram {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    let path = PATH.get_or_init(|| {
-        // With the features of the whole workspace: another choice would build every dependency once more.
-        let build = ["build", "--quiet", "--workspace", "--all-targets"];
-        let status = Command::new(env!("CARGO")).args(build).status().unwrap();
-        assert!(status.success(), "the worker cannot be built");
-        let test = std::env::current_exe().unwrap();
-        let path = test.parent().and_then(|deps| deps.parent()).unwrap().join("transcode-worker");
-        assert!(path.exists(), "{} is not there", path.display());
-        path
-    });
-    WorkerProgram { path: path.clone(), args: Vec::<OsString>::new() }
+    WorkerProgram { path: env!("CARGO_BIN_EXE_origin-test-worker").into(), args: Vec::new() }
 }

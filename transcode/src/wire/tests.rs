@@ -39,8 +39,8 @@ fn to_worker() -> Vec<ToWorker> {
     silent.source.audio = None;
     silent.source.gop = None;
     vec![
-        ToWorker::Hello(Box::new(job())),
-        ToWorker::Hello(Box::new(silent)),
+        ToWorker::Hello { job: Box::new(job()), backlog_max: 512 },
+        ToWorker::Hello { job: Box::new(silent), backlog_max: u32::MAX },
         ToWorker::Frame(frame(TrackKind::Video)),
         ToWorker::Frame(frame(TrackKind::Audio)),
         ToWorker::Finish,
@@ -56,6 +56,7 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::Track { rendition: 2, config: TrackConfig::Aac { config: source.audio.unwrap() } },
         FromWorker::Frame { rendition: u16::MAX, frame: frame(TrackKind::Video) },
         FromWorker::Failed { reason: "no encoder".to_owned() },
+        FromWorker::Overrun,
     ];
     messages.extend(Repair::ALL.map(|repair| FromWorker::Repaired { repair, count: 7 }));
     messages
@@ -130,7 +131,7 @@ fn what_cannot_be_is_refused() {
     ] {
         let mut broken = job();
         breakage(&mut broken);
-        let mut bytes = encoded(&[ToWorker::Hello(Box::new(broken))]);
+        let mut bytes = encoded(&[ToWorker::Hello { job: Box::new(broken), backlog_max: 512 }]);
         assert!(matches!(decode::<ToWorker>(&mut bytes), Err(WireError::Invalid(_))));
     }
 }

@@ -18,10 +18,6 @@ pub(super) enum Place {
 }
 
 impl Grid {
-    pub(super) fn next(&self) -> i64 {
-        self.next
-    }
-
     pub(super) fn place(&mut self, index: i64, gap_max: u32) -> Place {
         let gap = index.saturating_sub(self.next);
         if gap < 0 {

@@ -1,5 +1,6 @@
 //! The source's video: decoded once, put on the grid, handed to the tallest rung.
 
+use super::backlog::Pictures;
 use super::grid::{Grid, Place};
 use super::output::Output;
 use super::rung::Picture;
@@ -34,8 +35,16 @@ impl Source {
         Ok(Self { decoder, grid: Grid::default(), last: None, rate: job.source.rate, rungs, output })
     }
 
-    /// Decodes a coded frame and passes on what comes of it; gives the index that is next on the grid.
-    pub(super) fn feed(&mut self, frame: &Frame) -> Result<i64, WorkError> {
+    /// Decodes until no more comes, then passes on what the decoder held back.
+    pub(super) fn run(mut self, mut pictures: Pictures) -> Result<(), WorkError> {
+        while let Some(frame) = pictures.next() {
+            self.feed(&frame)?;
+        }
+        self.decoder.send_eof().map_err(|source| WorkError::Codec { what: "finish decoding", source })?;
+        self.pass_on()
+    }
+
+    fn feed(&mut self, frame: &Frame) -> Result<(), WorkError> {
         let ticks = i64::from(self.rate.frame_ticks());
         let index = frame.pts.div_euclid(ticks);
         let mut packet = Packet::copy(&frame.data);
@@ -45,13 +54,6 @@ impl Source {
             eprintln!("the source's frame {index} cannot be decoded: {error}");
             self.output.repaired(Repair::VideoUndecodable, 1)?;
         }
-        self.pass_on()?;
-        Ok(self.grid.next())
-    }
-
-    /// No more comes: passes on what the decoder held back.
-    pub(super) fn finish(&mut self) -> Result<(), WorkError> {
-        self.decoder.send_eof().map_err(|source| WorkError::Codec { what: "finish decoding", source })?;
         self.pass_on()
     }
 

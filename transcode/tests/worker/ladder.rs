@@ -2,10 +2,10 @@
 
 use crate::clip::{Clip, Recipe, index, samples};
 use crate::oracle;
-use crate::run::{Collected, DEADLINE, Outcome, job, patient, program, start, transcode};
+use crate::run::{Collected, DEADLINE, Outcome, collect, job, patient, program, start, transcode};
 use media::{FrameRate, TrackConfig, TrackKind};
 use tokio::sync::mpsc;
-use transcode::{EndReason, Input, Made, Make};
+use transcode::{EndReason, Input, Job, Limits, Made, Make};
 
 /// Every frame of the grid once and in order, an IDR picture at the start of each segment and nowhere else.
 fn assert_on_grid(collected: &Collected, frames: i64, segment: i64, rate: FrameRate) {
@@ -165,6 +165,48 @@ async fn no_frame_waits_for_the_next() {
         input.send(frame).await.unwrap();
         tokio::time::timeout(DEADLINE, seen.until(pictures, sound)).await.expect("the worker holds frames back");
     }
+}
+
+/// x264's slowest preset on a large picture is far slower than live everywhere; sound must not notice.
+fn slow() -> (Clip, Job) {
+    let clip = Recipe { size: (1920, 1080), seconds: 4, ..Recipe::default() }.clip();
+    let mut job = job(&clip.source, &[720]);
+    let Make::Video { preset, .. } = &mut job.plan.renditions[1].make else { panic!("a rung") };
+    "placebo".clone_into(preset);
+    (clip, job)
+}
+
+#[tokio::test]
+async fn sound_never_waits_for_a_slow_rung() {
+    let (clip, job) = slow();
+    let (input, made, _) = start(&program(), &job, &patient());
+    let mut seen = Seen { made, pictures: 0, sound: 0 };
+    for frame in clip.inputs {
+        input.send(frame).await.unwrap();
+    }
+    tokio::time::timeout(DEADLINE, seen.until(0, 3 * 48_000)).await.expect("sound stands still");
+    assert!(seen.pictures < 60, "{} pictures of 90 were made before three seconds of sound", seen.pictures);
+}
+
+#[tokio::test]
+async fn a_rung_that_falls_behind_ends_the_worker_and_is_not_waited_for() {
+    let (clip, job) = slow();
+    let limits = Limits { queue: 100, ..patient() };
+    let (input, made, registry) = start(&program(), &job, &limits);
+    let feed = async {
+        for frame in clip.inputs {
+            if input.send(frame).await.is_err() {
+                return;
+            }
+        }
+    };
+    let collected = async { tokio::join!(collect(made, job.plan.renditions.len()), feed).0 };
+    let (renditions, reason) = tokio::time::timeout(DEADLINE, collected).await.expect("the worker lives on");
+    assert_eq!(reason, EndReason::Overrun(100));
+    assert!(renditions[1].frames.len() < 60, "{} pictures were waited for", renditions[1].frames.len());
+    let families = registry.gather();
+    let refused = families.iter().find(|family| family.name() == "vivid_transcode_frames_refused_total").unwrap();
+    assert_eq!(refused.get_metric()[0].get_counter().get_value(), 1.0);
 }
 
 struct Seen {

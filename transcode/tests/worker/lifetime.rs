@@ -168,7 +168,7 @@ fn a_worker_ends_with_its_origin() {
         let mut child =
             Command::new(program().path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("worker");
         let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        write(&mut stdin, &ToWorker::Hello(Box::new(job.clone()))).unwrap();
+        write(&mut stdin, &ToWorker::Hello { job: Box::new(job.clone()), backlog_max: 10_000 }).unwrap();
         let mut hello = [0; 7];
         stdout.read_exact(&mut hello).unwrap();
         assert_eq!(FromWorker::read(Bytes::copy_from_slice(&hello[4..])), Ok(FromWorker::Hello));

@@ -45,8 +45,9 @@ pub(crate) fn program() -> WorkerProgram {
     WorkerProgram { path: PathBuf::from(env!("CARGO_BIN_EXE_transcode-worker")), args: Vec::new() }
 }
 
+/// No test's clip is too long to wait.
 pub(crate) fn patient() -> Limits {
-    Limits { hang: DEADLINE, ..Limits::default() }
+    Limits { hang: DEADLINE, queue: 10_000 }
 }
 
 /// A worker of its own registry.
