@@ -1,5 +1,11 @@
 //! `[edge]`: an edge or a shield, which are the same code.
 
+mod cache;
+mod purge;
+
+pub use cache::Cache;
+pub use purge::Purge;
+
 use crate::Problem;
 use crate::bounded::{address, base_url, within};
 use serde::Deserialize;
@@ -29,6 +35,8 @@ pub struct Edge {
     pub header_timeout: Duration,
     /// An idle keep-alive connection is closed after this.
     pub keepalive_timeout: Duration,
+    pub cache: Cache,
+    pub purge: Purge,
 }
 
 /// Whom this node asks: a shield, or the origin.
@@ -66,6 +74,8 @@ pub(crate) struct Raw {
     object_bytes_max: u64,
     header_timeout_ms: u64,
     keepalive_timeout_ms: u64,
+    cache: cache::Raw,
+    purge: purge::Raw,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +102,8 @@ impl Default for Raw {
             object_bytes_max: 64 << 20,
             header_timeout_ms: 10_000,
             keepalive_timeout_ms: 60_000,
+            cache: cache::Raw::default(),
+            purge: purge::Raw::default(),
         }
     }
 }
@@ -131,6 +143,8 @@ impl Raw {
             object_bytes_max: within(problems, "edge.object_bytes_max", self.object_bytes_max, 1 << 16..=1 << 32),
             header_timeout,
             keepalive_timeout,
+            cache: self.cache.valid(problems),
+            purge: self.purge.valid(problems),
         }
     }
 }

@@ -14,7 +14,7 @@ mod problem;
 mod router;
 mod transcode;
 
-pub use edge::{Edge, Upstream, UpstreamProtocol};
+pub use edge::{Cache, Edge, Purge, Upstream, UpstreamProtocol};
 pub use geo::Geo;
 pub use log::{Log, LogFormat};
 pub use origin::{Ingest, Origin, PublishRule, Window};
@@ -96,6 +96,13 @@ mod tests {
             let obvious = line.starts_with("listen") || line.starts_with("connect_timeout_ms");
             assert!(!key || explained || obvious, "line {}: {line}", number + 1);
         }
+    }
+
+    #[test]
+    fn a_token_that_could_be_guessed_is_refused_without_being_told() {
+        assert_eq!(problems("[edge]\n[edge.purge]\ntoken = \"secret\"\n").len(), 1);
+        assert!(!problems("[edge]\n[edge.purge]\ntoken = \"secret\"\n")[0].contains("secret"));
+        assert!(Config::parse("[edge]\n[edge.purge]\ntoken = \"0123456789abcdef\"\n", []).is_ok());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! From a request to its reply, whatever transport it came by: the edge's one decision tree.
 
 use crate::client::Client;
-use crate::fill::{Fill, Opening, Outcome};
+use crate::fill::{Fill, Opening, Outcome, Place, Reader};
 use crate::key::{Class, Target, normalized};
 use crate::live::Known;
 use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
@@ -10,7 +10,7 @@ use crate::playlists::{Opened, Over, Playlists, Rendition, Shown, Version, answe
 use crate::range::{Range, Slice, Window};
 use crate::refusal::Refusal;
 use crate::reply::{Body, Note, Notes, Reply};
-use crate::request::{Method, Request};
+use crate::request::{Method, PURGE_PAGE, Request};
 use crate::store::{After, Found, Store, Wanted};
 use crate::subscription::Decision;
 use bytes::Bytes;
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+mod purging;
+
 /// One node: everything that an answer needs.
 pub struct Node {
     pub store: Arc<Store>,
@@ -33,6 +35,7 @@ pub struct Node {
     /// The node is about to stop: holds end, connections close after their answer.
     pub draining: CancellationToken,
     registry: Registry,
+    purge_token: Option<String>,
     hold_max: Duration,
     holds_max: usize,
     holds: AtomicUsize,
@@ -49,6 +52,7 @@ impl Node {
             notes: Notes::new(&config.name),
             draining: CancellationToken::new(),
             registry,
+            purge_token: config.purge.token.clone(),
             hold_max: config.hold_max,
             holds_max: config.holds_max,
             holds: AtomicUsize::new(0),
@@ -67,7 +71,8 @@ impl Node {
         match request.method {
             Method::Get | Method::Head => {}
             Method::Options => return Reply { class, body: Body::Preflight, note: Note::Own, held: None },
-            Method::Other => return Reply::refusal(class, Refusal::Method),
+            Method::Post if target.path == PURGE_PAGE => return Box::pin(self.purge(request)).await,
+            Method::Post | Method::Other => return Reply::refusal(class, Refusal::Method),
             Method::Unknown => return Reply::refusal(class, Refusal::UnknownMethod),
         }
         if let Some(own) = target.path.strip_prefix("/_vivid/") {
@@ -138,12 +143,16 @@ impl Node {
                 }
                 Opened::Object(found, lookup) => {
                     self.metrics.looked_up(Class::Playlist, lookup);
-                    let object = whole(found).await?;
+                    let wanted = Wanted { key: &key, url: &key, class: Class::Playlist, passed: &request.passed };
+                    let (object, note) = match self.ready(&wanted, found, lookup, (deadline, true)).await? {
+                        (Ready::Whole(object), note) => (object, note),
+                        // What is to be whole is not given as it grows.
+                        (Ready::Growing(..), _) => return Err(Refusal::UpstreamBroken),
+                    };
                     let wait = directives.ok().and_then(|directives| directives.wait);
                     if wait.is_some() && !answers_now(&object, wait) {
                         return Err(Refusal::SubscriptionsFull);
                     }
-                    let note = note(lookup, &object.head);
                     return Ok(Reply { class: Class::Playlist, body: conditional(request, object), note, held: None });
                 }
             }
@@ -244,31 +253,67 @@ impl Node {
         let wanted = Wanted { key: &key, url: &key, class, passed: &request.passed };
         let (found, lookup) = self.store.get(&wanted, After::Keep).await?;
         self.metrics.looked_up(class, lookup);
-        let fill = match found {
-            Found::Whole(object) => {
-                let note = note(lookup, &object.head);
-                return Ok(Reply { class, body: conditional(request, object), note, held: None });
-            }
-            Found::Growing(fill) => fill,
-        };
-        let opening = async {
-            // HTTP/1.0 has no framing that could tell an aborted body from a whole one.
-            if request.http10 { Opening::Ended(fill.end().await) } else { fill.opening().await }
-        };
-        let opening = self.in_time(deadline, opening).await?;
-        let (note, body) = match opening {
-            Opening::Ended(outcome) => {
-                let object = ended(outcome)?;
-                (note(lookup, &object.head), conditional(request, object))
-            }
-            Opening::Growing(head) => {
+        // HTTP/1.0 has no framing that could tell an aborted body from a whole one.
+        let (ready, note) = self.ready(&wanted, found, lookup, (deadline, request.http10)).await?;
+        let body = match ready {
+            Ready::Whole(object) => conditional(request, object),
+            Ready::Growing(head, reader) => {
                 let range = asked_range(request).filter(|_| is_same(request, &head));
                 let slice = head.length.and_then(|length| Some(range?.of(length)));
-                (note(lookup, &head), Body::Growing { slice, reader: fill.reader(), head })
+                Body::Growing { slice, reader, head }
             }
         };
         Ok(Reply { class, body, note, held: None })
     }
+
+    /// Waits until what was found can be told: from its head on, or `whole`.
+    async fn ready(
+        &self,
+        wanted: &Wanted<'_>,
+        found: Found,
+        lookup: Lookup,
+        (deadline, whole): (Instant, bool),
+    ) -> Result<(Ready, Note), Refusal> {
+        match found {
+            Found::Whole(object) => {
+                let note = note(lookup, &object.head);
+                Ok((Ready::Whole(object), note))
+            }
+            Found::Growing(fill, place) => {
+                self.in_time(deadline, Box::pin(self.opened(wanted, fill, place, (lookup, whole)))).await?
+            }
+        }
+    }
+
+    async fn opened(
+        &self,
+        wanted: &Wanted<'_>,
+        mut fill: Arc<Fill>,
+        mut place: Place,
+        (mut lookup, whole): (Lookup, bool),
+    ) -> Result<(Ready, Note), Refusal> {
+        loop {
+            let opening = if whole { Opening::Ended(fill.end(place).await) } else { fill.opening(place).await };
+            return match opening {
+                Opening::Growing(head) => Ok((Ready::Growing(head.clone(), fill.reader()), note(lookup, &head))),
+                Opening::Ended(Outcome::Whole(object)) => {
+                    Ok((Ready::Whole(object.clone()), note(lookup, &object.head)))
+                }
+                Opening::Ended(Outcome::Stale(object)) => Ok((Ready::Whole(object), Note::Stale)),
+                Opening::Ended(Outcome::Aborted(refusal) | Outcome::Refused(refusal)) => Err(refusal),
+                Opening::Ended(Outcome::Private) => {
+                    (fill, place, lookup) = (self.store.get_alone(wanted)?, Place::First, Lookup::Miss);
+                    continue;
+                }
+            };
+        }
+    }
+}
+
+/// An object, or the beginning of one.
+enum Ready {
+    Whole(Arc<Object>),
+    Growing(Arc<Head>, Reader),
 }
 
 /// A viewer's place among those who wait.
@@ -308,23 +353,11 @@ impl Drop for Hold<'_> {
 fn note(lookup: Lookup, head: &Head) -> Note {
     match lookup {
         Lookup::Hit => Note::Hit,
-        Lookup::Miss if head.lifetime.is_some() => Note::Stored,
+        Lookup::Stale => Note::Stale,
+        Lookup::Expired => Note::Expired,
+        Lookup::Miss if head.lease.is_ok() => Note::Stored,
         Lookup::Miss => Note::Miss,
         Lookup::Collapsed => Note::Collapsed,
-    }
-}
-
-async fn whole(found: Found) -> Result<Arc<Object>, Refusal> {
-    match found {
-        Found::Whole(object) => Ok(object),
-        Found::Growing(fill) => ended(Fill::end(&fill).await),
-    }
-}
-
-fn ended(outcome: Outcome) -> Result<Arc<Object>, Refusal> {
-    match outcome {
-        Outcome::Whole(object) => Ok(object),
-        Outcome::Aborted(refusal) | Outcome::Refused(refusal) => Err(refusal),
     }
 }
 
@@ -333,8 +366,7 @@ fn conditional(request: &Request, object: Arc<Object>) -> Body {
     if object.head.status != StatusCode::OK {
         return Body::Object(object);
     }
-    let matches = |condition: &[u8]| object.head.etag.as_deref().is_some_and(|etag| is_listed(etag, condition));
-    if request.if_none_match.as_deref().is_some_and(matches) {
+    if is_not_modified(request, &object.head) {
         return Body::NotModified(object);
     }
     match asked_range(request).filter(|_| is_same(request, &object.head)) {
@@ -346,9 +378,20 @@ fn conditional(request: &Request, object: Arc<Object>) -> Body {
     }
 }
 
-/// RFC 9110, 13.1.5: a range of another version is no range at all; dates are too coarse to be trusted here.
+/// RFC 9110, 13.2.2: a date is looked at only where no entity tag is given.
+fn is_not_modified(request: &Request, head: &Head) -> bool {
+    if let Some(condition) = request.if_none_match.as_deref() {
+        return head.etag.as_deref().is_some_and(|etag| is_listed(etag, condition));
+    }
+    let date = |value: &Bytes| httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok();
+    let since = request.if_modified_since.as_ref().and_then(date);
+    since.is_some_and(|since| head.last_modified.as_ref().and_then(date).is_some_and(|modified| modified <= since))
+}
+
+/// RFC 9110, 13.1.5: a range of another version is no range at all. A date must be the very one that was given.
 fn is_same(request: &Request, head: &Head) -> bool {
-    request.if_range.as_deref().is_none_or(|etag| head.etag.as_deref() == Some(etag))
+    let same = |given: &Bytes| head.etag.as_ref() == Some(given) || head.last_modified.as_ref() == Some(given);
+    request.if_range.as_ref().is_none_or(same)
 }
 
 fn asked_range(request: &Request) -> Option<Range> {

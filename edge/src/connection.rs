@@ -170,8 +170,11 @@ impl Connection {
             }
             // No method of HTTP/1 begins like the preface, so what may still become one is waited for.
             if !PREFACE.starts_with(&self.input)
-                && let Some(request) = Request::take(&mut self.input).map_err(End::Refused)?
+                && let Some(mut request) = Request::take(&mut self.input).map_err(End::Refused)?
             {
+                if request.body_length > 0 {
+                    request.body = Box::pin(self.body(request.body_length, deadline)).await?;
+                }
                 return Ok(request);
             }
             if self.input.len() >= HEADER_BYTES_MAX {
@@ -183,6 +186,18 @@ impl Connection {
                 Err(_) => return Err(End::Refused(Refusal::HeaderSlow)),
             }
         }
+    }
+
+    /// What follows the header, as long as it said; what follows that is the next request.
+    async fn body(&mut self, length: usize, deadline: tokio::time::Instant) -> Result<Bytes, End> {
+        while self.input.len() < length {
+            match timeout_at(deadline, self.read()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(Over)) => return Err(End::Closed),
+                Err(_) => return Err(End::Refused(Refusal::HeaderSlow)),
+            }
+        }
+        Ok(self.input.split_to(length).freeze())
     }
 
     async fn read(&mut self) -> Result<(), Over> {

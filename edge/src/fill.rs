@@ -5,6 +5,7 @@
 
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
+use crate::store::purge::{Purge, Tags};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -23,16 +24,37 @@ struct State {
     chunks: Vec<Bytes>,
     bytes: u64,
     outcome: Option<Outcome>,
+    /// Upstream meant it for whoever began the fill.
+    private: bool,
+    /// A purge means it.
+    purged: bool,
+    /// Purges that may mean it once its tags are known.
+    purges: Vec<Arc<Purge>>,
 }
+
+/// More purges than these while a head is waited for mean everything.
+const PURGES_MAX: usize = 64;
 
 /// How a fill ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Whole(Arc<Object>),
+    /// Upstream failed; this was stored before and may be shown instead.
+    Stale(Arc<Object>),
     /// After its head had come: what readers have is a part of something. The reason is for those who have nothing yet.
     Aborted(Refusal),
     /// Before its head had come.
     Refused(Refusal),
+    /// It is another viewer's alone: whoever else waited asks again, for itself.
+    Private,
+}
+
+/// Who reads a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The one that it was begun for.
+    First,
+    Joined,
 }
 
 /// What a viewer can be told first.
@@ -64,8 +86,9 @@ impl Fill {
     }
 
     /// Waits for the head, or for an end without one.
-    pub async fn opening(&self) -> Opening {
+    pub async fn opening(&self, place: Place) -> Opening {
         self.wait(|state| match (&state.outcome, &state.head) {
+            _ if state.private && place == Place::Joined => Some(Opening::Ended(Outcome::Private)),
             (Some(outcome), _) => Some(Opening::Ended(outcome.clone())),
             (None, Some(head)) => Some(Opening::Growing(head.clone())),
             (None, None) => None,
@@ -74,8 +97,32 @@ impl Fill {
     }
 
     /// Waits for the end.
-    pub async fn end(&self) -> Outcome {
-        self.wait(|state| state.outcome.clone()).await
+    pub async fn end(&self, place: Place) -> Outcome {
+        self.wait(|state| match place {
+            Place::Joined if state.private => Some(Outcome::Private),
+            Place::First | Place::Joined => state.outcome.clone(),
+        })
+        .await
+    }
+
+    /// Takes note of a purge; says whether it is known to mean this fill, which nobody may join then.
+    pub fn purge(&self, key: &str, purge: &Arc<Purge>) -> bool {
+        let mut state = self.state.lock();
+        let means = match &state.head {
+            Some(head) => purge.takes(key, &head.tags),
+            None => purge.takes_key(key) || state.purges.len() >= PURGES_MAX,
+        };
+        state.purged |= means;
+        if state.head.is_none() && !means {
+            state.purges.push(purge.clone());
+        }
+        means
+    }
+
+    /// Whether what was filled may not be kept.
+    pub fn is_purged(&self, key: &str, tags: &Tags) -> bool {
+        let state = self.state.lock();
+        state.purged || state.purges.iter().any(|purge| purge.takes(key, tags))
     }
 
     pub fn reader(self: &Arc<Self>) -> Reader {
@@ -107,6 +154,11 @@ impl Filler {
         self.0.clone()
     }
 
+    /// From here on only the one that it was begun for reads it.
+    pub fn keep_private(&self) {
+        self.0.change(|state| state.private = true);
+    }
+
     /// The head has come; readers may start.
     pub fn open(&self, head: Arc<Head>) {
         self.0.change(|state| state.head = Some(head));
@@ -133,6 +185,10 @@ impl Filler {
 
     pub fn finish(self, object: Arc<Object>) {
         self.end(Outcome::Whole(object));
+    }
+
+    pub fn finish_stale(self, object: Arc<Object>) {
+        self.end(Outcome::Stale(object));
     }
 
     /// There will be no whole object.
@@ -209,7 +265,9 @@ mod tests {
         assert_eq!(early.await.unwrap().unwrap(), b"abcd");
         assert_eq!(middle.await.unwrap().unwrap(), b"cd");
         assert_eq!(read_all(fill.reader()).await.unwrap(), b"abcd");
-        assert!(matches!(fill.opening().await, Opening::Ended(Outcome::Whole(object)) if object.length == 4));
+        assert!(
+            matches!(fill.opening(Place::First).await, Opening::Ended(Outcome::Whole(object)) if object.length == 4)
+        );
     }
 
     #[tokio::test]
@@ -221,16 +279,47 @@ mod tests {
         drop(filler);
         assert_eq!(waiting.await.unwrap(), Err(Aborted));
         assert_eq!(read_all(fill.reader()).await, Err(Aborted));
-        assert!(matches!(fill.end().await, Outcome::Aborted(Refusal::UpstreamBroken)));
+        assert!(matches!(fill.end(Place::First).await, Outcome::Aborted(Refusal::UpstreamBroken)));
+    }
+
+    #[tokio::test]
+    async fn what_is_private_is_read_by_the_first_alone() {
+        let (fill, filler) = Fill::start();
+        filler.keep_private();
+        filler.open(head());
+        assert!(matches!(fill.opening(Place::Joined).await, Opening::Ended(Outcome::Private)));
+        assert!(matches!(fill.opening(Place::First).await, Opening::Growing(_)));
+        filler.finish(Arc::new(Object::new(head(), Vec::new(), Instant::now())));
+        assert!(matches!(fill.end(Place::Joined).await, Outcome::Private));
+        assert!(matches!(fill.end(Place::First).await, Outcome::Whole(_)));
+    }
+
+    #[test]
+    fn a_purge_that_comes_before_the_head_is_remembered_for_its_tags() {
+        let purge = |body: &str| Arc::new(Purge::read(body.as_bytes()).unwrap());
+        let (red, path) = (purge(r#"{"tags": ["red"]}"#), purge(r#"{"prefixes": ["/a"]}"#));
+        let mut headers = http::HeaderMap::new();
+        headers.insert("cache-tag", http::HeaderValue::from_static("red"));
+        let (tagged, plain) = (Tags::read(&headers), Tags::default());
+        let (fill, _filler) = Fill::start();
+        assert!(!fill.purge("/b", &red) && !fill.purge("/b", &path));
+        assert!(fill.is_purged("/b", &tagged) && !fill.is_purged("/b", &plain));
+        assert!(fill.purge("/a", &path) && fill.is_purged("/a", &plain));
+        let (fill, filler) = Fill::start();
+        filler.open(head());
+        assert!(!fill.purge("/b", &red) && !fill.is_purged("/b", &tagged), "its tags are known: it has none");
+        let (fill, _filler) = Fill::start();
+        assert!((0..PURGES_MAX).all(|_| !fill.purge("/b", &red)));
+        assert!(fill.purge("/b", &red) && fill.is_purged("/b", &plain));
     }
 
     #[tokio::test]
     async fn a_fill_without_a_head_tells_why() {
         let (fill, filler) = Fill::start();
         filler.refuse(Refusal::UpstreamTimeout);
-        assert!(matches!(fill.opening().await, Opening::Ended(Outcome::Refused(Refusal::UpstreamTimeout))));
+        assert!(matches!(fill.opening(Place::First).await, Opening::Ended(Outcome::Refused(Refusal::UpstreamTimeout))));
         let (fill, filler) = Fill::start();
         drop(filler);
-        assert!(matches!(fill.end().await, Outcome::Refused(Refusal::UpstreamBroken)));
+        assert!(matches!(fill.end(Place::First).await, Outcome::Refused(Refusal::UpstreamBroken)));
     }
 }

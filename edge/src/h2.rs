@@ -6,9 +6,9 @@ use crate::connection::{Accepted, Limits, WRITE_STALL};
 use crate::fill::Reader;
 use crate::range::{Slice, Window};
 use crate::reply::{Body, Frame, Reply};
-use crate::request::{Method, Request};
+use crate::request::{BODY_BYTES_MAX, Method, Request};
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::http::ResponseHeader;
@@ -16,14 +16,16 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, HttpSession, default_h2_options};
 use pingora::server::ShutdownWatch;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// Serves a connection that begins with the preface of HTTP/2, or that agreed on it by ALPN, until its end.
 pub async fn serve(node: &Arc<Node>, limits: Limits, accepted: Accepted, shutdown: &ShutdownWatch) {
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(limits.keepalive_timeout);
-    let app = Arc::new(App { node: node.clone(), client: accepted.client, options });
+    let (node, client) = (node.clone(), accepted.client);
+    let app = Arc::new(App { node, client, options, body_timeout: limits.header_timeout });
     app.process_new(accepted.stream, shutdown).await;
 }
 
@@ -32,6 +34,7 @@ struct App {
     node: Arc<Node>,
     client: Client,
     options: HttpServerOptions,
+    body_timeout: Duration,
 }
 
 /// The stream is over before its answer was.
@@ -76,7 +79,10 @@ impl App {
         let header = session.req_header();
         let read = Request::from_parts(header.method.as_str(), header.raw_path(), &header.headers);
         let (reply, request) = match read {
-            Ok(request) => {
+            Ok(mut request) => {
+                if request.may_have_body() {
+                    request.body = self.body(session).await?;
+                }
                 let reply = tokio::select! {
                     biased;
                     reply = self.node.answer(&request, self.client) => reply,
@@ -88,6 +94,21 @@ impl App {
         };
         self.node.metrics.answered(reply.class, reply.status());
         send(&self.node, session, reply, request.method == Method::Head).await
+    }
+
+    /// The body of the one page that takes one.
+    async fn body(&self, session: &mut HttpSession) -> Result<Bytes, Over> {
+        let reading = async {
+            let mut body = BytesMut::new();
+            while let Some(bytes) = session.read_body_bytes().await.map_err(|_| Over)? {
+                if body.len() + bytes.len() > BODY_BYTES_MAX {
+                    return Err(Over);
+                }
+                body.extend_from_slice(&bytes);
+            }
+            Ok(body.freeze())
+        };
+        timeout(self.body_timeout, reading).await.map_err(|_| Over)?
     }
 }
 

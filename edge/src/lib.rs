@@ -1,16 +1,15 @@
 //! The edge: live fan-out and cache of a CDN, as edge or as shield by configuration.
 //!
-//! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`freshness`], [`object`],
-//! [`client`], [`request`], [`reply`], [`refusal`]. Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects,
+//! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`store::freshness`],
+//! [`store::purge`], [`object`], [`client`], [`request`], [`reply`], [`refusal`]. Drivers: [`playlists`] follows renditions,
+//! [`store`] finds and fetches objects,
 //! [`upstream`] asks, [`answer`] decides, [`connection`] and [`h2`] read and write, [`server`] listens and drains.
 
 pub mod answer;
-pub mod cache;
 pub mod cdn_loop;
 pub mod client;
 pub mod connection;
 pub mod fill;
-pub mod freshness;
 pub mod h2;
 pub mod key;
 pub mod live;

@@ -108,6 +108,17 @@ impl Live {
         new.into_iter().map(|(key, _)| key).collect()
     }
 
+    /// Drops the objects that are meant; their names stay, so that they are fetched again. Returns how many there were.
+    pub fn drop_objects(&self, meant: impl Fn(&str, &Object) -> bool) -> usize {
+        let mut state = self.state.write();
+        let mut dropped = Vec::new();
+        for (key, slot) in &mut state.slots {
+            dropped.extend(slot.object.take_if(|object| meant(key, object)));
+        }
+        state.bytes -= dropped.iter().map(|object| object.weight()).sum::<u64>();
+        dropped.len()
+    }
+
     /// Drops what has been unnamed for long enough; returns how many bytes are held now.
     pub fn sweep(&self, now: Instant) -> u64 {
         let mut state = self.state.write();
@@ -216,5 +227,8 @@ mod tests {
         assert_eq!(live.sweep(now), weight);
         live.name(&mut names, named(&["b", "c"]), now);
         assert_eq!(live.keep("c", &object(100)), Kept::Yes);
+        assert_eq!(live.drop_objects(|key, _| key == "c"), 1);
+        assert_eq!(live.bytes(), weight);
+        assert!(matches!(live.get("c"), Some(Known::Named(_))));
     }
 }

@@ -15,6 +15,9 @@ pub struct Metrics {
     holds_ended: Vec<IntCounter>,
     fills: Vec<IntCounter>,
     bounds: Vec<IntCounter>,
+    unstored: Vec<IntCounter>,
+    purges: Vec<IntCounter>,
+    pub purged: IntCounter,
     playlists: Vec<IntCounter>,
     cmcd: IntCounterVec,
     pub holds: IntGauge,
@@ -46,7 +49,7 @@ macro_rules! label {
 
 label!(
     /// Where an answer came from.
-    Lookup { Hit = "hit", Miss = "miss", Collapsed = "collapsed" }
+    Lookup { Hit = "hit", Stale = "stale", Expired = "expired", Miss = "miss", Collapsed = "collapsed" }
 );
 label!(
     /// How a request upstream ended.
@@ -61,7 +64,10 @@ label!(
 );
 label!(
     /// How a fill ended.
-    FillEnd { Whole = "whole", Negative = "negative", Refused = "refused", Aborted = "aborted" }
+    FillEnd {
+        Whole = "whole", Confirmed = "confirmed", Negative = "negative", Stale = "stale", Refused = "refused",
+        Aborted = "aborted",
+    }
 );
 label!(
     /// Which bound bit.
@@ -74,6 +80,20 @@ label!(
 label!(
     /// What a followed playlist brought.
     PlaylistNews { Newer = "newer", Same = "same", Backwards = "backwards", Unreadable = "unreadable" }
+);
+
+label!(
+    /// How a request to purge ended.
+    PurgeEnd { Done = "done", Unauthorized = "unauthorized", Malformed = "malformed" }
+);
+label!(
+    /// Why an answer is not stored: upstream forbids it, means it for one requester, sets a cookie without saying that
+    /// it may be shared, varies it by request fields that are not passed on, gives it a status that says nothing of how
+    /// long it may be used; or a purge came while it was fetched.
+    Unstored {
+        NoStore = "no_store", Private = "private", Cookie = "cookie", Vary = "vary", Status = "status",
+        Purged = "purged",
+    }
 );
 
 const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -93,6 +113,13 @@ impl Metrics {
             holds_ended: make.set::<HoldEnd>("vivid_edge_holds_ended_total", "Holds by how they ended.", "outcome")?,
             fills: make.set::<FillEnd>("vivid_edge_fills_total", "Fills by how they ended.", "outcome")?,
             bounds: make.set::<Bound>("vivid_edge_bounds_total", "How often a bound bit.", "bound")?,
+            unstored: make.set::<Unstored>("vivid_edge_unstored_total", "Answers not stored, by reason.", "reason")?,
+            purges: make.set::<PurgeEnd>(
+                "vivid_edge_purges_total",
+                "Requests to purge by how they ended.",
+                "outcome",
+            )?,
+            purged: make.register(IntCounter::new("vivid_edge_purged_objects_total", "Objects purged.")?)?,
             playlists: make.set::<PlaylistNews>(
                 "vivid_edge_followed_playlists_total",
                 "Answers to followed playlists by what they brought.",
@@ -147,6 +174,14 @@ impl Metrics {
 
     pub fn bit(&self, bound: Bound) {
         self.bounds[bound.index()].inc();
+    }
+
+    pub fn unstored(&self, why: Unstored) {
+        self.unstored[why.index()].inc();
+    }
+
+    pub fn purge_ended(&self, end: PurgeEnd) {
+        self.purges[end.index()].inc();
     }
 
     pub fn followed(&self, news: PlaylistNews) {

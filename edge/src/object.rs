@@ -1,7 +1,8 @@
 //! An answer of upstream as it is kept: its header fields serialised once, its body shared and never copied.
 
-use crate::freshness;
 use crate::key::Class;
+use crate::store::freshness::{self, Lease, Unstored};
+use crate::store::purge::Tags;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, StatusCode};
@@ -16,10 +17,13 @@ pub struct Head {
     /// Length of the whole body in bytes, where upstream said it.
     pub length: Option<u64>,
     pub etag: Option<Bytes>,
+    pub last_modified: Option<Bytes>,
     /// When it was as good as new: arrival less the age it came with.
     pub born: Instant,
-    /// `None`: must not be stored.
-    pub lifetime: Option<Duration>,
+    /// For how long it may be used, or why it must not be stored.
+    pub lease: Result<Lease, Unstored>,
+    /// By which it may be purged.
+    pub tags: Tags,
     /// The field lines of every answer with this object, each ended by CRLF, without framing and without `Age`.
     pub fields: Bytes,
 }
@@ -34,21 +38,78 @@ pub struct Object {
     /// Sum of the chunks' lengths, in bytes.
     pub length: u64,
     pub fresh_until: Instant,
+    pub stale: Stale,
+}
+
+/// What may happen to an object that is not fresh any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// Shown until then, while it is asked for anew behind the viewers' backs.
+    pub revalidating_until: Instant,
+    /// Shown until then if upstream fails.
+    pub error_until: Instant,
+    /// Upstream is not asked again before.
+    pub ask_from: Instant,
+    /// From then on it is of no use.
+    pub kept_until: Instant,
 }
 
 impl Head {
     /// Takes over what upstream said, less what concerned only that connection (RFC 9110, 7.6.1) or one viewer.
-    pub fn from_upstream(status: StatusCode, headers: &HeaderMap, class: Class, now: Instant) -> Self {
-        let negative = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
-        let lifetime = match status {
-            StatusCode::OK => freshness::lifetime(headers, class),
-            _ if negative => Some(freshness::NEGATIVE),
-            _ => None,
-        };
+    pub fn from_upstream(
+        rules: &config::Cache,
+        status: StatusCode,
+        headers: &HeaderMap,
+        class: Class,
+        now: Instant,
+    ) -> Self {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let etag = headers.get(header::ETAG).map(|value| Bytes::copy_from_slice(value.as_bytes()));
-        let born = now.checked_sub(freshness::age(headers)).unwrap_or(now);
-        Self { status, class, length, etag, born, lifetime, fields: fields(headers) }
+        Self {
+            status,
+            class,
+            length,
+            etag: value(headers, &header::ETAG),
+            last_modified: value(headers, &header::LAST_MODIFIED),
+            born: now.checked_sub(freshness::age(headers)).unwrap_or(now),
+            lease: freshness::judge(rules, status, headers, class),
+            tags: Tags::read(headers),
+            fields: fields(headers),
+        }
+    }
+
+    /// What a 304 makes of it (RFC 9111, 3.2 and 4.3.4); `None` if the 304 is about another version.
+    fn refreshed(&self, rules: &config::Cache, headers: &HeaderMap, now: Instant) -> Option<Self> {
+        let etag = value(headers, &header::ETAG);
+        if etag.is_some() && etag != self.etag {
+            return None;
+        }
+        let mut merged = self.headers();
+        for name in headers.keys().filter(|name| !OF_THE_BODY.contains(name)) {
+            merged.remove(name);
+            headers.get_all(name).iter().for_each(|value| {
+                merged.append(name, value.clone());
+            });
+        }
+        let head = Self::from_upstream(rules, self.status, &merged, self.class, now);
+        Some(Self { length: self.length, ..head })
+    }
+
+    /// The fields of every answer, as they were before they were serialised.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in self.fields.split(|byte| *byte == b'\n') {
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+            let (name, value) = (HeaderName::from_bytes(&line[..colon]), line[colon + 1..].trim_ascii());
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+                headers.append(name, value);
+            }
+        }
+        headers
+    }
+
+    /// How long it is fresh from its arrival on; `None` if it is not.
+    pub fn lifetime(&self) -> Option<Duration> {
+        self.lease.ok().map(|lease| lease.fresh).filter(|fresh| !fresh.is_zero())
     }
 
     /// The first value of a field, by its name in lower case.
@@ -66,14 +127,15 @@ impl Head {
                 headers.append(name.clone(), value);
             }
         }
-        let etag = headers.get(header::ETAG).map(|value| Bytes::copy_from_slice(value.as_bytes()));
         Self {
             status: StatusCode::OK,
             class,
             length: None,
-            etag,
+            etag: value(&headers, &header::ETAG),
+            last_modified: value(&headers, &header::LAST_MODIFIED),
             born: now,
-            lifetime: Some(lifetime),
+            lease: Ok(Lease::fresh(lifetime)),
+            tags: Tags::default(),
             fields: fields(&headers),
         }
     }
@@ -83,22 +145,82 @@ impl Object {
     /// `arrived`: when its head came, from which its lifetime counts.
     pub fn new(head: Arc<Head>, chunks: Vec<Bytes>, arrived: Instant) -> Self {
         let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        Self::with(head, chunks.into_boxed_slice(), length, arrived)
+    }
+
+    fn with(head: Arc<Head>, chunks: Box<[Bytes]>, length: u64, arrived: Instant) -> Self {
         let mut start = BytesMut::with_capacity(head.fields.len() + 96);
         put_status_line(&mut start, head.status);
         start.put_slice(&head.fields);
         put_number(&mut start, b"Content-Length: ", length);
-        let fresh_until = arrived + head.lifetime.unwrap_or(Duration::ZERO);
-        Self { start: start.freeze(), chunks: chunks.into_boxed_slice(), length, fresh_until, head }
+        let lease = head.lease.unwrap_or_default();
+        let fresh_until = arrived + lease.fresh;
+        let stale = Stale {
+            revalidating_until: fresh_until + lease.while_revalidating,
+            error_until: fresh_until + lease.if_error,
+            ask_from: fresh_until,
+            kept_until: arrived + lease.whole(),
+        };
+        Self { start: start.freeze(), chunks, length, fresh_until, stale, head }
     }
 
-    /// What keeping it costs, in bytes: the body and the header block.
+    /// The same bytes under a head that a 304 brought up to date; `None` if the 304 is about another version.
+    pub fn refreshed(&self, rules: &config::Cache, headers: &HeaderMap, now: Instant) -> Option<Self> {
+        let head = self.head.refreshed(rules, headers, now)?;
+        Some(Self::with(Arc::new(head), self.chunks.clone(), self.length, now))
+    }
+
+    /// The same object after upstream failed at `now`: shown at once for as long as errors allow, and asked for again
+    /// after `pause`.
+    pub fn after_failure(&self, now: Instant, pause: Duration) -> Self {
+        let stale = Stale {
+            revalidating_until: self.stale.error_until.max(self.stale.revalidating_until),
+            ask_from: now + pause,
+            ..self.stale
+        };
+        Self { head: self.head.clone(), start: self.start.clone(), chunks: self.chunks.clone(), stale, ..*self }
+    }
+
+    /// The same object, not fresh any more from `now` on.
+    pub fn expired(&self, now: Instant) -> Self {
+        let lease = self.head.lease.unwrap_or_default();
+        let until = |until: Instant, longer: Duration| until.min(now + longer);
+        let stale = Stale {
+            revalidating_until: until(self.stale.revalidating_until, lease.while_revalidating),
+            error_until: until(self.stale.error_until, lease.if_error),
+            ask_from: now,
+            kept_until: until(self.stale.kept_until, lease.whole() - lease.fresh),
+        };
+        let fresh_until = self.fresh_until.min(now);
+        let (head, start, chunks) = (self.head.clone(), self.start.clone(), self.chunks.clone());
+        Self { head, start, chunks, stale, fresh_until, ..*self }
+    }
+
+    /// Of no use after `end`, whatever upstream said.
+    pub fn end(&mut self, end: Instant) {
+        self.fresh_until = self.fresh_until.min(end);
+        let Stale { revalidating_until, error_until, kept_until, .. } = &mut self.stale;
+        for until in [revalidating_until, error_until, kept_until] {
+            *until = (*until).min(end);
+        }
+    }
+
+    /// What keeping it costs, in bytes: the body, the header block, the tags.
     pub fn weight(&self) -> u64 {
-        self.length + self.start.len() as u64 + self.head.fields.len() as u64
+        self.length + (self.start.len() + self.head.fields.len() + self.head.tags.bytes()) as u64
     }
 
     pub fn is_fresh(&self, now: Instant) -> bool {
         now < self.fresh_until
     }
+}
+
+/// Fields that describe the body as it is stored, which a 304 does not bring; and one that is for its requester.
+const OF_THE_BODY: [HeaderName; 4] =
+    [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_RANGE, header::SET_COOKIE];
+
+fn value(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {
+    headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()))
 }
 
 /// `HTTP/1.1 200 OK` and its end of line.
@@ -191,10 +313,21 @@ fn is_private(name: &HeaderName) -> bool {
 mod tests {
     use super::*;
 
+    fn rules() -> config::Cache {
+        config::Config::parse("[edge]", []).unwrap().edge.unwrap().cache
+    }
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
     #[test]
     fn what_upstream_said_to_us_alone_is_left_out() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
+        let headers = headers(&[
             ("content-type", "video/mp4"),
             ("set-cookie", "a=b"),
             ("connection", "close"),
@@ -202,13 +335,11 @@ mod tests {
             ("age", "7"),
             ("cache-status", "shield; hit"),
             ("cache-control", "max-age=9"),
-        ] {
-            headers.append(name, value.parse().unwrap());
-        }
+        ]);
         let now = Instant::now() + Duration::from_secs(60);
-        let head = Head::from_upstream(StatusCode::OK, &headers, Class::Part, now);
+        let head = Head::from_upstream(&rules(), StatusCode::OK, &headers, Class::Part, now);
         assert_eq!(
-            (head.length, head.born, head.lifetime),
+            (head.length, head.born, head.lifetime()),
             (Some(4), now - Duration::from_secs(7), Some(Duration::from_secs(2)))
         );
         let object = Object::new(Arc::new(head), vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cd")], now);
@@ -224,12 +355,64 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_found_or_is_missing_is_kept() {
-        let life = |status| Head::from_upstream(status, &HeaderMap::new(), Class::Part, Instant::now()).lifetime;
-        assert_eq!(life(StatusCode::NOT_FOUND), Some(freshness::NEGATIVE));
-        for status in [StatusCode::BAD_REQUEST, StatusCode::SERVICE_UNAVAILABLE, StatusCode::PARTIAL_CONTENT] {
-            assert_eq!(life(status), None, "{status}");
+    fn a_304_brings_the_head_up_to_date_and_leaves_the_body() {
+        let (rules, now) = (rules(), Instant::now() + Duration::from_secs(60));
+        let old = headers(&[
+            ("content-type", "video/mp4"),
+            ("content-length", "2"),
+            ("etag", "\"a\""),
+            ("cache-control", "max-age=9"),
+            ("x-two", "1"),
+            ("x-two", "2"),
+        ]);
+        let head = Head::from_upstream(&rules, StatusCode::OK, &old, Class::Other, now);
+        let object = Object::new(Arc::new(head), vec![Bytes::from_static(b"ab")], now);
+        let later = now + Duration::from_secs(20);
+        let said = headers(&[
+            ("cache-control", "max-age=30"),
+            ("age", "10"),
+            ("content-length", "0"),
+            ("x-two", "3"),
+            ("set-cookie", "a=b"),
+        ]);
+        let new = object.refreshed(&rules, &said, later).unwrap();
+        assert_eq!(
+            (new.fresh_until, new.head.born),
+            (later + Duration::from_secs(20), later - Duration::from_secs(10))
+        );
+        assert_eq!((new.length, new.head.length, &new.chunks[0][..]), (2, Some(2), &b"ab"[..]));
+        let start = std::str::from_utf8(&new.start).unwrap();
+        for line in ["content-type: video/mp4", "cache-control: max-age=30", "x-two: 3", "Content-Length: 2"] {
+            assert_eq!(start.matches(&format!("{line}\r\n")).count(), 1, "{line} in {start}");
         }
+        assert!(!start.contains("x-two: 1") && !start.contains("max-age=9") && !start.contains("cookie"), "{start}");
+        assert_eq!(start.matches("access-control-allow-origin").count(), 1);
+        assert!(object.refreshed(&rules, &headers(&[("etag", "\"b\"")]), later).is_none(), "another version");
+    }
+
+    #[test]
+    fn what_failed_upstream_is_shown_for_as_long_as_errors_allow() {
+        let (rules, now) = (rules(), Instant::now());
+        let said = headers(&[("cache-control", "max-age=1, stale-while-revalidate=2, stale-if-error=9")]);
+        let head = Head::from_upstream(&rules, StatusCode::OK, &said, Class::Other, now);
+        let mut object = Object::new(Arc::new(head), Vec::new(), now);
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!((object.stale.revalidating_until, object.stale.error_until), (at(3), at(10)));
+        let failed = object.after_failure(at(4), Duration::from_secs(1));
+        assert_eq!(
+            (failed.fresh_until, failed.stale.revalidating_until, failed.stale.ask_from),
+            (at(1), at(10), at(5))
+        );
+        let expired = object.expired(now);
+        assert_eq!(
+            (expired.fresh_until, expired.stale.revalidating_until, expired.stale.error_until),
+            (now, at(2), at(9))
+        );
+        object.end(at(2));
+        assert_eq!(
+            (object.fresh_until, object.stale.revalidating_until, object.stale.kept_until),
+            (at(1), at(2), at(2))
+        );
     }
 
     #[test]

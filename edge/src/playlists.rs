@@ -112,9 +112,9 @@ impl Playlists {
             After::Offer(Box::new(move |object: &Object| playlists.offered(key, object, passed)))
         };
         let (found, lookup) = self.store.get(&wanted, offer).await?;
-        if let Found::Growing(fill) = &found {
+        if let Found::Growing(fill, place) = &found {
             // A playlist is answered whole or not at all.
-            fill.end().await;
+            fill.end(*place).await;
         }
         Ok(match self.followed(key) {
             Some(rendition) => Opened::Followed(rendition),
@@ -124,15 +124,19 @@ impl Playlists {
 
     /// The first answer to a playlist request decides: a live media playlist is followed from here on.
     fn offered(self: &Arc<Self>, key: Arc<str>, object: &Object, passed: Passed) -> Offered {
-        let whole_life = Offered::Cache { at_most: Duration::from_secs(31_536_000) };
+        let whole_life = Offered::Cache { at_most: None };
         let Some((bytes, media)) = read(&object.chunks, object.length) else {
-            return if self.is_multivariant(object) { whole_life } else { Offered::Cache { at_most: UNREADABLE } };
+            return if self.is_multivariant(object) {
+                whole_life
+            } else {
+                Offered::Cache { at_most: Some(UNREADABLE) }
+            };
         };
         if media.head.ended {
             return whole_life;
         }
-        let first = First { bytes, media, lifetime: object.head.lifetime, head: object.head.clone() };
-        if self.follow(key, first, passed) { Offered::Taken } else { Offered::Cache { at_most: UNREADABLE } }
+        let first = First { bytes, media, lifetime: object.head.lifetime(), head: object.head.clone() };
+        if self.follow(key, first, passed) { Offered::Taken } else { Offered::Cache { at_most: Some(UNREADABLE) } }
     }
 
     fn is_multivariant(&self, object: &Object) -> bool {

@@ -1,6 +1,7 @@
 //! Every reason to refuse a request, and what HTTP says for it: status, one sentence that helps, when to come again.
 
 use crate::key::TargetError;
+use crate::store::purge::PurgeError;
 use http::StatusCode;
 use manifest::DirectiveError;
 
@@ -21,6 +22,10 @@ pub enum Refusal {
     UnknownMethod,
     #[error("there is no such page; try /_vivid/metrics, /_vivid/livez or /_vivid/readyz")]
     NoSuchPage,
+    #[error("this needs the token of edge.purge.token, sent as `Authorization: Bearer TOKEN`")]
+    Unauthorized,
+    #[error("{0}")]
+    Purge(PurgeError),
     #[error("{0}")]
     Target(TargetError),
     #[error("{0}")]
@@ -54,9 +59,12 @@ pub enum Refusal {
 impl Refusal {
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Malformed | Self::Directive(_) | Self::TooFar | Self::Target(TargetError::NotAPath) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed
+            | Self::Directive(_)
+            | Self::TooFar
+            | Self::Purge(_)
+            | Self::Target(TargetError::NotAPath) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Target(TargetError::TooLong) => StatusCode::URI_TOO_LONG,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::HeaderSlow => StatusCode::REQUEST_TIMEOUT,

@@ -43,6 +43,8 @@ pub enum Note {
     Hit,
     /// Served although upstream has not confirmed it lately.
     Stale,
+    /// What was stored was too old to be shown: upstream confirmed it or gave a new one.
+    Expired,
     /// Fetched for this viewer, and kept for the next.
     Stored,
     /// Fetched for this viewer alone.
@@ -64,7 +66,7 @@ pub struct Frame {
 
 /// The `Cache-Status` lines of this node, made once.
 pub struct Notes {
-    lines: [Vec<u8>; 7],
+    lines: [Vec<u8>; 8],
 }
 
 impl Notes {
@@ -74,6 +76,7 @@ impl Notes {
             lines: [
                 line("hit"),
                 line("hit; detail=stale"),
+                line("fwd=stale"),
                 line("fwd=miss; stored"),
                 line("fwd=miss"),
                 line("fwd=miss; collapsed"),
@@ -191,6 +194,9 @@ fn put_refusal(out: &mut Vec<u8>, refusal: Refusal) {
     put_text(out, "text/plain; charset=utf-8", refusal.to_string().len() + 1);
     if let Some(seconds) = refusal.retry_after() {
         put_number(out, b"Retry-After: ", seconds.into());
+    }
+    if refusal == Refusal::Unauthorized {
+        out.put_slice(b"WWW-Authenticate: Bearer\r\n");
     }
     if refusal == Refusal::Method {
         out.put_slice(b"Allow: GET, HEAD, OPTIONS\r\n");

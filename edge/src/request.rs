@@ -1,4 +1,5 @@
-//! One request as it came over HTTP/1.1, read once. Bodies are refused, so no two parsers can disagree on framing.
+//! One request as it came over HTTP/1.1, read once. Bodies are refused, so no two parsers can disagree on framing; the one
+//! page that takes a body takes it only with a plain `Content-Length`.
 
 use crate::refusal::Refusal;
 use crate::upstream::Passed;
@@ -17,10 +18,15 @@ pub struct Request {
     pub gzip: bool,
     pub range: Option<Bytes>,
     pub if_none_match: Option<Bytes>,
+    pub if_modified_since: Option<Bytes>,
     pub if_range: Option<Bytes>,
     pub passed: Passed,
     /// Values of the `CMCD-*` fields.
     pub cmcd: Vec<Bytes>,
+    pub authorization: Option<Bytes>,
+    /// Bytes of body that follow the header; none but the page that takes a body has any.
+    pub body_length: usize,
+    pub body: Bytes,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +35,8 @@ pub enum Method {
     Get,
     Head,
     Options,
+    /// Only for the page that takes a body.
+    Post,
     /// A method of RFC 9110 that this node does not serve.
     Other,
     Unknown,
@@ -36,6 +44,10 @@ pub enum Method {
 
 /// Fields that browsers and players send, several times over.
 const FIELDS_MAX: usize = 64;
+/// The page that takes a body, in this very spelling.
+pub const PURGE_PAGE: &str = "/_vivid/purge";
+/// Some hundreds of URLs.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
 
 impl Request {
     /// Takes the first request off the bytes so far; `None` while its header is not whole.
@@ -73,8 +85,10 @@ impl Request {
             ..Self::default()
         };
         let mut hosts = 0;
+        let mut lengths = 0;
         for field in parsed.headers.iter() {
             hosts += usize::from(field.name.eq_ignore_ascii_case("host"));
+            lengths += usize::from(field.name.eq_ignore_ascii_case("content-length"));
             request.field(field.name, head.slice_ref(field.value))?;
         }
         // RFC 9112, 3.2.
@@ -82,6 +96,10 @@ impl Request {
             return Err(Refusal::Malformed);
         }
         request.head = head;
+        // RFC 9112, 6.3: two lengths, even equal ones, are two ways to frame what follows.
+        if lengths > 1 || (request.body_length > 0 && !request.may_have_body()) {
+            return Err(Refusal::Body);
+        }
         Ok(request)
     }
 
@@ -106,7 +124,15 @@ impl Request {
         for (name, value) in headers {
             request.field(name.as_str(), Bytes::copy_from_slice(value.as_bytes()))?;
         }
+        if request.body_length > 0 && !request.may_have_body() {
+            return Err(Refusal::Body);
+        }
         Ok(request)
+    }
+
+    /// A body is taken by one page, and by that one only in one spelling.
+    pub fn may_have_body(&self) -> bool {
+        self.method == Method::Post && self.target() == PURGE_PAGE
     }
 
     fn field(&mut self, name: &str, value: Bytes) -> Result<(), Refusal> {
@@ -119,9 +145,11 @@ impl Request {
             10 if is("connection") => self.connection(&value),
             11 if is("traceparent") => self.passed.traceparent = Some(value),
             11 | 12 if cmcd::HEADERS.iter().any(|known| is(known)) => self.cmcd.push(value),
+            13 if is("authorization") => self.authorization = Some(value),
             13 if is("if-none-match") => self.if_none_match = Some(value),
-            14 if is("content-length") && value.trim_ascii() != b"0" => return Err(Refusal::Body),
+            14 if is("content-length") => self.body_length = body_length(&value).ok_or(Refusal::Body)?,
             15 if is("accept-encoding") => self.gzip = self.gzip || takes_gzip(&value),
+            17 if is("if-modified-since") => self.if_modified_since = Some(value),
             17 if is("transfer-encoding") => return Err(Refusal::Body),
             _ => {}
         }
@@ -145,10 +173,18 @@ impl Method {
             "GET" => Self::Get,
             "HEAD" => Self::Head,
             "OPTIONS" => Self::Options,
-            "POST" | "PUT" | "DELETE" | "CONNECT" | "TRACE" | "PATCH" => Self::Other,
+            "POST" => Self::Post,
+            "PUT" | "DELETE" | "CONNECT" | "TRACE" | "PATCH" => Self::Other,
             _ => Self::Unknown,
         }
     }
+}
+
+/// RFC 9110, 8.6: digits and nothing else. `None` also for more than is taken.
+fn body_length(value: &[u8]) -> Option<usize> {
+    let digits = std::str::from_utf8(value.trim_ascii()).ok()?;
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|length| plain && *length <= BODY_BYTES_MAX)
 }
 
 /// Where the header ends: behind the first empty line.
@@ -251,6 +287,18 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", Refusal::Body),
             ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 7\r\n\r\n", Refusal::Body),
             ("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", Refusal::Body),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n", Refusal::Body),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +0\r\n\r\n", Refusal::Body),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 0\r\n\r\n", Refusal::Body),
+            ("GET /_vivid/purge HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", Refusal::Body),
+            ("POST /_vivid/purge?x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", Refusal::Body),
+            ("POST /%5Fvivid/purge HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", Refusal::Body),
+            ("POST /_vivid/purge HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", Refusal::Body),
+            ("POST /_vivid/purge HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", Refusal::Body),
+            (
+                "POST /_vivid/purge HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Refusal::Body,
+            ),
             ("GET / HTTP/1.1\r\n\r\n", Refusal::Malformed),
             ("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", Refusal::Malformed),
             ("GET / HTTP/2.0\r\nHost: x\r\n\r\n", Refusal::Malformed),
@@ -258,6 +306,8 @@ mod tests {
         ] {
             assert_eq!(read(text).err(), Some(refusal), "{text}");
         }
+        let purge = read("POST /_vivid/purge HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n").unwrap();
+        assert_eq!((purge.method, purge.body_length), (Method::Post, 5));
         let fields = "a: b\r\n".repeat(FIELDS_MAX + 1);
         assert_eq!(read(&format!("GET / HTTP/1.1\r\n{fields}\r\n")).err(), Some(Refusal::HeaderTooLarge));
     }

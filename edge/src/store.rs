@@ -1,21 +1,28 @@
 //! Where objects are found: the live window, the cache, a fill that is under way, or a new one. One fill per object.
 
-use crate::cache::Cache;
-use crate::fill::{Fill, Filler};
+use crate::fill::{Fill, Filler, Place};
 use crate::key::Class;
 use crate::live::{Kept, Known, Live};
-use crate::metrics::{Asked, Bound, FillEnd, Lookup, Metrics};
-use crate::object::{Head, Object};
+use crate::metrics::{Asked, Bound, Lookup, Metrics};
+use crate::object::Object;
 use crate::refusal::Refusal;
-use crate::upstream::{Answer, Passed, Upstream};
+use crate::upstream::{Passed, Upstream};
+use cache::Cache;
 use http::StatusCode;
+use job::Job;
 use parking_lot::Mutex;
+use purge::Purge;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub mod cache;
+pub mod freshness;
+mod job;
+pub mod purge;
 
 /// All objects of this node, and the way to get more.
 pub struct Store {
@@ -24,8 +31,9 @@ pub struct Store {
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
     pub upstream: Arc<Upstream>,
+    pub rules: config::Cache,
     cache: Cache,
-    fills: Mutex<HashMap<Arc<str>, Arc<Fill>>>,
+    fills: Mutex<Fills>,
     object_bytes_max: u64,
 }
 
@@ -33,7 +41,21 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub enum Found {
     Whole(Arc<Object>),
-    Growing(Arc<Fill>),
+    Growing(Arc<Fill>, Place),
+}
+
+/// What is stored under a key.
+enum Stored {
+    Fresh(Arc<Object>),
+    Stale(Arc<Object>),
+}
+
+/// The fills under way.
+#[derive(Default)]
+struct Fills {
+    by_key: HashMap<Arc<str>, Arc<Fill>>,
+    /// Those for one requester, which nobody joins.
+    alone: usize,
 }
 
 /// What to fetch, and under which key it is kept.
@@ -58,20 +80,22 @@ pub enum After {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offered {
     Taken,
-    Cache { at_most: Duration },
+    /// The cache may have it, for as long as upstream said or less.
+    Cache {
+        at_most: Option<Duration>,
+    },
 }
 
 /// Fills under way at once; each holds a connection or a stream upstream. A herd on many names meets this, a live
 /// audience never does.
 const FILLS_MAX: usize = 4096;
-/// Longest body of an answer that is no 200.
-const ERROR_BYTES_MAX: u64 = 64 << 10;
 
 impl Store {
     pub fn new(config: &config::Edge, upstream: Arc<Upstream>, metrics: Arc<Metrics>) -> Self {
         Self {
             live: Live::new(config.live_bytes_max),
             cache: Cache::new(config.cache_bytes_max),
+            rules: config.cache,
             fills: Mutex::default(),
             object_bytes_max: config.object_bytes_max,
             tasks: TaskTracker::new(),
@@ -81,35 +105,31 @@ impl Store {
         }
     }
 
-    /// Finds a stored object.
-    pub async fn stored(&self, key: &str) -> Option<Arc<Object>> {
-        if let Some(Known::Object(object)) = self.live.get(key) {
-            return Some(object);
-        }
-        self.cache.get(key, Instant::now()).await
-    }
-
-    /// Finds the object, joins its fill, or starts one.
+    /// Finds the object, joins its fill, or starts one. What is stale is shown at once where that is allowed, and asked
+    /// for anew for those who come later.
     ///
     /// # Errors
     /// `FillsFull` at the bound, `Draining` when this node stops.
     pub async fn get(self: &Arc<Self>, wanted: &Wanted<'_>, after: After) -> Result<(Found, Lookup), Refusal> {
-        if let Some(object) = self.stored(wanted.key).await {
-            return Ok((Found::Whole(object), Lookup::Hit));
+        match self.stored(wanted.key).await {
+            Some(Stored::Fresh(object)) => Ok((Found::Whole(object), Lookup::Hit)),
+            Some(Stored::Stale(object)) => Box::pin(self.renew(wanted, after, object)).await,
+            None => Box::pin(self.fetch(wanted, after, None)).await,
         }
-        let (job, filler) = match self.begin(wanted)? {
-            Begun::Joined(fill) => return Ok((Found::Growing(fill), Lookup::Collapsed)),
-            Begun::Started(job, filler) => (job, filler),
-        };
-        // A fill may have ended between the look and the lock; then its object is stored.
-        if let Some(object) = self.stored(wanted.key).await {
-            job.leave();
-            filler.finish(object.clone());
-            return Ok((Found::Whole(object), Lookup::Hit));
-        }
-        let fill = filler.fill();
-        self.spawn(job, filler, after)?;
-        Ok((Found::Growing(fill), Lookup::Miss))
+    }
+
+    /// Asks for one requester, whose answer nobody else may see.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_alone(self: &Arc<Self>, wanted: &Wanted<'_>) -> Result<Arc<Fill>, Refusal> {
+        let mut fills = self.fills.lock();
+        self.room(&fills)?;
+        fills.alone += 1;
+        drop(fills);
+        let (fill, filler) = Fill::start();
+        self.spawn(Job::new(self, wanted, fill.clone(), true), filler, After::Keep)?;
+        Ok(fill)
     }
 
     /// Starts a fill for an object that viewers are about to ask for, unless it is there or under way.
@@ -118,42 +138,97 @@ impl Store {
         let _ = self.get(wanted, After::Keep).await;
     }
 
+    /// Takes out what is meant, wherever it is; what is being fetched is not kept. Returns how many objects that were.
+    pub async fn purge(&self, purge: &Arc<Purge>) -> usize {
+        // Fills first: one that is not marked yet when it ends has kept its object by now, where the look below finds it.
+        self.fills.lock().by_key.retain(|key, fill| !fill.purge(key, purge));
+        // What is live is new by itself, and soon gone.
+        let live =
+            if purge.soft { 0 } else { self.live.drop_objects(|key, object| purge.takes(key, &object.head.tags)) };
+        live + self.cache.purge(purge, Instant::now()).await
+    }
+
     /// Drops what is due and tells how much is held.
     pub async fn sweep(&self) {
         self.metrics.live_bytes.set(gauge(self.live.sweep(Instant::now())));
         self.metrics.cache_bytes.set(gauge(self.cache.bytes().await));
     }
 
+    async fn stored(&self, key: &str) -> Option<Stored> {
+        if let Some(Known::Object(object)) = self.live.get(key) {
+            return Some(Stored::Fresh(object));
+        }
+        let object = self.cache.get(key).await?;
+        Some(if object.is_fresh(Instant::now()) { Stored::Fresh(object) } else { Stored::Stale(object) })
+    }
+
+    async fn renew(
+        self: &Arc<Self>,
+        wanted: &Wanted<'_>,
+        after: After,
+        stale: Arc<Object>,
+    ) -> Result<(Found, Lookup), Refusal> {
+        let now = Instant::now();
+        if now >= stale.stale.revalidating_until {
+            return self.fetch(wanted, after, Some(stale)).await;
+        }
+        if now >= stale.stale.ask_from {
+            // One at a time, and none of it is this viewer's concern: a bound that bites has been counted.
+            let _ = self.fetch(wanted, after, Some(stale.clone())).await;
+        }
+        Ok((Found::Whole(stale), Lookup::Stale))
+    }
+
+    async fn fetch(
+        self: &Arc<Self>,
+        wanted: &Wanted<'_>,
+        after: After,
+        prior: Option<Arc<Object>>,
+    ) -> Result<(Found, Lookup), Refusal> {
+        let (mut job, filler) = match self.begin(wanted)? {
+            Begun::Joined(fill) => return Ok((Found::Growing(fill, Place::Joined), Lookup::Collapsed)),
+            Begun::Started(job, filler) => (job, filler),
+        };
+        // A fill may have ended between the look and the lock; then its object is stored.
+        if let Some(Stored::Fresh(object)) = self.stored(wanted.key).await {
+            job.leave();
+            filler.finish(object.clone());
+            return Ok((Found::Whole(object), Lookup::Hit));
+        }
+        let lookup = if prior.is_some() { Lookup::Expired } else { Lookup::Miss };
+        job.prior = prior;
+        let fill = filler.fill();
+        self.spawn(job, filler, after)?;
+        Ok((Found::Growing(fill, Place::First), lookup))
+    }
+
     /// Joins the fill that is under way, or lists a new one. The job takes it off the list again even if the viewer who
     /// began it leaves before it runs.
     fn begin(self: &Arc<Self>, wanted: &Wanted<'_>) -> Result<Begun, Refusal> {
         let mut fills = self.fills.lock();
-        let room = fills.len() < FILLS_MAX;
-        match fills.entry(wanted.key.into()) {
+        let room = self.room(&fills);
+        match fills.by_key.entry(wanted.key.into()) {
             Entry::Occupied(fill) => Ok(Begun::Joined(fill.get().clone())),
-            Entry::Vacant(_) if !room => {
-                self.metrics.bit(Bound::Fills);
-                Err(Refusal::FillsFull)
-            }
             Entry::Vacant(free) => {
+                room?;
                 let (fill, filler) = Fill::start();
                 free.insert(fill.clone());
-                let job = Job {
-                    store: self.clone(),
-                    fill,
-                    key: wanted.key.into(),
-                    url: wanted.url.to_owned(),
-                    class: wanted.class,
-                    passed: wanted.passed.clone(),
-                };
-                Ok(Begun::Started(job, filler))
+                Ok(Begun::Started(Job::new(self, wanted, fill, false), filler))
             }
         }
     }
 
+    fn room(&self, fills: &Fills) -> Result<(), Refusal> {
+        if fills.by_key.len() + fills.alone < FILLS_MAX {
+            return Ok(());
+        }
+        self.metrics.bit(Bound::Fills);
+        Err(Refusal::FillsFull)
+    }
+
     fn spawn(&self, job: Job, filler: Filler, after: After) -> Result<(), Refusal> {
         if self.stop.is_cancelled() {
-            job.leave();
+            drop(job);
             filler.refuse(Refusal::Draining);
             return Err(Refusal::Draining);
         }
@@ -167,9 +242,14 @@ impl Store {
         Ok(())
     }
 
-    async fn keep(&self, key: &Arc<str>, object: Arc<Object>) {
+    async fn forget(&self, key: &str) {
+        self.live.drop_objects(|known, _| known == key);
+        self.cache.remove(key).await;
+    }
+
+    async fn keep(&self, key: &Arc<str>, object: &Arc<Object>) {
         if object.head.status == StatusCode::OK {
-            match self.live.keep(key, &object) {
+            match self.live.keep(key, object) {
                 Kept::Yes => return,
                 Kept::Full => self.metrics.bit(Bound::LiveBytes),
                 Kept::Unnamed => {}
@@ -178,7 +258,7 @@ impl Store {
             // A playlist promises it: what is missing now, as a hinted part, may be there the next moment.
             return;
         }
-        self.cache.keep(key.clone(), object).await;
+        self.cache.keep(key, object.clone()).await;
     }
 }
 
@@ -186,134 +266,6 @@ impl Store {
 enum Begun {
     Joined(Arc<Fill>),
     Started(Job, Filler),
-}
-
-/// One fill.
-struct Job {
-    store: Arc<Store>,
-    fill: Arc<Fill>,
-    key: Arc<str>,
-    url: String,
-    class: Class,
-    passed: Passed,
-}
-
-/// Takes the fill off the list however its task ends, so that the next request starts a new one.
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-impl Job {
-    async fn run(self, filler: Filler, after: After) {
-        let metrics = &self.store.metrics;
-        let answer = match self.store.upstream.get(&self.url, &self.passed).await {
-            Ok(answer) => answer,
-            Err(refusal) => {
-                metrics.asked(self.class, asked(refusal));
-                metrics.filled(FillEnd::Refused);
-                self.leave();
-                filler.refuse(refusal);
-                return;
-            }
-        };
-        match answer.status {
-            StatusCode::OK => self.whole(answer, filler, after).await,
-            // Nothing was asked for in part, and no condition was given: such an answer has no meaning here.
-            StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED => {
-                metrics.asked(self.class, Asked::Broken);
-                metrics.filled(FillEnd::Refused);
-                self.leave();
-                filler.refuse(Refusal::UpstreamBroken);
-            }
-            _ => self.other(answer, filler).await,
-        }
-    }
-
-    /// From here on nobody joins: whoever comes now starts afresh.
-    fn leave(&self) {
-        let mut fills = self.store.fills.lock();
-        if fills.get(&self.key).is_some_and(|fill| Arc::ptr_eq(fill, &self.fill)) {
-            fills.remove(&self.key);
-        }
-    }
-
-    async fn whole(&self, mut answer: Answer, filler: Filler, after: After) {
-        let metrics = &self.store.metrics;
-        let arrived = Instant::now();
-        let head = Arc::new(Head::from_upstream(answer.status, &answer.headers, self.class, arrived));
-        if head.length.is_some_and(|length| length > self.store.object_bytes_max) {
-            metrics.bit(Bound::ObjectBytes);
-            metrics.asked(self.class, Asked::Ok);
-            metrics.filled(FillEnd::Refused);
-            self.leave();
-            filler.refuse(Refusal::ObjectTooLarge);
-            return;
-        }
-        filler.open(head.clone());
-        if let Err(refusal) = self.pour(&mut answer, &filler).await {
-            tracing::warn!(key = %self.key, %refusal, bytes = filler.bytes(), "fill aborted");
-            metrics.asked(self.class, asked(refusal));
-            metrics.filled(FillEnd::Aborted);
-            self.leave();
-            filler.refuse(refusal);
-            return;
-        }
-        metrics.asked(self.class, Asked::Ok);
-        metrics.filled(FillEnd::Whole);
-        self.finish(Object::new(head, filler.chunks(), arrived), filler, after).await;
-    }
-
-    async fn pour(&self, answer: &mut Answer, filler: &Filler) -> Result<(), Refusal> {
-        while let Some(bytes) = answer.chunk().await? {
-            if filler.bytes() + bytes.len() as u64 > self.store.object_bytes_max {
-                self.store.metrics.bit(Bound::ObjectBytes);
-                return Err(Refusal::ObjectTooLarge);
-            }
-            filler.push(bytes);
-        }
-        Ok(())
-    }
-
-    async fn finish(&self, mut object: Object, filler: Filler, after: After) {
-        let taken = match after {
-            After::Keep => false,
-            After::Offer(offer) => match offer(&object) {
-                Offered::Taken => true,
-                Offered::Cache { at_most } => {
-                    object.fresh_until = object.fresh_until.min(Instant::now() + at_most);
-                    false
-                }
-            },
-        };
-        let object = Arc::new(object);
-        if !taken {
-            self.store.keep(&self.key, object.clone()).await;
-        }
-        self.leave();
-        filler.finish(object);
-    }
-
-    /// An answer that is no 200 is small, and is told to all who wait once it is there.
-    async fn other(&self, mut answer: Answer, filler: Filler) {
-        let metrics = &self.store.metrics;
-        let status = answer.status;
-        metrics.asked(self.class, asked_status(status));
-        let Ok(chunks) = answer.body(ERROR_BYTES_MAX).await else {
-            metrics.filled(FillEnd::Aborted);
-            self.leave();
-            filler.refuse(Refusal::UpstreamBroken);
-            return;
-        };
-        metrics.filled(FillEnd::Negative);
-        let now = Instant::now();
-        let head = Head::from_upstream(status, &answer.headers, self.class, now);
-        let object = Arc::new(Object::new(Arc::new(head), chunks, now));
-        self.store.keep(&self.key, object.clone()).await;
-        self.leave();
-        filler.finish(object);
-    }
 }
 
 /// The outcome of a request upstream that brought no answer, or not all of it.
@@ -356,6 +308,6 @@ mod tests {
             assert!(matches!(begun, Begun::Started(..)), "the key is free again");
             assert!(matches!(store.begin(&wanted), Ok(Begun::Joined(_))));
         }
-        assert!(store.fills.lock().is_empty());
+        assert!(store.fills.lock().by_key.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use crate::cdn_loop::CdnLoop;
 use crate::refusal::Refusal;
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 use http::{StatusCode, Uri};
 use parking_lot::Mutex;
 use pingora::ErrorType;
@@ -114,7 +114,20 @@ impl Upstream {
     /// # Errors
     /// `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`.
     pub async fn get(self: &Arc<Self>, target: &str, passed: &Passed) -> Result<Answer, Refusal> {
-        let request = self.request(target, passed)?;
+        self.get_with(target, passed, &[]).await
+    }
+
+    /// The same with conditions or a range.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn get_with(
+        self: &Arc<Self>,
+        target: &str,
+        passed: &Passed,
+        fields: &[(HeaderName, Bytes)],
+    ) -> Result<Answer, Refusal> {
+        let request = self.request(target, passed, fields)?;
         let mut last = Refusal::UpstreamUnreachable;
         for _ in 0..ATTEMPTS {
             let (mut session, reused, peer) = self.connect().await?;
@@ -129,7 +142,12 @@ impl Upstream {
         Err(last)
     }
 
-    fn request(&self, target: &str, passed: &Passed) -> Result<Box<RequestHeader>, Refusal> {
+    fn request(
+        &self,
+        target: &str,
+        passed: &Passed,
+        fields: &[(HeaderName, Bytes)],
+    ) -> Result<Box<RequestHeader>, Refusal> {
         let path = format!("{}{target}", self.prefix);
         let build = || -> pingora::Result<RequestHeader> {
             let mut request = RequestHeader::build("GET", path.as_bytes(), Some(8))?;
@@ -140,6 +158,9 @@ impl Upstream {
             request.insert_header("CDN-Loop", self.cdn_loop.onward(passed.cdn_loop.as_deref().unwrap_or_default()))?;
             if let Some(traceparent) = passed.traceparent.as_ref().filter(|value| is_trace(value)) {
                 request.insert_header("traceparent", traceparent.to_vec())?;
+            }
+            for (name, value) in fields {
+                request.insert_header(name, value.to_vec())?;
             }
             Ok(request)
         };
@@ -170,7 +191,9 @@ impl Upstream {
     fn answer(self: &Arc<Self>, session: HttpSession, peer: Arc<HttpPeer>) -> Result<Answer, Refusal> {
         let header = session.response_header().ok_or(Refusal::UpstreamBroken)?;
         let headers = header.headers.clone();
-        let left = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        // RFC 9110, 8.6: a 304 has no body, and may tell the length of the one it stands for.
+        let left = length.filter(|_| header.status != StatusCode::NOT_MODIFIED);
         Ok(Answer { status: header.status, headers, session: Some(session), peer, upstream: self.clone(), left })
     }
 

@@ -127,14 +127,14 @@ impl Follower {
         match status {
             200 => {
                 let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-                let head =
-                    Arc::new(Head::from_upstream(answer.status, &answer.headers, Class::Playlist, Instant::now()));
+                let (rules, now) = (&store.rules, Instant::now());
+                let head = Arc::new(Head::from_upstream(rules, answer.status, &answer.headers, Class::Playlist, now));
                 let Some((bytes, media)) = read(&chunks, length) else {
                     store.metrics.followed(PlaylistNews::Unreadable);
                     tracing::warn!(rendition = %self.rendition.key, length, "upstream's playlist cannot be read");
                     return Said::Failed { retry_after: None };
                 };
-                Said::Playlist(First { bytes, media, lifetime: head.lifetime, head })
+                Said::Playlist(First { bytes, media, lifetime: head.lifetime(), head })
             }
             404 | 410 => Said::Missing,
             _ => {

@@ -1,10 +1,12 @@
 //! The edge through real sockets on loopback: a scripted upstream, one or two nodes, and viewers that read byte for byte.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+mod cache;
 mod fanout;
 mod fills;
 mod http;
 mod http2;
 mod noise;
+mod purge;
 mod support;
 mod trouble;
