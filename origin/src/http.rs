@@ -139,7 +139,8 @@ async fn playlist(
         Verdict::TooFar => return Err(Refusal::TooFar { next: rendition.head().next }),
         Verdict::Hold => {
             let moved = head.wait_for(|head| head.admit(directives.wait, limit) != Verdict::Hold);
-            app.0.holds.wait(app.patience(&rendition), async { moved.await.is_ok() }).await?;
+            let moved = async { moved.await.is_ok() };
+            app.0.holds.wait(app.patience(&rendition), stream.abandoned(), moved).await?;
         }
     }
     let (class, caching) = match directives.wait {
@@ -160,7 +161,7 @@ async fn object(
     let unknown = || Refusal::NoSuchObject;
     let epoch: EpochId = epoch.parse().map_err(|_| unknown())?;
     let name = Name::from_file(&file).ok_or_else(unknown)?;
-    let bytes = find(&app, &rendition, epoch, name).await?;
+    let bytes = find(&app, (&stream, &rendition), epoch, name).await?;
     let class = match name {
         Name::Init => "init",
         Name::Segment(_) => "segment",
@@ -170,7 +171,12 @@ async fn object(
 }
 
 /// A resource; one that is hinted at is waited for, so that its first byte comes with its last.
-async fn find(app: &App, rendition: &Rendition, epoch: EpochId, name: Name) -> Result<Vec<Bytes>, Refusal> {
+async fn find(
+    app: &App,
+    (stream, rendition): (&Stream, &Rendition),
+    epoch: EpochId,
+    name: Name,
+) -> Result<Vec<Bytes>, Refusal> {
     let mut head = rendition.watch();
     head.mark_unchanged();
     match rendition.lookup(epoch, name) {
@@ -179,7 +185,8 @@ async fn find(app: &App, rendition: &Rendition, epoch: EpochId, name: Name) -> R
         Lookup::Hinted => {}
     }
     let come = head.wait_for(|_| rendition.lookup(epoch, name) != Lookup::Hinted);
-    app.0.holds.wait(app.patience(rendition), async { come.await.is_ok() }).await?;
+    let come = async { come.await.is_ok() };
+    app.0.holds.wait(app.patience(rendition), stream.abandoned(), come).await?;
     match rendition.lookup(epoch, name) {
         Lookup::Found(bytes) => Ok(bytes),
         // The epoch ended before the part: a hint that is cancelled (6.2.6).

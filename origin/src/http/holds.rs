@@ -31,8 +31,14 @@ impl Holds {
         self.max
     }
 
-    /// Waits for `moved`, which tells whether what was waited for is still there, no longer than `patience`.
-    pub(super) async fn wait(&self, patience: Duration, moved: impl Future<Output = bool>) -> Result<(), Refusal> {
+    /// Waits for `moved`, which tells whether what was waited for is still there, no longer than `patience`, and not once
+    /// the stream is `abandoned`.
+    pub(super) async fn wait(
+        &self,
+        patience: Duration,
+        abandoned: impl Future<Output = ()>,
+        moved: impl Future<Output = bool>,
+    ) -> Result<(), Refusal> {
         let Ok(_place) = self.places.try_acquire() else {
             self.metrics.holds_ended.with_label_values(&["refused"]).inc();
             return Err(Refusal::TooManyHolds);
@@ -40,11 +46,13 @@ impl Holds {
         self.metrics.holds.inc();
         let mut hold = Hold { metrics: &self.metrics, began: Instant::now(), outcome: "abandoned" };
         let (outcome, result) = tokio::select! {
+            biased;
             moved = timeout(patience, moved) => match moved {
                 Ok(true) => ("answered", Ok(())),
                 Ok(false) => ("gone", Err(Refusal::NoSuchObject)),
                 Err(_) => ("timeout", Err(Refusal::Late)),
             },
+            () = abandoned => ("no_publisher", Err(Refusal::NoPublisher)),
             () = self.stop.cancelled() => ("stopping", Err(Refusal::Stopping)),
         };
         hold.outcome = outcome;
@@ -78,23 +86,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn every_wait_ends_in_one_counted_way() {
         let (holds, stop) = holds(1);
-        assert!(holds.wait(Duration::from_secs(6), ready(true)).await.is_ok());
-        assert!(matches!(holds.wait(Duration::from_secs(6), ready(false)).await, Err(Refusal::NoSuchObject)));
+        assert!(holds.wait(Duration::from_secs(6), pending(), ready(true)).await.is_ok());
+        assert!(matches!(
+            holds.wait(Duration::from_secs(6), pending(), ready(false)).await,
+            Err(Refusal::NoSuchObject)
+        ));
 
         let began = Instant::now();
-        assert!(matches!(holds.wait(Duration::from_secs(6), pending()).await, Err(Refusal::Late)));
+        assert!(matches!(holds.wait(Duration::from_secs(6), pending(), pending()).await, Err(Refusal::Late)));
         assert_eq!(began.elapsed(), Duration::from_secs(6));
 
-        let waiting = holds.wait(Duration::from_secs(6), pending());
+        let abandoned = holds.wait(Duration::from_secs(6), ready(()), pending());
+        assert!(matches!(abandoned.await, Err(Refusal::NoPublisher)));
+        let came = holds.wait(Duration::from_secs(6), ready(()), ready(true));
+        assert!(came.await.is_ok(), "what is there is given, whoever publishes");
+
+        let waiting = holds.wait(Duration::from_secs(6), pending(), pending());
         tokio::pin!(waiting);
         assert!(timeout(Duration::from_secs(1), &mut waiting).await.is_err());
         assert_eq!(holds.metrics.holds.get(), 1);
-        assert!(matches!(holds.wait(Duration::from_secs(6), ready(true)).await, Err(Refusal::TooManyHolds)));
+        assert!(matches!(holds.wait(Duration::from_secs(6), pending(), ready(true)).await, Err(Refusal::TooManyHolds)));
         stop.cancel();
         assert!(matches!(waiting.await, Err(Refusal::Stopping)));
 
         assert_eq!(holds.metrics.holds.get(), 0);
-        for outcome in ["answered", "gone", "timeout", "refused", "stopping"] {
+        assert_eq!(ended(&holds, "answered"), 2);
+        for outcome in ["gone", "timeout", "no_publisher", "refused", "stopping"] {
             assert_eq!(ended(&holds, outcome), 1, "{outcome}");
         }
     }
@@ -102,8 +119,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_goes_away_frees_its_place() {
         let (holds, _stop) = holds(1);
-        assert!(timeout(Duration::from_secs(1), holds.wait(Duration::from_secs(6), pending())).await.is_err());
+        assert!(
+            timeout(Duration::from_secs(1), holds.wait(Duration::from_secs(6), pending(), pending())).await.is_err()
+        );
         assert_eq!((holds.metrics.holds.get(), ended(&holds, "abandoned")), (0, 1));
-        assert!(holds.wait(Duration::from_secs(6), ready(true)).await.is_ok());
+        assert!(holds.wait(Duration::from_secs(6), pending(), ready(true)).await.is_ok());
     }
 }

@@ -26,6 +26,8 @@ pub(super) enum Refusal {
     TooFar { next: Position },
     #[error("what was waited for did not come in time; the encoder may have stalled; ask again or ask another origin")]
     Late,
+    #[error("nobody publishes this stream now; ask again in a second: its publisher may come back")]
+    NoPublisher,
     #[error("too many requests wait here; ask again in a second, or raise origin.window.holds_max")]
     TooManyHolds,
     #[error("this origin is stopping; ask another one")]
@@ -43,7 +45,7 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             // RFC 8216bis, 6.2.5.2.
             Self::Directive(_) | Self::TooFar { .. } => StatusCode::BAD_REQUEST,
-            Self::Late | Self::TooManyHolds | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Late | Self::NoPublisher | Self::TooManyHolds | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -55,7 +57,7 @@ impl IntoResponse for Refusal {
             Self::Method => {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
-            Self::Starting { .. } | Self::TooManyHolds => {
+            Self::Starting { .. } | Self::NoPublisher | Self::TooManyHolds => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -15,9 +15,11 @@ use tokio::time::Instant;
 ///  └──── publisher gone ────────────────────────────┘
 /// ```
 pub(super) enum Phase {
-    /// No publisher; the stream ends at `until`.
+    /// No publisher; the stream ends at `until`. Requests may wait for it to come back up to `holds_until`, if that is
+    /// still to come.
     Lingering {
         until: Instant,
+        holds_until: Option<Instant>,
     },
     /// Begins anew with the first key frame to count the time to `until`.
     Analysing {
@@ -56,6 +58,9 @@ pub(crate) enum Reason {
 
 /// An epoch that ran for so long was not a failure.
 pub(super) const HEALTHY: Duration = Duration::from_secs(30);
+/// A publisher that comes back after less than this and a part target is not missed: encoders that reconnect at once, and
+/// parts that are late anyway.
+pub(super) const ABSENCE_MAX: Duration = Duration::from_millis(500);
 const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 impl Reason {

@@ -7,9 +7,11 @@ use crate::window::{EpochStart, Rendition, Shape, Text, Window, report};
 use bytes::Bytes;
 use media::TrackConfig;
 use parking_lot::RwLock;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use transcode::Plan;
 
 /// Written by the stream's task, read by requests.
@@ -20,6 +22,8 @@ pub(crate) struct Stream {
     shelf: RwLock<Shelf>,
     /// Grows with every change of any playlist.
     generation: AtomicU64,
+    /// Nobody publishes: requests are not to wait for what nobody sends.
+    abandoned: watch::Sender<bool>,
     ended: AtomicBool,
 }
 
@@ -57,7 +61,8 @@ impl Stream {
     /// `segments` is the length of the window.
     pub(crate) fn new(name: String, segments: usize) -> Self {
         let (generation, ended) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { name, segments, shelf: RwLock::default(), generation, ended }
+        let (abandoned, _) = watch::channel(false);
+        Self { name, segments, shelf: RwLock::default(), generation, abandoned, ended }
     }
 
     /// The multivariant playlist; `None` while a rendition of it is still missing.
@@ -79,6 +84,24 @@ impl Stream {
             let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
             others.filter_map(|other| report(&other.name, other.head())).collect()
         })
+    }
+
+    /// Returns once nobody publishes, and has not for longer than a request would have noticed.
+    pub(crate) async fn abandoned(&self) {
+        let mut abandoned = self.abandoned.subscribe();
+        if abandoned.wait_for(|&abandoned| abandoned).await.is_err() {
+            // The sender lives as long as the stream.
+            pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn set_abandoned(&self, abandoned: bool) {
+        self.abandoned.send_replace(abandoned);
+    }
+
+    /// The longest that two parts may be apart; `None` before the first epoch.
+    pub(crate) fn part_target(&self) -> Option<Duration> {
+        self.shelf.read().shape.map(|shape| Duration::from_secs_f64(shape.part_target_s))
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The life of one stream: waits for a publisher, learns its source, runs epochs, lingers, ends.
 
 use super::live::{self, Broken, Live, Zero};
-use super::phase::{HEALTHY, Phase, Reason, Said, back_off, is_other_gop, verdict};
+use super::phase::{ABSENCE_MAX, HEALTHY, Phase, Reason, Said, back_off, is_other_gop, verdict};
 use super::{Context, Directory, Incoming, Stream};
 use crate::epoch::{Analysis, Break, Found, Known, Patience};
 use crate::ingest::{Announced, Ending, Ingested, StreamClosed};
@@ -70,7 +70,7 @@ impl Task {
             items: None,
             ending: Ending::default(),
             made: None,
-            phase: Phase::Lingering { until },
+            phase: Phase::Lingering { until, holds_until: None },
             announced: Announced::default(),
             known: None,
             plan: None,
@@ -108,7 +108,8 @@ impl Task {
 
     async fn next(&mut self) -> Event {
         let deadline = match &self.phase {
-            Phase::Lingering { until } | Phase::Ended { until } | Phase::Analysing { until, .. } => Some(*until),
+            Phase::Lingering { until, holds_until } => Some(holds_until.map_or(*until, |holds| holds.min(*until))),
+            Phase::Ended { until } | Phase::Analysing { until, .. } => Some(*until),
             Phase::Waiting { .. } | Phase::Live(_) => None,
         };
         let stop = self.directory.0.stop.clone();
@@ -140,6 +141,7 @@ impl Task {
     fn welcome(&mut self, (items, ending): Incoming) {
         (self.items, self.ending) = (Some(items), ending);
         self.announced = Announced::default();
+        self.stream.set_abandoned(false);
         if self.stream.next_msn().is_some() {
             self.reason = Reason::PublisherBack;
         }
@@ -157,7 +159,10 @@ impl Task {
             // A source that has left its grid is learnt anew: its encoder may have been set right.
             self.known = Some((**known).clone()).filter(|known| known.source.gop.is_some());
         }
-        self.phase = Phase::Lingering { until: Instant::now() + self.context().config.ingest.linger };
+        let now = Instant::now();
+        let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
+        self.phase =
+            Phase::Lingering { until: now + self.context().config.ingest.linger, holds_until: Some(holds_until) };
         self.directory.release(&self.stream);
     }
 
@@ -287,7 +292,11 @@ impl Task {
             return;
         }
         let now = Instant::now();
-        let Phase::Live(mut live) = std::mem::replace(&mut self.phase, Phase::Lingering { until: now }) else { return };
+        let Phase::Live(mut live) =
+            std::mem::replace(&mut self.phase, Phase::Lingering { until: now, holds_until: None })
+        else {
+            return;
+        };
         if live.began.elapsed() >= HEALTHY && !live.is_alone() {
             self.failures = 0;
         }
@@ -371,7 +380,11 @@ impl Task {
                     self.publisher_gone().await;
                 }
             },
-            Phase::Lingering { until } => {
+            Phase::Lingering { until, holds_until: holds @ Some(_) } if *holds <= Some(*until) => {
+                *holds = None;
+                self.stream.set_abandoned(true);
+            }
+            Phase::Lingering { until, .. } => {
                 if self.directory.retire(&self.stream) {
                     tracing::info!(stream = %self.stream.name, "stream ended");
                     self.stream.end(std::time::Instant::now());

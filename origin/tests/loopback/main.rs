@@ -8,4 +8,5 @@ mod http;
 mod life;
 mod players;
 mod requests;
+mod returns;
 mod world;

@@ -1,0 +1,82 @@
+//! Publishers that leave and come back: what viewers are told meanwhile, and what stays as it was.
+
+use crate::clip::Recipe;
+use crate::follower::Follower;
+use crate::http::Answer;
+use crate::world::{World, config};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// The request that a player waits with for what comes next.
+async fn next(world: &World, follower: &Follower, rendition: &str) -> Answer {
+    let next = follower.media.head.next;
+    let path = format!("/live/a/{rendition}/index.m3u8?_HLS_msn={}&_HLS_part={}", next.msn, next.part);
+    world.client.get(&path).await
+}
+
+/// Follows as a player does, which asks again after a 503, until a playlist shows a break.
+async fn until_break(world: &World, follower: &mut Follower, rendition: &str) {
+    let mut clock = tokio::time::interval(Duration::from_millis(50));
+    while !follower.text.contains("#EXT-X-DISCONTINUITY\n") {
+        if next(world, follower, rendition).await.status == 503 {
+            clock.tick().await;
+        } else {
+            assert!(follower.step().await, "the stream ended");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_publisher_that_is_gone() {
+    let world = World::start(config(|config| config.ingest.linger = Duration::from_secs(60)));
+    let clip = Recipe::regular(5).clip();
+    let publisher = world.play("a", clip.clone(), 4.0).await.unwrap();
+    let mut follower = Follower::join(&world.client, "a", "180p").await;
+    drop(publisher);
+    // What the worker still holds comes first.
+    let (answer, waited) = loop {
+        let began = Instant::now();
+        let answer = next(&world, &follower, "180p").await;
+        if answer.status == 503 {
+            break (answer, began.elapsed());
+        }
+        follower.step().await;
+    };
+    // A part target of 0.342 s and half a second; a whole hold is six seconds.
+    assert!(waited < Duration::from_secs(3), "{waited:?}");
+    assert!(answer.text().contains("nobody publishes this stream now"), "{}", answer.text());
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let again = timeout(Duration::from_secs(3), next(&world, &follower, "180p")).await.unwrap();
+    assert_eq!(again.status, 503, "nobody is let in to wait");
+    assert!(world.metric("vivid_origin_holds_ended_total{outcome=\"no_publisher\"}").await >= 2.0);
+    let plain = world.client.get("/live/a/180p/index.m3u8").await;
+    assert!(plain.status == 200 && !plain.text().contains("ENDLIST"), "what there is, is still given");
+
+    let publisher = world.publish_again("a").await;
+    let sending = tokio::spawn(async move {
+        crate::world::send(&publisher, clip.later(60_000), 2.0).await;
+        publisher
+    });
+    until_break(&world, &mut follower, "180p").await;
+    assert!(follower.step().await, "requests wait again");
+    drop(sending.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_over_a_short_absence_is_not_disturbed() {
+    let world = World::start(config(|config| config.ingest.linger = Duration::from_secs(60)));
+    let clip = Recipe::regular(5).clip();
+    drop(world.play("a", clip.clone(), 4.0).await.unwrap());
+    let publisher = world.publish_again("a").await;
+    let mut follower = Follower::join(&world.client, "a", "180p").await;
+    let sending = tokio::spawn(async move {
+        crate::world::send(&publisher, clip.later(60_000), 2.0).await;
+        publisher
+    });
+    while !follower.text.contains("#EXT-X-DISCONTINUITY\n") {
+        assert!(follower.step().await, "the stream ended");
+    }
+    assert_eq!(world.metric("vivid_origin_holds_ended_total{outcome=\"no_publisher\"}").await, 0.0);
+    drop(sending.await.unwrap());
+}
