@@ -50,6 +50,7 @@ pub(crate) fn plan(fps: u32, segment_frames: u32, part_frames: u32) -> Plan {
     Plan {
         segment_frames,
         part_frames,
+        target_duration_s: (f64::from(segment_frames) / rate.hz()).round() as u64,
         part_target: longest_part(rate, part_frames),
         renditions: vec![
             Rendition { name: "180p".to_owned(), make: Make::Passthrough },

@@ -15,9 +15,9 @@ use manifest::{Head, Position};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use transcode::{ACCESS_UNIT_SAMPLES, AUDIO_RATE, Plan};
+use transcode::Plan;
 
-/// What never changes in the life of a rendition.
+/// What never changes in the life of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Shape {
     /// Whole segments in the playlist.
@@ -28,25 +28,7 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn of(plan: &Plan, segments: usize) -> Self {
-        // 4.4.3.1: durations are rounded to the nearest integer. An audio segment can be longer by an access unit.
-        let longest_s = plan.segment().as_secs_f64() + f64::from(ACCESS_UNIT_SAMPLES) / f64::from(AUDIO_RATE);
-        Self {
-            segments,
-            target_duration_s: (longest_s.round() as u64).max(1),
-            part_target_s: plan.part_target.as_secs_f64(),
-        }
-    }
-
-    /// What a stream says that has said `before` already. 6.2.1: the target duration never changes, and players stop
-    /// where the part target does. Both grow for an epoch that does not fit in them, and never shrink: what is still
-    /// listed was made for them.
-    pub(crate) fn after(self, before: Option<Self>) -> Self {
-        let Some(before) = before else { return self };
-        Self {
-            segments: self.segments,
-            target_duration_s: self.target_duration_s.max(before.target_duration_s),
-            part_target_s: self.part_target_s.max(before.part_target_s),
-        }
+        Self { segments, target_duration_s: plan.target_duration_s, part_target_s: plan.part_target.as_secs_f64() }
     }
 }
 
@@ -165,9 +147,8 @@ impl Window {
     }
 
     /// Begins an epoch. A rendition that is behind the epoch's first number lists what it lacks as gaps.
-    pub(crate) fn begin(&mut self, shape: Shape, epoch: EpochStart, now: Instant) {
+    pub(crate) fn begin(&mut self, epoch: EpochStart, now: Instant) {
         self.break_off(now);
-        self.shape = shape;
         if self.segments.is_empty() {
             self.next_msn = epoch.first_msn;
         }

@@ -1,5 +1,9 @@
 //! Decides, once per epoch, how a source is cut and what is encoded from it. Pure.
 
+mod after;
+
+pub use after::plan_after;
+
 use config::{Ladder, Segmenting};
 use media::{AacConfig, AvcConfig, FrameRate};
 use std::time::Duration;
@@ -22,7 +26,9 @@ pub struct Plan {
     pub segment_frames: u32,
     /// Frames of every part.
     pub part_frames: u32,
-    /// The longest part any rendition can have, in whole milliseconds: EXT-X-PART-INF's PART-TARGET.
+    /// No segment is longer, rounded to whole seconds: EXT-X-TARGETDURATION.
+    pub target_duration_s: u64,
+    /// No part of any rendition is longer; in whole milliseconds: EXT-X-PART-INF's PART-TARGET.
     pub part_target: Duration,
     /// Tallest picture first, audio last.
     pub renditions: Vec<Rendition>,
@@ -31,7 +37,7 @@ pub struct Plan {
 /// A rung of the ladder or the audio track, as players see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendition {
-    /// `{height}p` or `audio`. The top rendition keeps its name whether it is passed through or encoded.
+    /// `{height}p` or `audio`. The top rendition has the name that it had in the first epoch, whatever it is made from now.
     pub name: String,
     pub make: Make,
 }
@@ -75,22 +81,24 @@ impl Make {
     }
 }
 
-/// Cuts on the source's own IDR pictures where they allow it, and else on a grid that suits AAC.
+/// Plans the first epoch of a stream: cuts on the source's own IDR pictures where they allow it, and else on a grid that
+/// suits AAC.
 pub fn plan(source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
-    let on_gops = grid_of_gops(source, segmenting);
+    let on_gops = grid_of_gops(source, segmenting, |_| true);
     let passthrough = on_gops.is_some();
     let (segment_frames, part_frames) = on_gops.unwrap_or_else(|| free_grid(source.rate, segmenting));
     Plan {
         rate: source.rate,
         segment_frames,
         part_frames,
+        target_duration_s: target_duration_s(source.rate, segment_frames),
         part_target: part_target(source, part_frames),
         renditions: renditions(source, ladder, passthrough),
     }
 }
 
 /// The whole number of GOPs nearest the target that also divides into parts of a fair length: (segment, part) in frames.
-fn grid_of_gops(source: &Source, segmenting: &Segmenting) -> Option<(u32, u32)> {
+fn grid_of_gops(source: &Source, segmenting: &Segmenting, suits: impl Fn((u32, u32)) -> bool) -> Option<(u32, u32)> {
     let gop = source.gop.filter(|&gop| gop > 0)?;
     let target = frames(source.rate, segmenting.segment);
     let part = frames(source.rate, segmenting.part);
@@ -98,13 +106,13 @@ fn grid_of_gops(source: &Source, segmenting: &Segmenting) -> Option<(u32, u32)> 
     let mut candidates: Vec<u32> =
         (1..=longest).map(|count| count * gop).filter(|&segment| f64::from(segment) >= target / 2.0).collect();
     candidates.sort_by(|&a, &b| distance(a, target).total_cmp(&distance(b, target)));
-    candidates.into_iter().find_map(|segment| Some((segment, part_of(segment, part)?)))
+    candidates.into_iter().find_map(|segment| Some((segment, part_of(segment, part, &suits)?)))
 }
 
 /// The divisor of `segment` nearest to `part`. Below half of it requests would pile up, above twice of it latency would.
-fn part_of(segment: u32, part: f64) -> Option<u32> {
+fn part_of(segment: u32, part: f64, suits: impl Fn((u32, u32)) -> bool) -> Option<u32> {
     (1..=segment)
-        .filter(|&frames| segment.is_multiple_of(frames))
+        .filter(|&frames| segment.is_multiple_of(frames) && suits((segment, frames)))
         .min_by(|&a, &b| distance(a, part).total_cmp(&distance(b, part)))
         .filter(|&frames| f64::from(frames) >= part / 2.0 && f64::from(frames) <= part * 2.0)
 }
@@ -124,17 +132,39 @@ fn free_grid(rate: FrameRate, segmenting: &Segmenting) -> (u32, u32) {
     (segment, part)
 }
 
+/// 4.4.3.1: durations are rounded to the nearest integer. An audio segment can be longer by an access unit.
+fn target_duration_s(rate: FrameRate, segment_frames: u32) -> u64 {
+    let longest_s =
+        lasting(rate, segment_frames).as_secs_f64() + f64::from(ACCESS_UNIT_SAMPLES) / f64::from(AUDIO_RATE);
+    (longest_s.round() as u64).max(1)
+}
+
 fn part_target(source: &Source, part_frames: u32) -> Duration {
     let video = lasting(source.rate, part_frames);
+    // A part holds the access units that start in it: at most its length in them, rounded up.
     let audio = source.audio.as_ref().map_or(Duration::ZERO, |_| {
-        // A part holds the access units that start in it: at most its length in them, rounded up.
-        let samples = u64::from(part_frames) * u64::from(AUDIO_RATE) * u64::from(source.rate.den());
-        let units = samples.div_ceil(u64::from(source.rate.num()) * u64::from(ACCESS_UNIT_SAMPLES));
-        Duration::from_nanos((units * u64::from(ACCESS_UNIT_SAMPLES) * 1_000_000_000).div_ceil(u64::from(AUDIO_RATE)))
+        let (samples, unit) = samples_of_part(source.rate, part_frames);
+        access_units(samples.div_ceil(unit))
     });
     // Playlists round durations; a target rounded up is never below a rounded part.
     let micros = video.max(audio).as_nanos().div_ceil(1000) as u64;
     Duration::from_millis(micros.div_ceil(1000))
+}
+
+/// At least the length of a part in access units, rounded down.
+fn shortest_audio_part(rate: FrameRate, part_frames: u32) -> Duration {
+    let (samples, unit) = samples_of_part(rate, part_frames);
+    access_units(samples / unit)
+}
+
+/// Samples of a part, and of an access unit, both times the numerator of the rate.
+fn samples_of_part(rate: FrameRate, part_frames: u32) -> (u64, u64) {
+    let samples = u64::from(part_frames) * u64::from(AUDIO_RATE) * u64::from(rate.den());
+    (samples, u64::from(rate.num()) * u64::from(ACCESS_UNIT_SAMPLES))
+}
+
+fn access_units(count: u64) -> Duration {
+    Duration::from_nanos((count * u64::from(ACCESS_UNIT_SAMPLES) * 1_000_000_000).div_ceil(u64::from(AUDIO_RATE)))
 }
 
 fn renditions(source: &Source, ladder: &Ladder, passthrough: bool) -> Vec<Rendition> {

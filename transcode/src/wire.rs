@@ -31,8 +31,7 @@ pub enum ToWorker {
     /// `backlog_max` is how many source frames of both media may be read after a picture that still waits for the
     /// encoders; one more, and the worker is to end.
     Hello { job: Box<Job>, backlog_max: u32 },
-    /// A coded frame of the source. Times count from the epoch's zero: video in ticks of the frame rate's timescale, on
-    /// the frame grid; audio in samples at 48 kHz.
+    /// A coded frame of the source. Times count from the epoch's zero: video in ticks of the plan's frame rate, on its grid; audio in samples at 48 kHz.
     Frame(Frame),
     /// No more comes: encode what is held and end.
     Finish,

@@ -167,7 +167,7 @@ impl Pipeline {
             threads.push(spawn("source", output, move || source.run(pictures))?);
             video = Some(sender);
         }
-        Ok(Self { rate: job.source.rate, video, audio, threads })
+        Ok(Self { rate: job.plan.rate, video, audio, threads })
     }
 
     fn feed_all(&mut self, messages: &mut Messages<impl Read>) -> Result<(), WorkError> {

@@ -70,10 +70,8 @@ impl Live {
         context: &Context,
         stream: &Arc<Stream>,
         known: Known,
-        (zero, before): (Zero, Option<&Plan>),
+        (zero, plan): (Zero, Plan),
     ) -> Result<(Self, Option<mpsc::Receiver<Made>>), StartError> {
-        let plan = plan(context, &known);
-        let plan = before.map_or_else(|| plan.clone(), |before| on_the_grid_of(before, plan.clone()));
         let alone = zero.alone && passes_through(&plan);
         let plan = if alone { only_passed_through(plan) } else { plan };
         let grid = Grid::new(&plan);
@@ -108,10 +106,6 @@ impl Live {
         };
         live.open(context);
         Ok((live, made))
-    }
-
-    pub(super) fn plan(&self) -> &Plan {
-        &self.plan
     }
 
     /// Whether it has nothing that a worker makes, for want of a worker that lives.
@@ -219,8 +213,13 @@ impl Live {
     }
 }
 
-pub(super) fn plan(context: &Context, known: &Known) -> Plan {
-    transcode::plan(&known.source, &context.config.segment, &context.config.ladder)
+/// The plan of an epoch that comes after those which were made by the plan `before`.
+pub(super) fn plan(context: &Context, known: &Known, before: Option<&Plan>) -> Plan {
+    let (segmenting, ladder) = (&context.config.segment, &context.config.ladder);
+    match before {
+        Some(before) => transcode::plan_after(before, &known.source, segmenting, ladder),
+        None => transcode::plan(&known.source, segmenting, ladder),
+    }
 }
 
 pub(super) fn passes_through(plan: &Plan) -> bool {
@@ -231,15 +230,4 @@ pub(super) fn passes_through(plan: &Plan) -> bool {
 fn only_passed_through(mut plan: Plan) -> Plan {
     plan.renditions.retain(|rendition| rendition.make == Make::Passthrough);
     plan
-}
-
-/// Where everything is encoded, any grid will do, and players like the one best that they have already: their part
-/// target stays what it was.
-fn on_the_grid_of(before: &Plan, plan: Plan) -> Plan {
-    let has_audio = |plan: &Plan| plan.renditions.iter().any(|rendition| matches!(rendition.make, Make::Audio { .. }));
-    if passes_through(&plan) || plan.rate != before.rate || has_audio(&plan) != has_audio(before) {
-        return plan;
-    }
-    let Plan { segment_frames, part_frames, part_target, .. } = *before;
-    Plan { segment_frames, part_frames, part_target, ..plan }
 }

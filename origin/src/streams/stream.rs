@@ -138,7 +138,7 @@ impl Stream {
             ladder::multivariant(opening.plan, &tracks, opening.known.bitrate)
         };
         let mut shelf = self.shelf.write();
-        let shape = Shape::of(opening.plan, self.segments).after(shelf.shape);
+        let shape = Shape::of(opening.plan, self.segments);
         let segment_s = Grid::new(opening.plan).segment_s();
         let mut before = std::mem::take(&mut shelf.renditions);
         for (planned, (_, init)) in opening.plan.renditions.iter().zip(&opening.tracks) {
@@ -148,7 +148,7 @@ impl Stream {
                 |index| before.remove(index),
             );
             let Opening { id, first_msn, zero_unix_ms, .. } = opening;
-            rendition.begin(shape, EpochStart { id, first_msn, zero_unix_ms, segment_s, init: init.clone() }, now);
+            rendition.begin(EpochStart { id, first_msn, zero_unix_ms, segment_s, init: init.clone() }, now);
             shelf.renditions.push(rendition);
         }
         shelf.current = shelf.renditions.len();
@@ -157,7 +157,7 @@ impl Stream {
             before.into_iter().partition(|rendition| opening.alone && !rendition.head().ended);
         for rendition in &paused {
             let Opening { id, first_msn, zero_unix_ms, .. } = opening;
-            rendition.begin(shape, EpochStart { id, first_msn, zero_unix_ms, segment_s, init: Bytes::new() }, now);
+            rendition.begin(EpochStart { id, first_msn, zero_unix_ms, segment_s, init: Bytes::new() }, now);
         }
         left.iter().for_each(|left| left.end(now));
         let dropped = left.split_off(left.len().min(LEFT_MAX));

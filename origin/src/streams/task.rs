@@ -26,7 +26,7 @@ pub(super) struct Task {
     announced: Announced,
     /// What the last epoch was made from: a publisher that comes back usually sends the same.
     known: Option<Known>,
-    /// The grid that the last epoch was cut on.
+    /// What the last epoch was to be: what players were told in it stays true.
     plan: Option<Plan>,
     /// Why the next epoch begins.
     reason: Reason,
@@ -331,17 +331,16 @@ impl Task {
             alone: std::mem::take(&mut self.alone) || Instant::now() < self.ladder_from,
         };
         let context = &self.directory.0.context;
-        let passes = live::passes_through(&live::plan(context, &known));
-        match Live::start(context, &self.stream, known.clone(), (zero, self.plan.as_ref())) {
+        let plan = live::plan(context, &known, self.plan.as_ref());
+        let passes = live::passes_through(&plan);
+        match Live::start(context, &self.stream, known.clone(), (zero, plan.clone())) {
             Ok((live, made)) => {
                 context.metrics.epochs.with_label_values(&[self.reason.label()]).inc();
                 let source = &live.known.source;
                 let (reason, hz, gop) = (self.reason, source.rate.hz(), source.gop);
                 tracing::info!(stream = %self.stream.name, epoch = %live.id(), ?reason, hz, gop, "epoch started");
                 self.last_id = live.id().0;
-                if !live.is_alone() {
-                    self.plan = Some(live.plan().clone());
-                }
+                self.plan = Some(plan);
                 self.made = made;
                 self.phase = Phase::Live(Box::new(live));
                 self.replay(frames).await;

@@ -1,6 +1,6 @@
 //! A window that many requests share: who waits for it, and its playlist rendered once per change.
 
-use super::{EpochStart, Lookup, Name, Shape, Window};
+use super::{EpochStart, Lookup, Name, Window};
 use crate::epoch::EpochId;
 use crate::segmenter::Part;
 use bytes::Bytes;
@@ -78,8 +78,8 @@ impl Rendition {
         self.window.lock().push(part, now)
     }
 
-    pub(crate) fn begin(&self, shape: Shape, epoch: EpochStart, now: Instant) {
-        self.window.lock().begin(shape, epoch, now);
+    pub(crate) fn begin(&self, epoch: EpochStart, now: Instant) {
+        self.window.lock().begin(epoch, now);
     }
 
     pub(crate) fn break_off(&self, now: Instant) {

@@ -21,7 +21,7 @@ impl Life {
         let zero_unix_ms = 1_795_226_400_500 + 2000 * (first_msn as i64 - 100);
         let init = Bytes::from(format!("init {id}"));
         let start = EpochStart { id: EpochId(id), first_msn, zero_unix_ms, segment_s: 2.0, init };
-        self.window.begin(SHAPE, start, self.now);
+        self.window.begin(start, self.now);
     }
 
     fn parts(&mut self, count: u32) {
@@ -237,19 +237,6 @@ fn a_part_out_of_turn_is_not_taken() {
     let part = Part { at, bytes: Bytes::new(), duration_s: 0.3, independent: false, ends_segment: false };
     assert!(!life.window.push(part, life.now));
     assert_eq!(life.window.head().next, Position { msn: 100, part: 1 });
-}
-
-#[test]
-fn targets_change_only_for_an_epoch_that_does_not_fit() {
-    let shape = |target_duration_s, part_target_s| Shape { target_duration_s, part_target_s, ..SHAPE };
-    for (before, plan, said) in [
-        (shape(2, 0.278), shape(2, 0.270), shape(2, 0.278)),
-        (shape(2, 0.278), shape(3, 0.334), shape(3, 0.334)),
-        (shape(4, 0.278), shape(2, 0.278), shape(4, 0.278)),
-    ] {
-        assert_eq!(plan.after(Some(before)), said);
-    }
-    assert_eq!(Shape::of(&crate::testing::plan(30, 64, 8), 6).target_duration_s, 2);
 }
 
 #[test]

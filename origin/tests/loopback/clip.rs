@@ -12,9 +12,12 @@ pub(crate) struct Clip {
     pub(crate) items: Vec<Ingested>,
 }
 
-/// 320x180 at 30 frames per second with a tone, unless `silent`. `video` are further arguments of x264.
+/// A picture with a tone, unless `silent`. `video` are further arguments of x264.
 pub(crate) struct Recipe {
     pub(crate) seconds: u32,
+    pub(crate) size: (u32, u32),
+    /// Frames per second, as FFmpeg reads it.
+    pub(crate) rate: &'static str,
     pub(crate) video: &'static [&'static str],
     pub(crate) silent: bool,
 }
@@ -24,13 +27,14 @@ pub(crate) const REGULAR: &[&str] = &["-g", "60", "-sc_threshold", "0", "-bf", "
 
 impl Recipe {
     pub(crate) fn regular(seconds: u32) -> Self {
-        Self { seconds, video: REGULAR, silent: false }
+        Self { seconds, size: (320, 180), rate: "30", video: REGULAR, silent: false }
     }
 
     pub(crate) fn clip(&self) -> Clip {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clip.flv");
-        let picture = format!("testsrc2=size=320x180:rate=30:duration={}", self.seconds);
+        let (width, height) = self.size;
+        let picture = format!("testsrc2=size={width}x{height}:rate={}:duration={}", self.rate, self.seconds);
         let sound = format!("sine=frequency=440:sample_rate=48000:duration={}", self.seconds);
         let mut ffmpeg = Command::new("ffmpeg");
         ffmpeg.args(["-v", "error", "-nostdin", "-f", "lavfi", "-i", &picture]);
@@ -40,7 +44,8 @@ impl Recipe {
         ffmpeg.args(["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]).args(self.video);
         let made = ffmpeg.args(["-f", "flv"]).arg(&path).output().expect("the tests need Debian's ffmpeg");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Clip { items: read(std::fs::read(&path).unwrap().into()) }
+        let announced = self.rate.parse().ok();
+        Clip { items: read(std::fs::read(&path).unwrap().into(), announced) }
     }
 }
 
@@ -68,8 +73,8 @@ impl Clip {
 }
 
 /// FLV: a header of 9 bytes, then tags of 11 bytes and a payload, each followed by its size.
-fn read(mut file: Bytes) -> Vec<Ingested> {
-    let mut items = vec![Ingested::Announced(Announced { frame_rate_hz: Some(30.0), ..Announced::default() })];
+fn read(mut file: Bytes, frame_rate_hz: Option<f64>) -> Vec<Ingested> {
+    let mut items = vec![Ingested::Announced(Announced { frame_rate_hz, ..Announced::default() })];
     let mut video_tags = VideoTags::default();
     file.advance(9 + 4);
     while file.len() > 15 {

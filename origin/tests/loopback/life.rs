@@ -113,7 +113,7 @@ async fn a_source_that_leaves_its_grid_is_encoded_under_the_same_name() {
     let regular = Recipe::regular(5).clip();
     // From the fifth second on it has no key frame where a segment should begin.
     const IRREGULAR: &[&str] = &["-g", "600", "-bf", "0", "-force_key_frames", "expr:eq(n,0)+eq(n,77)+eq(n,150)"];
-    let irregular = Recipe { seconds: 8, video: IRREGULAR, silent: false };
+    let irregular = Recipe { video: IRREGULAR, ..Recipe::regular(8) };
     let mut clip = regular.clone();
     let later = irregular.clip().later(5_000);
     clip.items.extend(later.items.into_iter().filter(|item| matches!(item, origin::Ingested::Frame(_))));
@@ -254,7 +254,7 @@ async fn a_variable_frame_rate_is_encoded_on_a_steady_grid() {
     // Every third frame or so is missing, as screen recorders do it.
     let kept = |frame: &Frame| frame.keyframe || frame.kind == TrackKind::Audio || frame.dts * 7 % 11 < 7;
     let video = &["-g", "600", "-bf", "0", "-sc_threshold", "0", "-x264-params", "keyint=600:ref=1:intra-refresh=0"];
-    let clip = Recipe { seconds: 12, video, silent: false }.clip().only(kept);
+    let clip = Recipe { video, ..Recipe::regular(12) }.clip().only(kept);
     let playing = world.play("a", clip, 2.0);
     let mut follower = Follower::join(&world.client, "a", "180p").await;
     let first = follower.media.head.next;
@@ -295,7 +295,7 @@ async fn a_publisher_that_comes_back_with_another_gop_is_passed_through_again() 
     drop(world.play("a", Recipe::regular(5).clip(), 4.0).await.unwrap());
     const SHORTER: &[&str] = &["-g", "45", "-sc_threshold", "0", "-bf", "0"];
     let publisher = world.publish_again("a").await;
-    let shorter = Recipe { seconds: 12, video: SHORTER, silent: false }.clip();
+    let shorter = Recipe { video: SHORTER, ..Recipe::regular(12) }.clip();
     let sending = tokio::spawn(async move {
         crate::world::send(&publisher, shorter, 3.0).await;
         publisher
@@ -315,7 +315,7 @@ async fn a_publisher_that_comes_back_without_its_sound_has_none() {
     drop(world.play("a", Recipe::regular(5).clip(), 4.0).await.unwrap());
     // Reordered pictures: it is another set-up as well.
     const OTHER: &[&str] = &["-g", "60", "-sc_threshold", "0", "-bf", "2"];
-    let silent = Recipe { seconds: 5, video: OTHER, silent: true }.clip();
+    let silent = Recipe { video: OTHER, silent: true, ..Recipe::regular(5) }.clip();
     let publisher = world.publish_again("a").await;
     crate::world::send(&publisher, silent, 4.0).await;
     let silence = async {

@@ -80,3 +80,59 @@ async fn who_waits_over_a_short_absence_is_not_disturbed() {
     assert_eq!(world.metric("vivid_origin_holds_ended_total{outcome=\"no_publisher\"}").await, 0.0);
     drop(sending.await.unwrap());
 }
+
+/// What a media playlist says of its lengths.
+fn lengths(text: &str) -> Vec<&str> {
+    let told = ["#EXT-X-TARGETDURATION:", "#EXT-X-PART-INF:", "#EXT-X-SERVER-CONTROL:"];
+    text.lines().filter(|line| told.iter().any(|tag| line.starts_with(tag))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_gop_changes_nothing_that_players_were_told() {
+    let world = World::start(config(|config| config.ingest.linger = Duration::from_secs(60)));
+    drop(world.play("a", Recipe::regular(5).clip(), 4.0).await.unwrap());
+    let publisher = world.publish_again("a").await;
+    let mut follower = Follower::join(&world.client, "a", "180p").await;
+    let before = follower.text.clone();
+    const LONGER: &[&str] = &["-g", "120", "-sc_threshold", "0", "-bf", "0"];
+    let longer = Recipe { video: LONGER, ..Recipe::regular(20) }.clip();
+    let sending = tokio::spawn(async move {
+        crate::world::send(&publisher, longer, 3.0).await;
+        publisher
+    });
+    // It is taken for what it was first, and then encoded.
+    while world.metric("vivid_origin_epochs_total{reason=\"off_grid\"}").await < 1.0 {
+        assert!(follower.step().await);
+    }
+    let at = follower.media.head.next;
+    follower.until(manifest::Position { msn: at.msn + 2, part: 0 }).await;
+    assert_eq!(lengths(&follower.text), lengths(&before));
+    let segment = follower.text.lines().rfind(|line| line.starts_with("#EXTINF:")).unwrap();
+    assert_eq!(segment, "#EXTINF:2.00000,");
+    drop(sending.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_height_is_the_same_rendition_to_its_viewers() {
+    let world = World::start(config(|config| config.ingest.linger = Duration::from_secs(60)));
+    drop(world.play("a", Recipe::regular(5).clip(), 4.0).await.unwrap());
+    let publisher = world.publish_again("a").await;
+    let mut followers = Vec::new();
+    for rendition in ["180p", "90p", "audio"] {
+        followers.push(Follower::join(&world.client, "a", rendition).await);
+    }
+    let taller = Recipe { size: (480, 270), ..Recipe::regular(8) }.clip();
+    let sending = tokio::spawn(async move {
+        crate::world::send(&publisher, taller, 3.0).await;
+        publisher
+    });
+    for (follower, rendition) in followers.iter_mut().zip(["180p", "90p", "audio"]) {
+        until_break(&world, follower, rendition).await;
+        assert!(follower.step().await, "{rendition} has ended");
+    }
+    let multivariant = world.client.get("/live/a/index.m3u8").await;
+    let text = multivariant.text();
+    assert!(text.contains("RESOLUTION=480x270,FRAME-RATE=30.000,AUDIO=\"audio\"\n180p/index.m3u8"), "{text}");
+    assert_eq!(world.client.get("/live/a/270p/index.m3u8").await.status, 404);
+    drop(sending.await.unwrap());
+}

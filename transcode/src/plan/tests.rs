@@ -188,3 +188,79 @@ fn peaks_stay_in_a_quarter_above_the_target() {
     assert_eq!(make.peak_bitrate(), Some(1_000_000));
     assert_eq!(Make::Passthrough.peak_bitrate(), None);
 }
+
+/// What a plan says of itself: frames per second, of a segment and of a part, seconds, milliseconds, passed through.
+type Cut = (f64, u32, u32, u64, u128, bool);
+
+fn cut(plan: &Plan) -> Cut {
+    let passed = plan.renditions[0].make == Make::Passthrough;
+    let (segment, part) = (plan.segment_frames, plan.part_frames);
+    (plan.rate.hz(), segment, part, plan.target_duration_s, plan.part_target.as_millis(), passed)
+}
+
+#[test]
+fn what_players_were_told_stays_true_whatever_comes_back() {
+    let silent = |source: Source| Source { audio: None, ..source };
+    let table: [(Source, Source, Cut); 11] = [
+        // The same, and another GOP that suits what was told.
+        (source((30, 1), Some(60)), source((30, 1), Some(60)), (30.0, 60, 10, 2, 342, true)),
+        (source((30, 1), Some(60)), source((30, 1), Some(45)), (30.0, 45, 9, 2, 342, true)),
+        // A longer GOP, or none: encoded on the grid there was.
+        (source((30, 1), Some(60)), source((30, 1), Some(120)), (30.0, 60, 10, 2, 342, false)),
+        (source((30, 1), Some(60)), source((30, 1), None), (30.0, 60, 10, 2, 342, false)),
+        // Parts of a fifth of a second are too short for a target of 0.342 s: encoded.
+        (source((30, 1), Some(60)), source((25, 1), Some(50)), (25.0, 48, 8, 2, 342, false)),
+        // The nearest parts would be too long, others are not.
+        (source((25, 1), Some(50)), source((30, 1), Some(60)), (30.0, 60, 6, 2, 214, true)),
+        (source((25, 1), Some(50)), source((30, 1), None), (30.0, 60, 6, 2, 214, false)),
+        (source((30, 1), Some(60)), source((60, 1), Some(120)), (60.0, 120, 20, 2, 342, true)),
+        // Sound joins: its access units must fit as well.
+        (silent(source((30, 1), Some(60))), source((30, 1), Some(60)), (30.0, 63, 9, 2, 334, false)),
+        // One frame is longer than a part: only the old rate keeps the promise.
+        (source((30, 1), Some(60)), source((2, 1), Some(4)), (30.0, 60, 10, 2, 342, false)),
+        (source((2, 1), Some(4)), source((30, 1), Some(60)), (30.0, 60, 15, 2, 512, true)),
+    ];
+    for (first, then, expected) in table {
+        let before = plan_of(&first);
+        let after = plan_after(&before, &then, &segmenting(2000, 267), &ladder(&[480, 360]));
+        assert_eq!(cut(&after), expected, "{:?} {:?} after {:?} {:?}", then.rate, then.gop, first.rate, first.gop);
+    }
+}
+
+#[test]
+fn no_plan_breaks_what_was_told_before() {
+    let rates = [(24, 1), (25, 1), (30000, 1001), (30, 1), (50, 1), (60, 1), (15, 1), (25, 2), (5, 1), (120, 1)];
+    let gops = [None, Some(1), Some(24), Some(45), Some(60), Some(100), Some(250)];
+    let sources = || rates.iter().flat_map(|&rate| gops.map(|gop| source(rate, gop)));
+    for before in sources().map(|source| plan_of(&source)) {
+        for then in sources() {
+            let after = plan_after(&before, &then, &segmenting(2000, 267), &ladder(&[]));
+            assert_eq!(after.target_duration_s, before.target_duration_s);
+            assert_eq!(after.part_target, before.part_target);
+            assert!(after.segment_frames.is_multiple_of(after.part_frames), "{then:?}");
+            assert!(target_duration_s(after.rate, after.segment_frames) <= before.target_duration_s, "{then:?}");
+            let heard = Source { rate: after.rate, ..then };
+            assert!(part_target(&heard, after.part_frames) <= before.part_target, "{heard:?}");
+        }
+    }
+}
+
+#[test]
+fn the_top_keeps_its_name_unless_a_rung_has_it() {
+    // Heights of the source before and after, then the names.
+    let table: [(u32, u32, &[&str]); 5] = [
+        (720, 720, &["720p", "480p", "360p", "audio"]),
+        (720, 1080, &["720p", "480p", "360p", "audio"]),
+        (1080, 720, &["1080p", "480p", "360p", "audio"]),
+        (480, 1080, &["1080p", "480p", "360p", "audio"]),
+        (720, 240, &["720p", "audio"]),
+    ];
+    for (before, after, names) in table {
+        let [before, after] = [before, after].map(|height| sized(height * 16 / 9, height));
+        let plan = plan_after(&plan_of(&before), &after, &segmenting(2000, 267), &ladder(&[480, 360]));
+        let got: Vec<_> = plan.renditions.iter().map(|rendition| rendition.name.as_str()).collect();
+        assert_eq!(got, names);
+        let again = plan_after(&plan, &after, &segmenting(2000, 267), &ladder(&[480, 360]));
+        assert_eq!(again.renditions, plan.renditions, "and keeps it");
+    }
+}

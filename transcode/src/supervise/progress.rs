@@ -119,6 +119,7 @@ mod tests {
             rate: FrameRate::new(30, 1).unwrap(),
             segment_frames: 60,
             part_frames: 10,
+            target_duration_s: 2,
             part_target: Duration::from_millis(334),
             renditions: vec![Rendition { name: "x".to_owned(), make }],
         })

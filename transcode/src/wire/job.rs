@@ -19,7 +19,7 @@ pub(super) fn put(out: &mut BytesMut, job: &Job) {
 
 pub(super) fn read(reader: &mut Reader) -> Result<Job, WireError> {
     let source = read_source(reader)?;
-    let plan = read_plan(reader, source.rate)?;
+    let plan = read_plan(reader)?;
     Ok(Job { source, plan })
 }
 
@@ -29,21 +29,29 @@ fn put_source(out: &mut BytesMut, source: &Source) {
     if let Some(audio) = &source.audio {
         put_aac(out, audio);
     }
-    out.put_u32(source.rate.num());
-    out.put_u32(source.rate.den());
+    put_rate(out, source.rate);
     out.put_u32(source.gop.unwrap_or(0));
 }
 
 fn read_source(reader: &mut Reader) -> Result<Source, WireError> {
     let video = read_avc(reader)?;
     let audio = if reader.flag()? { Some(read_aac(reader)?) } else { None };
+    let rate = read_rate(reader)?;
+    let gop = Some(reader.u32()?).filter(|&gop| gop > 0);
+    Ok(Source { video, audio, rate, gop })
+}
+
+fn put_rate(out: &mut BytesMut, rate: FrameRate) {
+    out.put_u32(rate.num());
+    out.put_u32(rate.den());
+}
+
+fn read_rate(reader: &mut Reader) -> Result<FrameRate, WireError> {
     let (num, den) = (reader.u32()?, reader.u32()?);
     if num > RATE_TERM_MAX || den > RATE_TERM_MAX {
         return Err(WireError::Invalid("frame rate"));
     }
-    let rate = FrameRate::new(num, den).ok_or(WireError::Invalid("frame rate"))?;
-    let gop = Some(reader.u32()?).filter(|&gop| gop > 0);
-    Ok(Source { video, audio, rate, gop })
+    FrameRate::new(num, den).ok_or(WireError::Invalid("frame rate"))
 }
 
 pub(super) fn put_avc(out: &mut BytesMut, config: &AvcConfig) {
@@ -67,8 +75,10 @@ pub(super) fn read_aac(reader: &mut Reader) -> Result<AacConfig, WireError> {
 }
 
 fn put_plan(out: &mut BytesMut, plan: &Plan) {
+    put_rate(out, plan.rate);
     out.put_u32(plan.segment_frames);
     out.put_u32(plan.part_frames);
+    out.put_u64(plan.target_duration_s);
     out.put_u64(plan.part_target.as_nanos() as u64);
     out.put_u16(plan.renditions.len() as u16);
     for rendition in &plan.renditions {
@@ -77,11 +87,13 @@ fn put_plan(out: &mut BytesMut, plan: &Plan) {
     }
 }
 
-fn read_plan(reader: &mut Reader, rate: FrameRate) -> Result<Plan, WireError> {
+fn read_plan(reader: &mut Reader) -> Result<Plan, WireError> {
+    let rate = read_rate(reader)?;
     let (segment_frames, part_frames) = (reader.u32()?, reader.u32()?);
     if part_frames == 0 || segment_frames == 0 || !segment_frames.is_multiple_of(part_frames) {
         return Err(WireError::Invalid("segment length"));
     }
+    let target_duration_s = reader.u64()?;
     let part_target = Duration::from_nanos(reader.u64()?);
     let count = reader.u16()?;
     if count > RENDITIONS_MAX {
@@ -91,7 +103,7 @@ fn read_plan(reader: &mut Reader, rate: FrameRate) -> Result<Plan, WireError> {
     for _ in 0..count {
         renditions.push(Rendition { name: reader.text()?, make: read_make(reader)? });
     }
-    Ok(Plan { rate, segment_frames, part_frames, part_target, renditions })
+    Ok(Plan { rate, segment_frames, part_frames, target_duration_s, part_target, renditions })
 }
 
 fn put_make(out: &mut BytesMut, make: &Make) {

@@ -20,6 +20,7 @@ fn job() -> Job {
             rate,
             segment_frames: 60,
             part_frames: 10,
+            target_duration_s: 2,
             part_target: Duration::from_millis(342),
             renditions: vec![
                 rendition("720p", Make::Passthrough),
@@ -127,6 +128,7 @@ fn what_cannot_be_is_refused() {
         |job: &mut Job| job.plan.part_frames = 7,
         |job: &mut Job| job.plan.segment_frames = 0,
         |job: &mut Job| job.source.rate = FrameRate::new(2_000_001, 2).unwrap(),
+        |job: &mut Job| job.plan.rate = FrameRate::new(2_000_001, 2).unwrap(),
         |job: &mut Job| job.plan.renditions = vec![job.plan.renditions[0].clone(); 65],
     ] {
         let mut broken = job();

@@ -32,7 +32,7 @@ impl Source {
         let threads = threading::Config { kind: threading::Type::Slice, count: SLICE_THREADS, ..Default::default() };
         context.set_threading(threads);
         let decoder = context.decoder().video().map_err(failed)?;
-        Ok(Self { decoder, grid: Grid::default(), last: None, rate: job.source.rate, rungs, output })
+        Ok(Self { decoder, grid: Grid::default(), last: None, rate: job.plan.rate, rungs, output })
     }
 
     /// Decodes until no more comes, then passes on what the decoder held back.
@@ -72,7 +72,8 @@ impl Source {
     }
 
     fn show(&mut self, picture: Video) -> Result<(), WorkError> {
-        let Some(index) = picture.timestamp() else { return Ok(()) };
+        // Its own time, not FFmpeg's guess of it: that takes decode times where many pictures share one index.
+        let Some(index) = picture.pts() else { return Ok(()) };
         let gap_max = (self.rate.hz() * GAP_SECONDS_MAX) as u32;
         let picture = Arc::new(picture);
         match self.grid.place(index, gap_max) {
