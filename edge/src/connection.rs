@@ -1,8 +1,8 @@
 //! HTTP/1.1 on one connection of a viewer: requests off the wire, replies onto it, and every wait between them bounded.
 //!
-//! The edge takes Pingora's transport and reads HTTP/1.1 itself: a reply's header and body leave in one `writev` of
-//! shared bytes, a held viewer costs one small task, a request's header has a deadline of its own and a viewer who leaves
-//! while held is noticed at once. Pingora's HTTP/1 session offers none of the four.
+//! The edge reads HTTP/1.1 itself: a reply's header and body leave in one `writev` of shared bytes, over TLS in one
+//! record where they fit, a held viewer costs one small task, a request's header has a deadline of its own and a viewer
+//! who leaves while held is noticed at once. Pingora's HTTP/1 session offers none of the four.
 
 use crate::answer::{Node, slice_of};
 use crate::client::Client;
@@ -13,9 +13,8 @@ use crate::range::{Slice, Window};
 use crate::refusal::Refusal;
 use crate::reply::{Body, Frame, Reply};
 use crate::request::{Method, Request};
+use crate::stream::{Rewound, Stream};
 use bytes::{Bytes, BytesMut};
-use pingora::protocols::l4::stream::Stream as PlainStream;
-use pingora::protocols::{ALPN, Stream};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -65,8 +64,8 @@ enum End {
 
 /// How HTTP/2 begins where nothing was negotiated (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// A viewer that was refused gets this long to read why.
-const LINGER: Duration = Duration::from_secs(1);
+/// A viewer that is told to go gets this long to read why.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 64 << 10;
 /// A request with CMCD and cookies stays far below.
 const HEADER_BYTES_MAX: usize = 16 << 10;
@@ -83,12 +82,9 @@ impl Connection {
         Self { node, stream, client, input: BytesMut::new(), output: Vec::new(), limits, cut }
     }
 
-    /// Serves requests until either side ends it. A viewer that speaks HTTP/2 without asking gets its connection
-    /// back, with all that it sent.
-    pub async fn serve(mut self) -> Option<Accepted> {
-        if self.stream.selected_alpn_proto() == Some(ALPN::H2) {
-            return Some(Accepted { stream: self.stream, client: self.client });
-        }
+    /// Serves requests until either side ends it. A viewer that speaks HTTP/2 without asking gets its stream back, with
+    /// all that it sent.
+    pub async fn serve(mut self) -> Option<Rewound> {
         let cut = self.cut.clone();
         let end = tokio::select! {
             biased;
@@ -96,7 +92,7 @@ impl Connection {
             () = cut.cancelled() => End::Closed,
         };
         match end {
-            End::Http2 => return self.rewound(),
+            End::Http2 => return Some(Rewound { ahead: self.input.freeze(), stream: self.stream }),
             End::Refused(refusal) => self.refuse(refusal).await,
             End::Closed => {
                 let _ = timeout(LINGER, self.stream.shutdown()).await;
@@ -136,30 +132,18 @@ impl Connection {
             return;
         }
         let mut left = LINGER_BYTES_MAX;
-        while left > 0 && self.read().await.is_ok() {
+        while left > 0 && read(&mut self.stream, &mut self.input).await.is_ok() {
             left = left.saturating_sub(self.input.len());
             self.input.clear();
         }
-    }
-
-    /// The stream as if nothing had been read from it.
-    fn rewound(self) -> Option<Accepted> {
-        let mut plain = self.stream.into_any().downcast::<PlainStream>().ok()?;
-        plain.rewind(&self.input);
-        Some(Accepted { stream: plain, client: self.client })
     }
 
     async fn next_request(&mut self) -> Result<Request, End> {
         if self.input.is_empty() {
             // An idle viewer keeps no buffer of a past request.
             self.input = BytesMut::new();
-            let draining = self.node.draining.clone();
-            let first = tokio::select! {
-                biased;
-                first = timeout(self.limits.keepalive_timeout, self.read()) => first,
-                () = draining.cancelled() => return Err(End::Closed),
-            };
-            if !matches!(first, Ok(Ok(()))) {
+            let idle_until = tokio::time::Instant::now() + self.limits.keepalive_timeout;
+            if !matches!(self.read_until(idle_until).await, Some(Ok(()))) {
                 return Err(End::Closed);
             }
         }
@@ -180,40 +164,39 @@ impl Connection {
             if self.input.len() >= HEADER_BYTES_MAX {
                 return Err(End::Refused(Refusal::HeaderTooLarge));
             }
-            match timeout_at(deadline, self.read()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(Over)) => return Err(End::Closed),
-                Err(_) => return Err(End::Refused(Refusal::HeaderSlow)),
-            }
+            self.more(deadline).await?;
         }
     }
 
     /// What follows the header, as long as it said; what follows that is the next request.
     async fn body(&mut self, length: usize, deadline: tokio::time::Instant) -> Result<Bytes, End> {
         while self.input.len() < length {
-            match timeout_at(deadline, self.read()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(Over)) => return Err(End::Closed),
-                Err(_) => return Err(End::Refused(Refusal::HeaderSlow)),
-            }
+            self.more(deadline).await?;
         }
         Ok(self.input.split_to(length).freeze())
     }
 
-    async fn read(&mut self) -> Result<(), Over> {
-        if self.input.len() == self.input.capacity() {
-            self.input.reserve(READ_BYTES);
+    /// Reads more of a request that has begun.
+    async fn more(&mut self, deadline: tokio::time::Instant) -> Result<(), End> {
+        match self.read_until(deadline).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(Over)) => Err(End::Closed),
+            None => Err(End::Refused(Refusal::HeaderSlow)),
         }
-        match self.stream.read_buf(&mut self.input).await {
-            Ok(0) | Err(_) => Err(Over),
-            Ok(_) => Ok(()),
+    }
+
+    /// `None` at the deadline. A node that is about to stop waits for nothing more to be asked.
+    async fn read_until(&mut self, deadline: tokio::time::Instant) -> Option<Result<(), Over>> {
+        tokio::select! {
+            biased;
+            read = timeout_at(deadline, read(&mut self.stream, &mut self.input)) => read.ok(),
+            () = self.node.draining.cancelled() => Some(Err(Over)),
         }
     }
 
     /// Decides the reply, unless the viewer leaves first; then its place is free at once.
     async fn reply(&mut self, request: &Request) -> Result<Reply, Over> {
-        let node = self.node.clone();
-        let answering = node.answer(request, self.client);
+        let answering = self.node.answer(request, self.client);
         tokio::pin!(answering);
         loop {
             // What arrives meanwhile is the next request; too much of it waits in the kernel.
@@ -221,7 +204,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 reply = &mut answering => return Ok(reply),
-                read = self.read(), if listen => read?,
+                read = read(&mut self.stream, &mut self.input), if listen => read?,
             }
         }
     }
@@ -288,7 +271,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 next = &mut next => return next.map_err(|_| Over),
-                read = self.read(), if listen => read?,
+                read = read(&mut self.stream, &mut self.input), if listen => read?,
             }
         }
     }
@@ -318,6 +301,16 @@ impl Connection {
         }
         // Over TLS the last record waits in a buffer; on plain sockets there is none and this costs nothing.
         self.stream.flush().await.map_err(|_| Over)
+    }
+}
+
+async fn read(stream: &mut Stream, input: &mut BytesMut) -> Result<(), Over> {
+    if input.len() == input.capacity() {
+        input.reserve(READ_BYTES);
+    }
+    match stream.read_buf(input).await {
+        Ok(0) | Err(_) => Err(Over),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -1,41 +1,27 @@
-//! HTTP/2 of viewers and of edges that ask this node as their shield, on Pingora's HTTP/2 server.
+//! HTTP/2 of viewers and of edges that ask this node as their shield: streams off the wire, replies onto it.
+//!
+//! All streams of a connection are one task. A release wakes it once, however many of them are held, and when the
+//! connection ends their places are free at once.
 
 use crate::answer::{Node, slice_of};
 use crate::client::Client;
-use crate::connection::{Accepted, Limits, WRITE_STALL};
+use crate::connection::{LINGER, Limits, WRITE_STALL};
 use crate::fill::Reader;
+use crate::key::Class;
+use crate::metrics::Bound;
 use crate::range::{Slice, Window};
-use crate::reply::{Body, Frame, Reply};
+use crate::reply::{Body, Reply};
 use crate::request::{BODY_BYTES_MAX, Method, Request};
-use async_trait::async_trait;
+use crate::stream::Rewound;
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
-use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{H2Options, HttpSession, default_h2_options};
-use pingora::server::ShutdownWatch;
-use std::sync::Arc;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::{Duration, Instant};
-use tokio::time::timeout;
-
-/// Serves a connection that begins with the preface of HTTP/2, or that agreed on it by ALPN, until its end.
-pub async fn serve(node: &Arc<Node>, limits: Limits, accepted: Accepted, shutdown: &ShutdownWatch) {
-    let mut options = HttpServerOptions::default();
-    options.h2c = true;
-    options.h2_idle_timeout = Some(limits.keepalive_timeout);
-    let (node, client) = (node.clone(), accepted.client);
-    let app = Arc::new(App { node, client, options, body_timeout: limits.header_timeout });
-    app.process_new(accepted.stream, shutdown).await;
-}
-
-/// What Pingora calls for each stream.
-struct App {
-    node: Arc<Node>,
-    client: Client,
-    options: HttpServerOptions,
-    body_timeout: Duration,
-}
+use tokio::time::{sleep, timeout};
 
 /// The stream is over before its answer was.
 struct Over;
@@ -44,84 +30,123 @@ struct Over;
 const STREAMS_MAX: u32 = 256;
 /// A header list beyond what HTTP/1.1 may bring here is refused by the protocol.
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
+/// What waits to be sent on one stream, beyond what its viewer's window lets out. The bytes are shared with the store.
+const SEND_BYTES_MAX: usize = 1 << 20;
 
-#[async_trait]
-impl HttpServerApp for App {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        _shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        // Nothing else comes from a connection that began with the preface.
-        if let ServerSession::H2(mut session) = session {
-            session.write_timeout = Some(WRITE_STALL);
-            if self.answer(&mut session).await.is_err() {
-                // RFC 9113, 8.1: a body that is cut short is a stream that is reset.
-                session.shutdown();
-            }
-        }
-        None
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        options.max_concurrent_streams(STREAMS_MAX).max_header_list_size(HEADER_LIST_BYTES_MAX);
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
+/// Serves a connection that begins with the preface of HTTP/2, or that agreed on it by ALPN, until its end.
+pub async fn serve(node: &Node, limits: Limits, stream: Rewound, client: Client) {
+    let mut options = Builder::new();
+    options
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_send_buffer_size(SEND_BYTES_MAX);
+    match timeout(limits.header_timeout, options.handshake(stream)).await {
+        Ok(Ok(connection)) => Peer { node, limits, client }.streams(connection).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no preface of HTTP/2"),
+        Err(_) => node.metrics.bit(Bound::HeaderTimeout),
     }
 }
 
-impl App {
-    async fn answer(&self, session: &mut HttpSession) -> Result<(), Over> {
-        let header = session.req_header();
-        let read = Request::from_parts(header.method.as_str(), header.raw_path(), &header.headers);
-        let (reply, request) = match read {
+/// Who is at the other end, and what it is given.
+#[derive(Clone, Copy)]
+struct Peer<'a> {
+    node: &'a Node,
+    limits: Limits,
+    client: Client,
+}
+
+impl Peer<'_> {
+    /// Answers streams until the peer goes, stays silent with none open, or the node drains. Then GOAWAY tells it not to
+    /// begin another (RFC 9113, 6.8), and it has a moment to take notice.
+    async fn streams(self, mut connection: Connection<Rewound, Bytes>) {
+        let mut open = FuturesUnordered::new();
+        let mut silence = pin!(sleep(self.limits.keepalive_timeout));
+        let mut leaving = false;
+        loop {
+            let leave = tokio::select! {
+                biased;
+                Some(()) = open.next() => {
+                    let patience = if leaving { LINGER } else { self.limits.keepalive_timeout };
+                    silence.as_mut().reset(tokio::time::Instant::now() + patience);
+                    false
+                }
+                begun = connection.accept() => match begun {
+                    Some(Ok((request, respond))) => {
+                        open.push(self.stream(request, respond));
+                        false
+                    }
+                    Some(Err(_)) | None => return,
+                },
+                () = self.node.draining.cancelled(), if !leaving => true,
+                () = &mut silence, if open.is_empty() => true,
+            };
+            if leave {
+                if leaving {
+                    return;
+                }
+                leaving = true;
+                connection.graceful_shutdown();
+                silence.as_mut().reset(tokio::time::Instant::now() + LINGER);
+            }
+        }
+    }
+
+    async fn stream(self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        if self.answer(request, &mut respond).await.is_err() {
+            // RFC 9113, 8.1: a body that is cut short is a stream that is reset.
+            respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+
+    async fn answer(self, request: http::Request<RecvStream>, respond: &mut SendResponse<Bytes>) -> Result<(), Over> {
+        let (parts, mut sent) = request.into_parts();
+        let (reply, method) = match Request::from_parts(&parts) {
             Ok(mut request) => {
                 if request.may_have_body() {
-                    request.body = self.body(session).await?;
+                    request.body = body(&mut sent, self.limits.header_timeout).await?;
                 }
                 let reply = tokio::select! {
                     biased;
                     reply = self.node.answer(&request, self.client) => reply,
-                    _ = session.idle() => return Err(Over),
+                    _ = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over),
                 };
-                (reply, request)
+                (reply, request.method)
             }
-            Err(refusal) => (Reply::refusal(crate::key::Class::Other, refusal), Request::default()),
+            Err(refusal) => (Reply::refusal(Class::Other, refusal), Method::default()),
         };
         self.node.metrics.answered(reply.class, reply.status());
-        send(&self.node, session, reply, request.method == Method::Head).await
-    }
-
-    /// The body of the one page that takes one.
-    async fn body(&self, session: &mut HttpSession) -> Result<Bytes, Over> {
-        let reading = async {
-            let mut body = BytesMut::new();
-            while let Some(bytes) = session.read_body_bytes().await.map_err(|_| Over)? {
-                if body.len() + bytes.len() > BODY_BYTES_MAX {
-                    return Err(Over);
-                }
-                body.extend_from_slice(&bytes);
-            }
-            Ok(body.freeze())
-        };
-        timeout(self.body_timeout, reading).await.map_err(|_| Over)?
+        send(self.node, reply, method == Method::Head, respond).await
     }
 }
 
-async fn send(node: &Node, session: &mut HttpSession, reply: Reply, head_only: bool) -> Result<(), Over> {
+/// The body of the one page that takes one.
+async fn body(sent: &mut RecvStream, within: Duration) -> Result<Bytes, Over> {
+    let reading = async {
+        let mut body = BytesMut::new();
+        while let Some(bytes) = sent.data().await {
+            let bytes = bytes.map_err(|_| Over)?;
+            if body.len() + bytes.len() > BODY_BYTES_MAX {
+                return Err(Over);
+            }
+            sent.flow_control().release_capacity(bytes.len()).map_err(|_| Over)?;
+            body.extend_from_slice(&bytes);
+        }
+        Ok(body.freeze())
+    };
+    timeout(within, reading).await.map_err(|_| Over)?
+}
+
+async fn send(node: &Node, reply: Reply, head_only: bool, respond: &mut SendResponse<Bytes>) -> Result<(), Over> {
     let ends = head_only || reply.length() == Some(0);
-    session.write_response_header(header(node, &reply)?, ends).map_err(|_| Over)?;
+    let stream = respond.send_response(reply.response(&node.notes, Instant::now()), ends).map_err(|_| Over)?;
     if !ends {
+        let mut sink = Sink { node, stream };
         match reply.body {
-            Body::Object(object) => write(session, &object.chunks).await?,
-            Body::Slice(object, slice) => write(session, &slice_of(&object, slice)).await?,
-            Body::Growing { reader, slice, .. } => grow(session, reader, slice).await?,
-            Body::Refusal(refusal) => write(session, &[Bytes::from(format!("{refusal}\n"))]).await?,
-            Body::Text(_, text) => write(session, &[Bytes::from(text)]).await?,
+            Body::Object(object) => sink.all(&object.chunks).await?,
+            Body::Slice(object, slice) => sink.all(&slice_of(&object, slice)).await?,
+            Body::Growing { reader, slice, .. } => sink.grow(reader, slice).await?,
+            Body::Refusal(refusal) => sink.put(Bytes::from(format!("{refusal}\n")), true).await?,
+            Body::Text(_, text) => sink.put(Bytes::from(text), true).await?,
             Body::NotModified(_) | Body::Preflight => {}
         }
     }
@@ -131,44 +156,61 @@ async fn send(node: &Node, session: &mut HttpSession, reply: Reply, head_only: b
     Ok(())
 }
 
-/// The same fields as over HTTP/1.1, less those about framing (RFC 9113, 8.2.2).
-fn header(node: &Node, reply: &Reply) -> Result<Box<ResponseHeader>, Over> {
-    let mut text = Vec::new();
-    reply.put_head(&mut text, Frame { http10: false, keep_alive: true }, &node.notes, Instant::now());
-    let mut header = ResponseHeader::build(reply.status(), Some(16)).map_err(|_| Over)?;
-    let text = String::from_utf8_lossy(&text);
-    for (name, value) in text.lines().filter_map(|line| line.split_once(": ")) {
-        if !name.eq_ignore_ascii_case("transfer-encoding") && !name.eq_ignore_ascii_case("connection") {
-            header.append_header(name.to_owned(), value).map_err(|_| Over)?;
-        }
-    }
-    if reply.status() == StatusCode::NO_CONTENT {
-        header.remove_header("content-length");
-    }
-    Ok(Box::new(header))
+/// Where the body of one answer goes.
+struct Sink<'a> {
+    node: &'a Node,
+    stream: SendStream<Bytes>,
 }
 
-async fn grow(session: &mut HttpSession, mut reader: Reader, slice: Option<Slice>) -> Result<(), Over> {
-    let mut window = Window::of(slice);
-    while !window.is_done() {
-        let next = tokio::select! {
-            biased;
-            next = reader.next() => next.map_err(|_| Over)?,
-            _ = session.idle() => return Err(Over),
-        };
-        let Some(bytes) = next else { break };
-        let bytes = window.take(&bytes);
-        if !bytes.is_empty() {
-            session.write_body(bytes, false).await.map_err(|_| Over)?;
+impl Sink<'_> {
+    async fn all(&mut self, chunks: &[Bytes]) -> Result<(), Over> {
+        for (index, chunk) in chunks.iter().enumerate() {
+            self.put(chunk.clone(), index + 1 == chunks.len()).await?;
+        }
+        Ok(())
+    }
+
+    async fn grow(&mut self, mut reader: Reader, slice: Option<Slice>) -> Result<(), Over> {
+        let mut window = Window::of(slice);
+        while !window.is_done() {
+            let next = tokio::select! {
+                biased;
+                next = reader.next() => next.map_err(|_| Over)?,
+                _ = poll_fn(|cx| self.stream.poll_reset(cx)) => return Err(Over),
+            };
+            let Some(bytes) = next else { break };
+            let bytes = window.take(&bytes);
+            if !bytes.is_empty() {
+                self.put(bytes, false).await?;
+            }
+        }
+        self.put(Bytes::new(), true).await
+    }
+
+    /// Hands over bytes as far as the viewer's window lets them out, and waits for it to open where it does not.
+    async fn put(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Over> {
+        loop {
+            self.stream.reserve_capacity(bytes.len());
+            let part = bytes.split_to(self.stream.capacity().min(bytes.len()));
+            let ends = last && bytes.is_empty();
+            if ends || !part.is_empty() {
+                self.stream.send_data(part, ends).map_err(|_| Over)?;
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.room().await?;
         }
     }
-    session.write_body(Bytes::new(), true).await.map_err(|_| Over)
-}
 
-async fn write(session: &mut HttpSession, chunks: &[Bytes]) -> Result<(), Over> {
-    for (index, chunk) in chunks.iter().enumerate() {
-        let last = index + 1 == chunks.len();
-        session.write_body(chunk.clone(), last).await.map_err(|_| Over)?;
+    async fn room(&mut self) -> Result<(), Over> {
+        match timeout(WRITE_STALL, poll_fn(|cx| self.stream.poll_capacity(cx))).await {
+            Ok(Some(Ok(_))) => Ok(()),
+            Ok(Some(Err(_)) | None) => Err(Over),
+            Err(_) => {
+                self.node.metrics.bit(Bound::WriteStall);
+                Err(Over)
+            }
+        }
     }
-    Ok(())
 }

@@ -2,8 +2,8 @@
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`store::freshness`],
 //! [`store::purge`], [`object`], [`client`], [`request`], [`reply`], [`refusal`]. Drivers: [`playlists`] follows renditions,
-//! [`store`] finds and fetches objects,
-//! [`upstream`] asks, [`answer`] decides, [`connection`] and [`h2`] read and write, [`server`] listens and drains.
+//! [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides, [`connection`] and [`h2`] read and write a
+//! [`stream`], [`server`] listens and drains.
 
 pub mod answer;
 pub mod cdn_loop;
@@ -22,6 +22,7 @@ pub mod reply;
 pub mod request;
 pub mod server;
 pub mod store;
+pub mod stream;
 pub mod subscription;
 pub mod upstream;
 

@@ -75,6 +75,7 @@ label!(
         Holds = "holds_max", Subscriptions = "subscriptions_max", LiveBytes = "live_bytes_max",
         ObjectBytes = "object_bytes_max", Fills = "fills_max", HeaderBytes = "header_bytes_max",
         HeaderTimeout = "header_timeout", WriteStall = "write_stall", PlaylistBytes = "playlist_bytes_max",
+        Drain = "drain",
     }
 );
 label!(

@@ -6,7 +6,7 @@ use crate::store::purge::Tags;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, StatusCode};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What is known of an object before its body: everything a growing answer starts with.
@@ -26,6 +26,8 @@ pub struct Head {
     pub tags: Tags,
     /// The field lines of every answer with this object, each ended by CRLF, without framing and without `Age`.
     pub fields: Bytes,
+    /// The same fields for transports that do not carry text, made when one asks.
+    map: OnceLock<HeaderMap>,
 }
 
 /// A whole object.
@@ -74,6 +76,7 @@ impl Head {
             lease: freshness::judge(rules, status, headers, class),
             tags: Tags::read(headers),
             fields: fields(headers),
+            map: OnceLock::new(),
         }
     }
 
@@ -83,7 +86,7 @@ impl Head {
         if etag.is_some() && etag != self.etag {
             return None;
         }
-        let mut merged = self.headers();
+        let mut merged = self.map().clone();
         for name in headers.keys().filter(|name| !OF_THE_BODY.contains(name)) {
             merged.remove(name);
             headers.get_all(name).iter().for_each(|value| {
@@ -92,19 +95,6 @@ impl Head {
         }
         let head = Self::from_upstream(rules, self.status, &merged, self.class, now);
         Some(Self { length: self.length, ..head })
-    }
-
-    /// The fields of every answer, as they were before they were serialised.
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for line in self.fields.split(|byte| *byte == b'\n') {
-            let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-            let (name, value) = (HeaderName::from_bytes(&line[..colon]), line[colon + 1..].trim_ascii());
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
-                headers.append(name, value);
-            }
-        }
-        headers
     }
 
     /// How long it is fresh from its arrival on; `None` if it is not.
@@ -116,6 +106,15 @@ impl Head {
     pub fn field(&self, name: &str) -> Option<&str> {
         let lines = std::str::from_utf8(&self.fields).ok()?.split("\r\n");
         lines.filter_map(|line| line.split_once(": ")).find_map(|(known, value)| (known == name).then_some(value))
+    }
+
+    /// `fields` as a map.
+    pub fn map(&self) -> &HeaderMap {
+        self.map.get_or_init(|| {
+            let mut map = HeaderMap::new();
+            put_lines(&mut map, &self.fields);
+            map
+        })
     }
 
     /// A head that this node makes itself.
@@ -137,6 +136,7 @@ impl Head {
             lease: Ok(Lease::fresh(lifetime)),
             tags: Tags::default(),
             fields: fields(&headers),
+            map: OnceLock::new(),
         }
     }
 }
@@ -251,6 +251,20 @@ pub fn put_decimal(out: &mut impl BufMut, mut number: u64) {
         }
     }
     out.put_slice(&digits[at..]);
+}
+
+/// Adds field lines to a map.
+pub fn put_lines(map: &mut HeaderMap, lines: &[u8]) {
+    for line in lines.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // A field name holds no colon, and a value may.
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) =
+            (HeaderName::from_bytes(&line[..colon]), HeaderValue::from_bytes(line[colon + 1..].trim_ascii()));
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.append(name, value);
+        }
+    }
 }
 
 /// The fields that stay, and those that every answer to a browser needs.

@@ -2,12 +2,13 @@
 
 use crate::fill::Reader;
 use crate::key::Class;
-use crate::object::{Head, Object, put_decimal, put_number, put_status_line};
+use crate::object::{Head, Object, put_decimal, put_lines, put_number, put_status_line};
 use crate::playlists::Version;
 use crate::range::Slice;
 use crate::refusal::Refusal;
 use bytes::BufMut;
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::{Response, StatusCode};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -122,28 +123,20 @@ impl Reply {
 
     /// Appends the whole header block, status line to empty line, in the spelling of HTTP/1.1.
     pub fn put_head(&self, out: &mut Vec<u8>, frame: Frame, notes: &Notes, now: Instant) {
-        match &self.body {
-            Body::Object(object) => {
-                out.put_slice(&object.start);
-                out.put_slice(b"Accept-Ranges: bytes\r\n");
-                put_age(out, &object.head, now);
+        if let Body::Object(object) = &self.body {
+            out.put_slice(&object.start);
+        } else {
+            put_status_line(out, self.status());
+            if let Some(head) = self.kept() {
+                out.put_slice(&head.fields);
             }
-            Body::Slice(object, slice) => put_slice_head(out, &object.head, (*slice, Some(object.length)), now),
-            Body::NotModified(object) => {
-                put_status_line(out, StatusCode::NOT_MODIFIED);
-                out.put_slice(&object.head.fields);
-                put_age(out, &object.head, now);
+            match (self.said_length(), &self.body) {
+                (Some(length), _) => put_number(out, b"Content-Length: ", length),
+                (None, Body::Growing { .. }) => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
+                (None, _) => {}
             }
-            Body::Growing { head, slice: Some(slice), .. } => put_slice_head(out, head, (*slice, head.length), now),
-            Body::Growing { head, slice: None, .. } => self.put_growing_head(out, head, now),
-            Body::Refusal(refusal) => put_refusal(out, *refusal),
-            Body::Text(content_type, text) => {
-                put_status_line(out, StatusCode::OK);
-                put_text(out, content_type, text.len());
-            }
-            Body::Preflight => out.put_slice(PREFLIGHT),
         }
-        out.put_slice(notes.line(self.note));
+        self.put_own(out, notes, now);
         match (frame.keep_alive, frame.http10) {
             (false, _) => out.put_slice(b"Connection: close\r\n"),
             (true, true) => out.put_slice(b"Connection: keep-alive\r\n"),
@@ -152,21 +145,61 @@ impl Reply {
         out.put_slice(b"\r\n");
     }
 
-    fn put_growing_head(&self, out: &mut Vec<u8>, head: &Head, now: Instant) {
-        put_status_line(out, head.status);
-        out.put_slice(&head.fields);
-        match head.length {
-            Some(length) => put_number(out, b"Content-Length: ", length),
-            None => out.put_slice(b"Transfer-Encoding: chunked\r\n"),
+    /// The head as a framed transport carries it: the same fields, less those about framing (RFC 9113, 8.2.2).
+    pub fn response(&self, notes: &Notes, now: Instant) -> Response<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = self.status();
+        let fields = response.headers_mut();
+        if let Some(head) = self.kept() {
+            fields.clone_from(head.map());
         }
-        put_age(out, head, now);
+        if let Some(length) = self.said_length() {
+            fields.insert(CONTENT_LENGTH, length.into());
+        }
+        let mut own = Vec::with_capacity(256);
+        self.put_own(&mut own, notes, now);
+        put_lines(fields, &own);
+        response
+    }
+
+    /// What was kept for all viewers of this answer.
+    fn kept(&self) -> Option<&Head> {
+        match &self.body {
+            Body::Object(object) | Body::Slice(object, _) | Body::NotModified(object) => Some(&object.head),
+            Body::Growing { head, .. } => Some(head),
+            Body::Refusal(_) | Body::Text(..) | Body::Preflight => None,
+        }
+    }
+
+    /// RFC 9110, 8.6: an answer that never has a body says no length.
+    fn said_length(&self) -> Option<u64> {
+        match self.body {
+            Body::NotModified(_) | Body::Preflight => None,
+            _ => self.length(),
+        }
+    }
+
+    /// The field lines that are made anew for each answer.
+    fn put_own(&self, out: &mut Vec<u8>, notes: &Notes, now: Instant) {
+        match &self.body {
+            Body::Object(_) => out.put_slice(b"Accept-Ranges: bytes\r\n"),
+            Body::Slice(object, slice) => put_content_range(out, *slice, Some(object.length)),
+            Body::Growing { head, slice: Some(slice), .. } => put_content_range(out, *slice, head.length),
+            Body::Growing { slice: None, .. } | Body::NotModified(_) => {}
+            Body::Refusal(refusal) => put_refusal(out, *refusal),
+            Body::Text(content_type, _) => put_text(out, content_type),
+            Body::Preflight => out.put_slice(PREFLIGHT),
+        }
+        if let Some(head) = self.kept() {
+            // RFC 9111, 5.1: every answer that this node did not fetch for its viewer says how old it is.
+            put_number(out, b"Age: ", now.saturating_duration_since(head.born).as_secs());
+        }
+        out.put_slice(notes.line(self.note));
     }
 }
 
 /// `whole`: the length of all of it, where it is known.
-fn put_slice_head(out: &mut Vec<u8>, head: &Head, (slice, whole): (Slice, Option<u64>), now: Instant) {
-    put_status_line(out, slice.status());
-    out.put_slice(&head.fields);
+fn put_content_range(out: &mut Vec<u8>, slice: Slice, whole: Option<u64>) {
     out.put_slice(b"Content-Range: bytes ");
     match slice {
         Slice::Part { first, last } => {
@@ -180,18 +213,10 @@ fn put_slice_head(out: &mut Vec<u8>, head: &Head, (slice, whole): (Slice, Option
         Some(whole) => put_number(out, b"/", whole),
         None => out.put_slice(b"/*\r\n"),
     }
-    put_number(out, b"Content-Length: ", slice.length());
-    put_age(out, head, now);
-}
-
-/// RFC 9111, 5.1: every answer that this node did not fetch for its viewer says how old it is.
-fn put_age(out: &mut Vec<u8>, head: &Head, now: Instant) {
-    put_number(out, b"Age: ", now.saturating_duration_since(head.born).as_secs());
 }
 
 fn put_refusal(out: &mut Vec<u8>, refusal: Refusal) {
-    put_status_line(out, refusal.status());
-    put_text(out, "text/plain; charset=utf-8", refusal.to_string().len() + 1);
+    put_text(out, "text/plain; charset=utf-8");
     if let Some(seconds) = refusal.retry_after() {
         put_number(out, b"Retry-After: ", seconds.into());
     }
@@ -203,15 +228,14 @@ fn put_refusal(out: &mut Vec<u8>, refusal: Refusal) {
     }
 }
 
-fn put_text(out: &mut Vec<u8>, content_type: &str, length: usize) {
+fn put_text(out: &mut Vec<u8>, content_type: &str) {
     out.put_slice(b"Content-Type: ");
     out.put_slice(content_type.as_bytes());
     out.put_slice(b"\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n");
-    put_number(out, b"Content-Length: ", length as u64);
 }
 
 /// Players that send CMCD as header fields, or `Range`, make browsers ask first (Fetch, 3.2).
-const PREFLIGHT: &[u8] = b"HTTP/1.1 204 No Content\r\n\
+const PREFLIGHT: &[u8] = b"\
     Access-Control-Allow-Origin: *\r\n\
     Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
     Access-Control-Allow-Headers: *, Range, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status\r\n\

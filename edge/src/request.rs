@@ -89,7 +89,7 @@ impl Request {
         for field in parsed.headers.iter() {
             hosts += usize::from(field.name.eq_ignore_ascii_case("host"));
             lengths += usize::from(field.name.eq_ignore_ascii_case("content-length"));
-            request.field(field.name, head.slice_ref(field.value))?;
+            request.field(field.name, field.value, |value| head.slice_ref(value))?;
         }
         // RFC 9112, 3.2.
         if hosts > 1 || (hosts == 0 && !http10) {
@@ -108,21 +108,21 @@ impl Request {
         std::str::from_utf8(&self.head[self.target.clone()]).unwrap_or("/")
     }
 
-    /// Reads what HTTP/2 carried.
+    /// Reads what a framed transport carried, HTTP/2 or HTTP/3.
     ///
     /// # Errors
     /// `Malformed` if the target is no text, `Body` if a body is announced.
-    pub fn from_parts(method: &str, target: &[u8], headers: &http::HeaderMap) -> Result<Self, Refusal> {
+    pub fn from_parts(parts: &http::request::Parts) -> Result<Self, Refusal> {
+        let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
         let mut request = Self {
             target: 0..target.len(),
-            head: Bytes::copy_from_slice(target),
-            method: Method::read(method),
+            head: Bytes::copy_from_slice(target.as_bytes()),
+            method: Method::read(parts.method.as_str()),
             keep_alive: true,
             ..Self::default()
         };
-        std::str::from_utf8(target).map_err(|_| Refusal::Malformed)?;
-        for (name, value) in headers {
-            request.field(name.as_str(), Bytes::copy_from_slice(value.as_bytes()))?;
+        for (name, value) in &parts.headers {
+            request.field(name.as_str(), value.as_bytes(), Bytes::copy_from_slice)?;
         }
         if request.body_length > 0 && !request.may_have_body() {
             return Err(Refusal::Body);
@@ -135,21 +135,22 @@ impl Request {
         self.method == Method::Post && self.target() == PURGE_PAGE
     }
 
-    fn field(&mut self, name: &str, value: Bytes) -> Result<(), Refusal> {
+    /// `keep` makes shared bytes of the value, if it is wanted at all.
+    fn field(&mut self, name: &str, value: &[u8], keep: impl Fn(&[u8]) -> Bytes) -> Result<(), Refusal> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         // Most names differ in length, which decides before any letter is looked at.
         match name.len() {
-            5 if is("range") => self.range = Some(value),
-            8 if is("if-range") => self.if_range = Some(value),
-            8 if is("cdn-loop") => self.passed.cdn_loop = Some(joined(self.passed.cdn_loop.take(), value)),
-            10 if is("connection") => self.connection(&value),
-            11 if is("traceparent") => self.passed.traceparent = Some(value),
-            11 | 12 if cmcd::HEADERS.iter().any(|known| is(known)) => self.cmcd.push(value),
-            13 if is("authorization") => self.authorization = Some(value),
-            13 if is("if-none-match") => self.if_none_match = Some(value),
-            14 if is("content-length") => self.body_length = body_length(&value).ok_or(Refusal::Body)?,
-            15 if is("accept-encoding") => self.gzip = self.gzip || takes_gzip(&value),
-            17 if is("if-modified-since") => self.if_modified_since = Some(value),
+            5 if is("range") => self.range = Some(keep(value)),
+            8 if is("if-range") => self.if_range = Some(keep(value)),
+            8 if is("cdn-loop") => self.passed.cdn_loop = Some(joined(self.passed.cdn_loop.take(), keep(value))),
+            10 if is("connection") => self.connection(value),
+            11 if is("traceparent") => self.passed.traceparent = Some(keep(value)),
+            11 | 12 if cmcd::HEADERS.iter().any(|known| is(known)) => self.cmcd.push(keep(value)),
+            13 if is("authorization") => self.authorization = Some(keep(value)),
+            13 if is("if-none-match") => self.if_none_match = Some(keep(value)),
+            14 if is("content-length") => self.body_length = body_length(value).ok_or(Refusal::Body)?,
+            15 if is("accept-encoding") => self.gzip = self.gzip || takes_gzip(value),
+            17 if is("if-modified-since") => self.if_modified_since = Some(keep(value)),
             17 if is("transfer-encoding") => return Err(Refusal::Body),
             _ => {}
         }

@@ -4,18 +4,15 @@ use crate::answer::Node;
 use crate::client::Client;
 use crate::connection::{Accepted, Connection, Limits};
 use crate::h2;
-use crate::metrics::Metrics;
+use crate::metrics::{Bound, Metrics};
 use crate::store::Store;
 use crate::upstream::{Upstream, UpstreamError};
-use pingora::protocols::l4::stream::Stream as PlainStream;
-use pingora::server::ShutdownWatch;
 use prometheus::Registry;
 use socket2::SockRef;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,7 +37,10 @@ pub enum EdgeError {
 }
 
 /// Holds end and running answers finish in this time once told to stop; then connections are cut.
-const DRAIN: Duration = Duration::from_secs(4);
+const DRAIN: Duration = Duration::from_millis(1500);
+/// What was cut, and then what the stores still do, has this long to end. With `DRAIN`, a stop takes at most 2.5 s:
+/// whoever runs a node may lose patience soon after.
+const CLEAR: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` is lower.
 const BACKLOG: i32 = 65_535;
 /// How long no connection is taken after one could not be.
@@ -73,10 +73,9 @@ impl Server {
     }
 
     /// Serves until `stop`, then drains: holds are answered 503, connections close after the answer they are at, and
-    /// whoever is not done within five seconds is cut.
+    /// whoever is not done soon is cut.
     pub async fn run(self, stop: CancellationToken) {
-        let (shutdown, watch) = watch::channel(false);
-        let door = Arc::new(Door { node: self.node, limits: self.limits, cut: CancellationToken::new(), watch });
+        let door = Arc::new(Door { node: self.node, limits: self.limits, cut: CancellationToken::new() });
         let connections = TaskTracker::new();
         tracing::info!(addr = %self.addr, "edge listens");
         tokio::select! {
@@ -85,18 +84,18 @@ impl Server {
             () = sweep(&door.node) => {}
         }
         door.node.draining.cancel();
-        // Nobody may be listening any more, and then nobody needs to know.
-        let _ = shutdown.send(true);
         connections.close();
         if timeout(DRAIN, connections.wait()).await.is_err() {
-            tracing::warn!(left = connections.len(), "connections cut that did not end in time");
+            let left = connections.len();
+            tracing::warn!(left, "connections cut that did not end in time");
+            (0..left).for_each(|_| door.node.metrics.bit(Bound::Drain));
             door.cut.cancel();
-            let _ = timeout(Duration::from_millis(500), connections.wait()).await;
+            let _ = timeout(CLEAR, connections.wait()).await;
         }
         let store = &door.node.store;
         store.stop.cancel();
         store.tasks.close();
-        let _ = timeout(Duration::from_millis(500), store.tasks.wait()).await;
+        let _ = timeout(CLEAR, store.tasks.wait()).await;
     }
 }
 
@@ -105,11 +104,8 @@ struct Door {
     node: Arc<Node>,
     limits: Limits,
     cut: CancellationToken,
-    watch: ShutdownWatch,
 }
 
-/// Takes connections as Pingora's streams, without Pingora's service around them: there the future of a TLS handshake,
-/// 9 KB, stays part of every connection's task for as long as the viewer does.
 async fn accept(listener: TcpListener, door: &Arc<Door>, connections: &TaskTracker) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -135,11 +131,11 @@ impl Door {
         gauge.inc();
         // Answers leave in one call; waiting for more to send would only delay them.
         if socket.set_nodelay(true).is_ok() {
-            let accepted = Accepted { stream: Box::new(PlainStream::from(socket)), client };
+            let accepted = Accepted { stream: socket, client };
             let connection = Connection::new(self.node.clone(), accepted, self.limits, self.cut.clone());
-            if let Some(accepted) = connection.serve().await {
+            if let Some(stream) = connection.serve().await {
                 tokio::select! {
-                    () = h2::serve(&self.node, self.limits, accepted, &self.watch) => {}
+                    () = Box::pin(h2::serve(&self.node, self.limits, stream, client)) => {}
                     () = self.cut.cancelled() => {}
                 }
             }

@@ -1,6 +1,6 @@
 //! What HTTP asks of a node, and what clients that do not keep to it get.
 
-use crate::support::{Asked, Fake, Node, Origin, RENDITION, Viewer, config, whole};
+use crate::support::{Asked, Fake, Node, Origin, RENDITION, Said, Viewer, config, metric, whole};
 use std::time::Duration;
 
 async fn anything() -> Fake {
@@ -212,4 +212,39 @@ async fn the_nodes_own_pages_are_there() {
     assert_eq!(edge.get("/_vivid/nothing").await.status, 404);
     let metrics = edge.get("/_vivid/metrics").await;
     assert!(metrics.text().contains("vivid_edge_connections"), "{}", metrics.text());
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_request_that_is_not_whole() {
+    let edge = Node::start("edge", anything().await.addr);
+    let registry = edge.registry.clone();
+    let mut viewer = Viewer::connect(edge.addr).await;
+    viewer.send(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHo").await;
+    assert_eq!(viewer.read().await.unwrap().text(), "/a\n");
+    edge.stop().await;
+    viewer.ended().await;
+    assert_eq!(metric(&registry, "vivid_edge_bounds_total", &["drain"]), 0.0, "nobody had to be cut");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_long_for_a_viewer_that_dawdles() {
+    let (sender, bytes) = tokio::sync::mpsc::unbounded_channel();
+    let bytes = std::sync::Mutex::new(Some(bytes));
+    let fake = Fake::start(move |_| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n".to_owned();
+        let said = Said::Raw(head, bytes.lock().unwrap().take().unwrap());
+        Box::pin(std::future::ready(said))
+    })
+    .await;
+    let edge = Node::start("edge", fake.addr);
+    let registry = edge.registry.clone();
+    let mut viewer = Viewer::connect(edge.addr).await;
+    viewer.ask("/a", "").await;
+    sender.send(b"half".to_vec()).unwrap();
+    viewer.read_head().await.unwrap();
+    let began = std::time::Instant::now();
+    edge.stop().await;
+    // 2.5 s, and some for a machine that is shared.
+    assert!(began.elapsed() < Duration::from_millis(3500), "took {:?}", began.elapsed());
+    assert_eq!(metric(&registry, "vivid_edge_bounds_total", &["drain"]), 1.0);
 }

@@ -9,4 +9,5 @@ mod http2;
 mod noise;
 mod purge;
 mod support;
+mod transports;
 mod trouble;

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -270,18 +270,8 @@ impl Node {
         Self { addr, registry, stop, running }
     }
 
-    /// The value of a metric, all children whose labels contain `labels` summed.
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("no metric {name}"));
-        let wanted = |metric: &&prometheus::proto::Metric| {
-            labels.iter().all(|label| metric.get_label().iter().any(|pair| pair.value() == *label))
-        };
-        let value = |metric: &prometheus::proto::Metric| {
-            let histogram = metric.get_histogram().get_sample_count() as f64;
-            metric.get_counter().get_value() + metric.get_gauge().get_value() + histogram
-        };
-        family.get_metric().iter().filter(wanted).map(value).sum()
+        metric(&self.registry, name, labels)
     }
 
     pub(crate) async fn until(&self, name: &str, labels: &[&str], value: f64) {
@@ -302,6 +292,20 @@ impl Node {
     }
 }
 
+/// The value of a metric, all children whose labels contain `labels` summed.
+pub(crate) fn metric(registry: &Registry, name: &str, labels: &[&str]) -> f64 {
+    let families = registry.gather();
+    let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("no metric {name}"));
+    let wanted = |metric: &&prometheus::proto::Metric| {
+        labels.iter().all(|label| metric.get_label().iter().any(|pair| pair.value() == *label))
+    };
+    let value = |metric: &prometheus::proto::Metric| {
+        let histogram = metric.get_histogram().get_sample_count() as f64;
+        metric.get_counter().get_value() + metric.get_gauge().get_value() + histogram
+    };
+    family.get_metric().iter().filter(wanted).map(value).sum()
+}
+
 /// Waits for something that is counted, not signalled.
 pub(crate) async fn until(condition: impl Fn() -> bool, what: &str) {
     let turning = async {
@@ -316,9 +320,14 @@ pub(crate) async fn in_time<T>(waiting: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, waiting).await.expect("never came")
 }
 
+/// What a viewer's connection may be made of.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
 /// A viewer with one connection.
 pub(crate) struct Viewer {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     input: Vec<u8>,
 }
 
@@ -332,6 +341,17 @@ pub(crate) struct Got {
 }
 
 impl Got {
+    /// The head of an answer that came in frames.
+    pub(crate) fn of(head: &http::response::Parts) -> Self {
+        let mut fields = HashMap::<String, String>::new();
+        for (name, value) in &head.headers {
+            let known = fields.entry(name.as_str().to_owned()).or_default();
+            let comma = if known.is_empty() { "" } else { ", " };
+            *known = format!("{known}{comma}{}", value.to_str().unwrap());
+        }
+        Self { status: head.status.as_u16(), head: format!("{head:?}"), fields, body: Vec::new() }
+    }
+
     pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
@@ -343,8 +363,11 @@ impl Got {
 
 impl Viewer {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
-        let stream = in_time(TcpStream::connect(addr)).await.unwrap();
-        Self { stream, input: Vec::new() }
+        Self::over(in_time(TcpStream::connect(addr)).await.unwrap())
+    }
+
+    pub(crate) fn over(stream: impl Wire + 'static) -> Self {
+        Self { stream: Box::new(stream), input: Vec::new() }
     }
 
     pub(crate) async fn get(&mut self, target: &str) -> Got {
@@ -364,6 +387,7 @@ impl Viewer {
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     /// Says that nothing more will be sent.

@@ -1,0 +1,47 @@
+//! One answer, whatever transport carries it.
+
+use crate::http2::Http2;
+use crate::support::{Got, Node, Origin, RENDITION, Viewer};
+use tokio::net::TcpStream;
+
+/// What a viewer has of an answer: all but its framing, and its age, which may tick between two of them.
+fn essence(got: Got) -> (u16, Vec<(String, String)>, Vec<u8>) {
+    let mut fields: Vec<_> = got.fields.into_iter().filter(|(name, _)| name != "age").collect();
+    fields.sort();
+    (got.status, fields, got.body)
+}
+
+#[tokio::test]
+async fn every_transport_carries_the_same_answer() {
+    let origin = Origin::at(100, 1);
+    let edge = Node::start("edge", origin.start().await.addr);
+    let mut plain = Viewer::connect(edge.addr).await;
+    let h2c = Http2::over(TcpStream::connect(edge.addr).await.unwrap()).await;
+
+    let part = "/live/test/720p/e1/100.0.m4s";
+    let etag = plain.get(RENDITION).await.field("etag").to_owned();
+    plain.get(part).await;
+    let unmodified = format!("If-None-Match: {etag}\r\n");
+    for (target, field) in [
+        (RENDITION, ""),
+        (RENDITION, "Accept-Encoding: gzip\r\n"),
+        (RENDITION, unmodified.as_str()),
+        ("/live/test/720p/index.m3u8?_HLS_msn=99", ""),
+        ("/live/test/720p/index.m3u8?_HLS_msn=300", ""),
+        ("/live/test/720p/index.m3u8?_HLS_part=x", ""),
+        (part, ""),
+        (part, "Range: bytes=7-6000\r\n"),
+        (part, "Range: bytes=999999-\r\n"),
+        ("/_vivid/livez", ""),
+        ("/_vivid/none", ""),
+    ] {
+        let expected = essence(plain.get_with(target, field).await);
+        let got = h2c.get_with(target, field).await.unwrap();
+        assert_eq!(essence(got), expected, "{target} {field}");
+    }
+    let head = h2c.ask("HEAD", part, "").await.unwrap();
+    assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, "18500", 0));
+    let preflight = h2c.ask("OPTIONS", part, "").await.unwrap();
+    assert_eq!((preflight.status, preflight.field("access-control-max-age")), (204, "86400"));
+    assert_eq!(h2c.ask("DELETE", part, "").await.unwrap().status, 405);
+}
