@@ -8,12 +8,10 @@ use tracing_subscriber::EnvFilter;
 /// Installs the subscriber of this process. `RUST_LOG` wins over the configuration.
 pub(crate) fn init(log: &Log) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) => filter,
-        // Pingora calls it an error when a pooled connection is busy for a moment, and opens another.
-        Err(_) => format!("{},pingora_core::connectors=off", log.filter),
+        Ok(filter) => EnvFilter::try_new(&filter)
+            .with_context(|| format!("RUST_LOG {filter:?} is no tracing filter; write for example \"info\""))?,
+        Err(_) => filter(log)?,
     };
-    let filter = EnvFilter::try_new(&filter)
-        .with_context(|| format!("log.filter {filter:?} is no tracing filter; write for example \"info\""))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Unfailing(std::io::stderr()))
@@ -23,6 +21,17 @@ pub(crate) fn init(log: &Log) -> anyhow::Result<()> {
         LogFormat::Json => subscriber.json().init(),
     }
     Ok(())
+}
+
+/// The filter of a configuration.
+///
+/// # Errors
+/// If it is none, with what to write instead.
+pub(crate) fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
+    // Pingora calls it an error when a pooled connection is busy for a moment, and opens another.
+    EnvFilter::try_new(format!("{},pingora_core::connectors=off", log.filter)).with_context(|| {
+        format!("log.filter: {:?} is no tracing filter; write for example \"info\" or \"info,edge=debug\"", log.filter)
+    })
 }
 
 /// Standard error whose reader may go away. The subscriber would complain of a failed write on the same broken standard

@@ -6,6 +6,7 @@ mod page;
 mod source;
 mod tier;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -86,7 +87,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Edge(args) => tier::edge(&args.config),
         Command::Router(args) => tier::router(&args.tier.config, args.dev_control.as_deref()),
         Command::CheckConfig { file } => {
-            config::Config::load(&file)?;
+            let config = config::Config::load(&file)?;
+            logging::filter(&config.log).with_context(|| format!("{} has one thing to mend", file.display()))?;
             println!("{} is valid", file.display());
             Ok(())
         }

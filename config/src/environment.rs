@@ -6,27 +6,79 @@ use toml::{Table, Value};
 const PREFIX: &str = "VIVID__";
 
 /// Parses the text, lays the variables over it, and gives the raw form.
+/// Parses the text, lays the variables over it, and gives the raw form with the variables that were used.
+///
+/// # Errors
+/// One problem: the first thing that is no TOML, no key, or not of its key's type.
 pub(crate) fn overlay(
     text: &str,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Raw, Vec<Problem>> {
-    let overrides: Vec<_> = environment
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?.to_lowercase(), value)))
-        .collect();
-    if overrides.is_empty() {
-        // Straight from the text, so that errors carry their place in it.
-        return toml::from_str(text).map_err(|error| vec![syntax(&error, text)]);
-    }
-    let mut table: Table = text.parse().map_err(|error| vec![syntax(&error, text)])?;
-    for (path, value) in overrides {
-        let keys: Vec<_> = path.split("__").collect();
-        if !set(&mut table, &keys, &value) {
-            let message = "the environment sets a key below something that is not a table; unset the variable";
-            return Err(vec![Problem::new(keys.join("."), message)]);
+) -> Result<(Raw, Overrides), Problem> {
+    let overrides = Overrides(
+        environment
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(PREFIX))
+            .map(|(name, value)| (key(&name), name, value))
+            .collect(),
+    );
+    // Straight from the text where it can be, so that errors carry their place in it.
+    let place =
+        |error: &toml::de::Error| error.span().and_then(|span| Some(text.get(..span.start)?.matches('\n').count() + 1));
+    let syntax = |error: toml::de::Error| Problem::new("", message(&error)).at(place(&error));
+    let raw = if overrides.0.is_empty() {
+        let file = toml::Deserializer::parse(text).map_err(syntax)?;
+        serde_path_to_error::deserialize(file)
+    } else {
+        let mut table: Table = text.parse().map_err(syntax)?;
+        for (key, name, value) in &overrides.0 {
+            if !set(&mut table, &key.split('.').collect::<Vec<_>>(), value) {
+                let message = format!("{name} sets a key below something that is not a table; unset the variable");
+                return Err(Problem::new(key, message));
+            }
+        }
+        serde_path_to_error::deserialize(table)
+    };
+    match raw {
+        Ok(raw) => Ok((raw, overrides)),
+        Err(error) => {
+            let problem = Problem::new(path(error.path()), message(error.inner())).at(place(error.inner()));
+            Err(overrides.name(problem))
         }
     }
-    table.try_into().map_err(|error: toml::de::Error| vec![syntax(&error, text)])
+}
+
+/// What the environment set: key, variable, value.
+pub(crate) struct Overrides(Vec<(String, String, String)>);
+
+impl Overrides {
+    /// Says of a problem whose key came from the environment which variable to mend.
+    pub(crate) fn name(&self, mut problem: Problem) -> Problem {
+        let about =
+            |key: &str| key.strip_prefix(&problem.key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        if let Some((_, name, _)) = self.0.iter().rev().find(|(key, ..)| !problem.key.is_empty() && about(key)) {
+            problem.message = format!("{} (set by {name})", problem.message);
+            problem.line = None;
+        }
+        problem
+    }
+}
+
+/// `VIVID__EDGE__HOLD_MAX_MS` is `edge.hold_max_ms`.
+fn key(name: &str) -> String {
+    name[PREFIX.len()..].to_lowercase().replace("__", ".")
+}
+
+/// As keys are written in a file; empty for the root, which is no key.
+fn path(path: &serde_path_to_error::Path) -> String {
+    path.to_string().trim_start_matches('.').to_owned()
+}
+
+fn message(error: &toml::de::Error) -> String {
+    // Serde names Rust's types; people write numbers.
+    let message = error.message().replace('\n', " ");
+    ["u16", "u32", "u64", "usize"]
+        .iter()
+        .fold(message, |message, kind| message.replace(&format!("expected {kind}"), "expected a whole number"))
 }
 
 fn set(table: &mut Table, keys: &[&str], value: &str) -> bool {
@@ -50,9 +102,4 @@ fn scalar(value: &str) -> Value {
         .ok()
         .and_then(|mut table| table.remove("v"))
         .unwrap_or_else(|| Value::String(value.to_owned()))
-}
-
-fn syntax(error: &toml::de::Error, text: &str) -> Problem {
-    let line = error.span().and_then(|span| Some(text.get(..span.start)?.matches('\n').count() + 1));
-    Problem { key: String::new(), line, message: error.message().replace('\n', " ") }
 }

@@ -58,7 +58,7 @@ impl Config {
 
     /// Validates a text with overrides; all problems at once, each with the key it is about.
     pub fn parse(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
-        let raw: Raw = environment::overlay(text, environment)?;
+        let (raw, overrides) = environment::overlay(text, environment).map_err(|problem| vec![problem])?;
         let mut problems = Vec::new();
         let config = Self {
             log: raw.log.valid(&mut problems),
@@ -67,7 +67,10 @@ impl Config {
             router: raw.router.map(|router| router.valid(&mut problems)),
         };
         deadlines::check(config.origin.as_ref(), config.edge.as_ref(), &mut problems);
-        if problems.is_empty() { Ok(config) } else { Err(Problem::locate(problems, text)) }
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        Err(Problem::locate(problems, text).into_iter().map(|problem| overrides.name(problem)).collect())
     }
 }
 
@@ -109,7 +112,11 @@ mod tests {
     fn unknown_keys_are_refused_with_their_line() {
         let found = problems("[edge]\nname = \"a\"\nlisten_port = 1\n");
         assert_eq!(found.len(), 1);
-        assert!(found[0].starts_with("line 3: unknown field `listen_port`, expected one of"), "{}", found[0]);
+        assert!(
+            found[0].starts_with("line 3: edge.listen_port: unknown field `listen_port`, expected one of"),
+            "{}",
+            found[0]
+        );
     }
 
     #[test]
@@ -134,6 +141,32 @@ mod tests {
         let edge = Config::parse("[edge]\n", vars).ok().and_then(|config| config.edge).expect("valid");
         assert_eq!(edge.upstream.url, "http://shield:80");
         assert_eq!(edge.hold_max, std::time::Duration::from_secs(14));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_names_its_key_and_its_line() {
+        let found = problems("[edge]\n[edge.upstream]\nconnect_timeout_ms = \"fast\"\n");
+        assert_eq!(
+            found,
+            ["line 3: edge.upstream.connect_timeout_ms: invalid type: string \"fast\", expected a whole number"]
+        );
+        let found = problems("[[origin.ingest.publishers]]\nstream = \"a\"\nkey = 5\n");
+        assert!(found[0].starts_with("line 3: origin.ingest.publishers[0].key: invalid type"), "{found:?}");
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        let told = |name: &str, value: &str| {
+            let vars = [(name.to_owned(), value.to_owned())];
+            Config::parse("[edge]\nhold_max_ms = 15000\n", vars).expect_err("is valid")[0].to_string()
+        };
+        assert_eq!(
+            told("VIVID__EDGE__HOLD_MAX_MS", "soon"),
+            "edge.hold_max_ms: invalid type: string \"soon\", expected a whole number (set by VIVID__EDGE__HOLD_MAX_MS)"
+        );
+        assert!(told("VIVID__EDGE__HOLD_MAX_MS", "7").ends_with("(set by VIVID__EDGE__HOLD_MAX_MS)"));
+        assert!(told("VIVID__EDGE__HOLD_MAX", "7").contains("VIVID__EDGE__HOLD_MAX"));
+        assert!(told("VIVID__EDGE__NAME__X", "7").contains("VIVID__EDGE__NAME__X"));
     }
 
     #[test]

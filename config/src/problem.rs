@@ -28,6 +28,10 @@ impl Problem {
         Self { key: key.into(), line: None, message: message.into() }
     }
 
+    pub(crate) fn at(self, line: Option<usize>) -> Self {
+        Self { line, ..self }
+    }
+
     /// Finds the line of each key in the text. A key set by the environment, or left out, has none.
     pub(crate) fn locate(mut problems: Vec<Self>, text: &str) -> Vec<Self> {
         for problem in &mut problems {

@@ -139,6 +139,10 @@ impl Window {
         self.segments.is_empty() && self.open.as_ref().is_none_or(|open| open.parts.is_empty())
     }
 
+    pub(crate) fn has_segment(&self) -> bool {
+        !self.segments.is_empty()
+    }
+
     /// Bytes held, without the playlist.
     pub(crate) fn bytes(&self) -> usize {
         let retired = self.retired.iter().map(|(_, segment)| segment);

@@ -126,6 +126,13 @@ async fn a_bad_configuration_is_told_by_key_and_line() {
         let told = ended.output.contains("line 2: edge.hold_max_ms: 5 is out of range; write a value from");
         assert!(told || ended.output.contains("/nowhere.toml"), "{}", ended.output);
     }
+    let filter = config("[log]\nfilter = \"edge=loud\"\n[edge]\n");
+    let ended = run_vivid(&["check-config", filter.path().to_str().unwrap()]).await.unwrap();
+    assert!(
+        !ended.status.success() && ended.output.contains("log.filter: \"edge=loud\" is no tracing"),
+        "{}",
+        ended.output
+    );
     let absent = config("[edge]\n");
     let ended = run_vivid(&["router", "--config", absent.path().to_str().unwrap()]).await.unwrap();
     assert!(ended.output.contains("has no [router] section; add one"), "{}", ended.output);

@@ -36,7 +36,8 @@ struct Shelf {
     shape: Option<Shape>,
     epochs: u64,
     multivariant: Option<Arc<Text>>,
-    /// Every rendition of the multivariant playlist has had a part.
+    /// Every rendition of the multivariant playlist has had a whole segment: players that do not know parts take a
+    /// playlist without one for broken, and never come back to it.
     visible: bool,
 }
 
@@ -189,6 +190,7 @@ impl Stream {
     pub(crate) fn break_off(&self, now: Instant) {
         self.shelf.read().renditions.iter().for_each(|rendition| rendition.break_off(now));
         self.announce();
+        self.reveal();
     }
 
     /// The end of the stream: every playlist says so, and nobody waits any more.
@@ -209,7 +211,7 @@ impl Stream {
 
     fn reveal(&self) {
         let ready = |shelf: &Shelf| {
-            !shelf.visible && shelf.renditions[..shelf.current].iter().all(|rendition| !rendition.is_empty())
+            !shelf.visible && shelf.renditions[..shelf.current].iter().all(|rendition| rendition.has_segment())
         };
         if ready(&self.shelf.read()) {
             self.shelf.write().visible = true;
@@ -229,6 +231,10 @@ mod tests {
         Part { at, bytes: Bytes::from_static(b"x"), duration_s: 0.3, independent: true, ends_segment: false }
     }
 
+    fn segment(msn: u64) -> Part {
+        Part { ends_segment: true, ..part(Position { msn, part: 0 }) }
+    }
+
     fn open(stream: &Stream, id: u64, first_msn: u64, top: &str) {
         let mut plan = plan(30, 60, 10);
         plan.renditions[0].name = top.to_owned();
@@ -246,11 +252,25 @@ mod tests {
         let stream = Stream::new("a".into(), 6);
         open(&stream, 1, 100, "720p");
         assert!(stream.multivariant().is_none() && stream.next_msn().is_none());
-        assert!(stream.publish(0, part(Position { msn: 100, part: 0 }), Instant::now()));
-        assert!(stream.multivariant().is_none() && stream.rendition("720p").is_none());
+        assert!(stream.publish(0, segment(100), Instant::now()));
         assert!(stream.publish(1, part(Position { msn: 100, part: 0 }), Instant::now()));
+        assert!(stream.multivariant().is_none() && stream.rendition("720p").is_none());
+        let last = Part { ends_segment: true, ..part(Position { msn: 100, part: 1 }) };
+        assert!(stream.publish(1, last, Instant::now()));
         assert!(stream.multivariant().is_some() && stream.rendition("720p").is_some());
-        assert_eq!(stream.next_msn(), Some(100));
+        assert_eq!(stream.next_msn(), Some(101));
+    }
+
+    #[test]
+    fn a_stream_that_is_shorter_than_a_segment_is_seen_once_it_is_over() {
+        let stream = Stream::new("a".into(), 6);
+        open(&stream, 1, 100, "720p");
+        for index in 0..2 {
+            assert!(stream.publish(index, part(Position { msn: 100, part: 0 }), Instant::now()));
+        }
+        assert!(stream.multivariant().is_none());
+        stream.break_off(Instant::now());
+        assert!(stream.multivariant().is_some());
     }
 
     #[test]
@@ -258,13 +278,13 @@ mod tests {
         let stream = Stream::new("a".into(), 6);
         open(&stream, 1, 100, "720p");
         for index in 0..2 {
-            assert!(stream.publish(index, part(Position { msn: 100, part: 0 }), Instant::now()));
+            assert!(stream.publish(index, segment(100), Instant::now()));
         }
         let audio = stream.rendition("audio").unwrap();
         let text = |stream: &Stream| String::from_utf8(stream.playlist(&audio).identity().to_vec()).unwrap();
         assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=100,LAST-PART=0"));
-        assert!(stream.publish(0, part(Position { msn: 100, part: 1 }), Instant::now()));
-        assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=100,LAST-PART=1"));
+        assert!(stream.publish(0, part(Position { msn: 101, part: 0 }), Instant::now()));
+        assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=101,LAST-PART=0"));
         assert!(Arc::ptr_eq(&stream.playlist(&audio), &stream.playlist(&audio)), "rendered once");
     }
 
@@ -285,7 +305,7 @@ mod tests {
                 Opening { id: EpochId(id), first_msn, zero_unix_ms, known: &known, plan: &plan, alone, tracks };
             stream.open(opening, Instant::now());
             for index in 0..count as usize {
-                assert!(stream.publish(index, part(Position { msn: first_msn, part: 0 }), Instant::now()));
+                assert!(stream.publish(index, segment(first_msn), Instant::now()));
             }
         };
         open(1, 100, 100);
@@ -309,7 +329,7 @@ mod tests {
             let msn = 100 + epoch;
             open(&stream, epoch, msn, &format!("{}p", 100 + epoch));
             for index in 0..2 {
-                assert!(stream.publish(index, part(Position { msn, part: 0 }), Instant::now()));
+                assert!(stream.publish(index, segment(msn), Instant::now()));
             }
             stream.break_off(Instant::now());
         }

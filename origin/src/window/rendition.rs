@@ -57,6 +57,11 @@ impl Rendition {
         self.window.lock().is_empty()
     }
 
+    /// Whether there has ever been a whole segment.
+    pub(crate) fn has_segment(&self) -> bool {
+        self.window.lock().has_segment()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.window.lock().bytes()
     }
