@@ -2,9 +2,11 @@
 
 mod cache;
 mod purge;
+mod tls;
 
 pub use cache::Cache;
 pub use purge::Purge;
+pub use tls::{CertificateFiles, Tls, TlsVersion};
 
 use crate::Problem;
 use crate::bounded::{address, base_url, within};
@@ -37,6 +39,7 @@ pub struct Edge {
     pub keepalive_timeout: Duration,
     pub cache: Cache,
     pub purge: Purge,
+    pub tls: Tls,
 }
 
 /// Whom this node asks: a shield, or the origin.
@@ -76,6 +79,7 @@ pub(crate) struct Raw {
     keepalive_timeout_ms: u64,
     cache: cache::Raw,
     purge: purge::Raw,
+    tls: tls::Raw,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +108,7 @@ impl Default for Raw {
             keepalive_timeout_ms: 60_000,
             cache: cache::Raw::default(),
             purge: purge::Raw::default(),
+            tls: tls::Raw::default(),
         }
     }
 }
@@ -145,6 +150,7 @@ impl Raw {
             keepalive_timeout,
             cache: self.cache.valid(problems),
             purge: self.purge.valid(problems),
+            tls: self.tls.valid(problems),
         }
     }
 }

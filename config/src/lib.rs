@@ -14,7 +14,7 @@ mod problem;
 mod router;
 mod transcode;
 
-pub use edge::{Cache, Edge, Purge, Upstream, UpstreamProtocol};
+pub use edge::{Cache, CertificateFiles, Edge, Purge, Tls, TlsVersion, Upstream, UpstreamProtocol};
 pub use geo::Geo;
 pub use log::{Log, LogFormat};
 pub use origin::{Ingest, Origin, PublishRule, Window};

@@ -3,7 +3,7 @@
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`store::freshness`],
 //! [`store::purge`], [`object`], [`client`], [`request`], [`reply`], [`refusal`]. Drivers: [`playlists`] follows renditions,
 //! [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides, [`connection`] and [`h2`] read and write a
-//! [`stream`], [`server`] listens and drains.
+//! [`stream`], which may be [`tls`], [`server`] listens and drains.
 
 pub mod answer;
 pub mod cdn_loop;
@@ -24,6 +24,7 @@ pub mod server;
 pub mod store;
 pub mod stream;
 pub mod subscription;
+pub mod tls;
 pub mod upstream;
 
 pub use server::{EdgeError, Server};

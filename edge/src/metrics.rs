@@ -4,7 +4,8 @@ use crate::key::Class;
 use cmcd::Cmcd;
 use http::StatusCode;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector, exponential_buckets,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    exponential_buckets,
 };
 
 /// The edge's metrics, registered once per node.
@@ -19,6 +20,10 @@ pub struct Metrics {
     purges: Vec<IntCounter>,
     pub purged: IntCounter,
     playlists: Vec<IntCounter>,
+    handshakes: Vec<IntCounter>,
+    reloads: Vec<IntCounter>,
+    /// Days until each certificate expires, by its file.
+    pub certificate_days: GaugeVec,
     cmcd: IntCounterVec,
     pub holds: IntGauge,
     pub subscriptions: IntGauge,
@@ -75,8 +80,16 @@ label!(
         Holds = "holds_max", Subscriptions = "subscriptions_max", LiveBytes = "live_bytes_max",
         ObjectBytes = "object_bytes_max", Fills = "fills_max", HeaderBytes = "header_bytes_max",
         HeaderTimeout = "header_timeout", WriteStall = "write_stall", PlaylistBytes = "playlist_bytes_max",
-        Drain = "drain",
+        Drain = "drain", Handshakes = "handshakes_max", HandshakeTimeout = "handshake_timeout",
     }
+);
+label!(
+    /// How a TLS handshake ended.
+    Handshake { Full = "full", Resumed = "resumed", Failed = "failed" }
+);
+label!(
+    /// What came of a certificate file that changed.
+    Reload { Loaded = "loaded", Failed = "failed" }
 );
 label!(
     /// What a followed playlist brought.
@@ -126,6 +139,20 @@ impl Metrics {
                 "Answers to followed playlists by what they brought.",
                 "news",
             )?,
+            handshakes: make.set::<Handshake>(
+                "vivid_edge_handshakes_total",
+                "TLS handshakes of viewers by how they ended.",
+                "outcome",
+            )?,
+            reloads: make.set::<Reload>(
+                "vivid_edge_certificate_reloads_total",
+                "Certificates whose files changed, by what came of it.",
+                "outcome",
+            )?,
+            certificate_days: make.register(GaugeVec::new(
+                Opts::new("vivid_edge_certificate_days", "Days until the certificate that serves expires."),
+                &["certificate"],
+            )?)?,
             cmcd: make.register(IntCounterVec::new(
                 Opts::new("vivid_edge_cmcd_requests_total", "Requests with CMCD, by object type and starvation."),
                 &["object", "starved"],
@@ -183,6 +210,14 @@ impl Metrics {
 
     pub fn purge_ended(&self, end: PurgeEnd) {
         self.purges[end.index()].inc();
+    }
+
+    pub fn shook(&self, end: Handshake) {
+        self.handshakes[end.index()].inc();
+    }
+
+    pub fn reloaded(&self, reload: Reload) {
+        self.reloads[reload.index()].inc();
     }
 
     pub fn followed(&self, news: PlaylistNews) {

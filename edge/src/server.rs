@@ -6,7 +6,11 @@ use crate::connection::{Accepted, Connection, Limits};
 use crate::h2;
 use crate::metrics::{Bound, Metrics};
 use crate::store::Store;
+use crate::stream::{Rewound, Stream};
+use crate::tls::{Tls, TlsError};
 use crate::upstream::{Upstream, UpstreamError};
+use bytes::Bytes;
+use futures_util::future::join_all;
 use prometheus::Registry;
 use socket2::SockRef;
 use std::net::{SocketAddr, TcpListener};
@@ -19,19 +23,28 @@ use tokio_util::task::TaskTracker;
 
 /// An edge or a shield that listens.
 pub struct Server {
-    listener: TcpListener,
-    addr: SocketAddr,
+    /// The plain one first.
+    listeners: Vec<Listener>,
     node: Arc<Node>,
+    tls: Option<Arc<Tls>>,
     limits: Limits,
+}
+
+struct Listener {
+    socket: TcpListener,
+    addr: SocketAddr,
+    secure: bool,
 }
 
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
-    #[error("cannot listen on {addr}: {source}; stop what uses it, or write another edge.listen")]
-    Listen { addr: SocketAddr, source: std::io::Error },
+    #[error("cannot listen on {addr}: {source}; stop what uses it, or write another {key}")]
+    Listen { key: &'static str, addr: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("metrics cannot be registered: {0}; give each edge a registry of its own")]
     Metrics(#[from] prometheus::Error),
 }
@@ -49,39 +62,48 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(1);
 
 impl Server {
-    /// Listens on `config.listen`; port 0 takes any free port.
+    /// Listens on `config.listen` and `config.tls.listen`; port 0 takes any free port.
     ///
     /// # Errors
-    /// If the address is taken, upstream cannot be asked at all, or the registry already has an edge's metrics.
+    /// If an address is taken, a certificate cannot be served, upstream cannot be asked at all, or the registry already
+    /// has an edge's metrics.
     pub fn bind(config: config::Edge, registry: &Registry) -> Result<Self, EdgeError> {
-        let taken = |source| EdgeError::Listen { addr: config.listen, source };
-        let listener = TcpListener::bind(config.listen).map_err(taken)?;
-        listener.set_nonblocking(true).map_err(taken)?;
-        // The standard library's backlog of 128 would turn a flash crowd into retransmissions a second later.
-        SockRef::from(&listener).listen(BACKLOG).map_err(taken)?;
-        let addr = listener.local_addr().map_err(taken)?;
+        let mut listeners = vec![Listener::bind(config.listen, false)?];
+        for addr in &config.tls.listen {
+            listeners.push(Listener::bind(*addr, true)?);
+        }
         let metrics = Arc::new(Metrics::new(registry)?);
+        let secure = !config.tls.listen.is_empty();
+        let tls = secure.then(|| Tls::new(&config.tls, &metrics)).transpose()?.map(Arc::new);
         let upstream = Arc::new(Upstream::new(config.upstream.clone(), &config.name)?);
         let store = Arc::new(Store::new(&config, upstream, metrics));
         let node = Arc::new(Node::new(&config, store, registry.clone()));
         let limits = Limits { header_timeout: config.header_timeout, keepalive_timeout: config.keepalive_timeout };
-        Ok(Self { listener, addr, node, limits })
+        Ok(Self { listeners, node, tls, limits })
     }
 
+    /// Where plain HTTP is served.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.listeners[0].addr
+    }
+
+    /// Where HTTPS is served.
+    pub fn tls_addrs(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter(|listener| listener.secure).map(|listener| listener.addr).collect()
     }
 
     /// Serves until `stop`, then drains: holds are answered 503, connections close after the answer they are at, and
     /// whoever is not done soon is cut.
     pub async fn run(self, stop: CancellationToken) {
-        let door = Arc::new(Door { node: self.node, limits: self.limits, cut: CancellationToken::new() });
+        let door =
+            Arc::new(Door { node: self.node, tls: self.tls, limits: self.limits, cut: CancellationToken::new() });
         let connections = TaskTracker::new();
-        tracing::info!(addr = %self.addr, "edge listens");
+        let accepting = self.listeners.into_iter().map(|listener| accept(listener, &door, &connections));
         tokio::select! {
             () = stop.cancelled() => {}
-            () = accept(self.listener, &door, &connections) => {}
+            _ = join_all(accepting) => {}
             () = sweep(&door.node) => {}
+            () = door.watch_certificates() => {}
         }
         door.node.draining.cancel();
         connections.close();
@@ -99,22 +121,38 @@ impl Server {
     }
 }
 
+impl Listener {
+    fn bind(addr: SocketAddr, secure: bool) -> Result<Self, EdgeError> {
+        let key = if secure { "edge.tls.listen" } else { "edge.listen" };
+        let taken = |source| EdgeError::Listen { key, addr, source };
+        let socket = TcpListener::bind(addr).map_err(taken)?;
+        socket.set_nonblocking(true).map_err(taken)?;
+        // The standard library's backlog of 128 would turn a flash crowd into retransmissions a second later.
+        SockRef::from(&socket).listen(BACKLOG).map_err(taken)?;
+        let addr = socket.local_addr().map_err(taken)?;
+        Ok(Self { socket, addr, secure })
+    }
+}
+
 /// What every connection gets.
 struct Door {
     node: Arc<Node>,
+    tls: Option<Arc<Tls>>,
     limits: Limits,
     cut: CancellationToken,
 }
 
-async fn accept(listener: TcpListener, door: &Arc<Door>, connections: &TaskTracker) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
+async fn accept(listener: Listener, door: &Arc<Door>, connections: &TaskTracker) {
+    let Listener { socket, addr, secure } = listener;
+    let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
     };
+    tracing::info!(%addr, tls = secure, "edge listens");
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                connections.spawn(door.clone().serve(socket, Client::new(peer.ip())));
+                connections.spawn(door.clone().serve(socket, Client::new(peer.ip()), secure));
             }
             Err(error) => {
                 // Out of descriptors or memory: asking again at once would only burn what is left.
@@ -126,21 +164,47 @@ async fn accept(listener: TcpListener, door: &Arc<Door>, connections: &TaskTrack
 }
 
 impl Door {
-    async fn serve(self: Arc<Self>, socket: TcpStream, client: Client) {
+    async fn serve(self: Arc<Self>, socket: TcpStream, client: Client, secure: bool) {
         let gauge = &self.node.metrics.connections;
         gauge.inc();
         // Answers leave in one call; waiting for more to send would only delay them.
-        if socket.set_nodelay(true).is_ok() {
-            let accepted = Accepted { stream: socket, client };
-            let connection = Connection::new(self.node.clone(), accepted, self.limits, self.cut.clone());
-            if let Some(stream) = connection.serve().await {
-                tokio::select! {
-                    () = Box::pin(h2::serve(&self.node, self.limits, stream, client)) => {}
-                    () = self.cut.cancelled() => {}
-                }
-            }
+        if socket.set_nodelay(true).is_ok()
+            && let Some(stream) = self.open(socket, secure).await
+        {
+            self.talk(stream, client).await;
         }
         gauge.dec();
+    }
+
+    async fn open(&self, socket: TcpStream, secure: bool) -> Option<Stream> {
+        let Some(tls) = self.tls.as_ref().filter(|_| secure) else { return Some(Stream::Plain(socket)) };
+        tokio::select! {
+            // The future of a handshake is several kilobytes; in a box it goes when the handshake is done.
+            stream = Box::pin(tls.accept(socket)) => stream,
+            () = self.node.draining.cancelled() => None,
+        }
+    }
+
+    async fn talk(&self, stream: Stream, client: Client) {
+        let rewound = if stream.is_http2() {
+            Some(Rewound { ahead: Bytes::new(), stream })
+        } else {
+            let accepted = Accepted { stream, client };
+            Connection::new(self.node.clone(), accepted, self.limits, self.cut.clone()).serve().await
+        };
+        if let Some(stream) = rewound {
+            tokio::select! {
+                () = Box::pin(h2::serve(&self.node, self.limits, stream, client)) => {}
+                () = self.cut.cancelled() => {}
+            }
+        }
+    }
+
+    async fn watch_certificates(&self) {
+        match &self.tls {
+            Some(tls) => tls.watch().await,
+            None => std::future::pending().await,
+        }
     }
 }
 

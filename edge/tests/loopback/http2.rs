@@ -1,5 +1,6 @@
 //! HTTP/2: upwards to anyone's origin, between an edge and its shield, and towards viewers that misuse it.
 
+use crate::secure::{ALL, Authority, Files, HOST, connect, node, tls};
 use crate::support::{Fake, Got, Node, Origin, RENDITION, Said, Viewer, Wire, config, in_time, until, whole};
 use bytes::Bytes;
 use config::UpstreamProtocol::H2c;
@@ -116,6 +117,10 @@ async fn an_edge_follows_its_shield_over_http2() {
     shield.stop().await;
 }
 
+async fn anything() -> Fake {
+    Fake::start(|asked| Box::pin(std::future::ready(whole("text/plain", format!("{}\n", asked.target))))).await
+}
+
 #[tokio::test]
 async fn a_connection_without_a_stream_is_told_to_go_and_one_with_a_hold_is_not() {
     let origin = Origin::at(100, 1);
@@ -151,6 +156,21 @@ fn frames(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_viewer_that_agreed_on_http2_and_stays_silent_is_cut() {
+    let (fake, authority, files) = (anything().await, Authority::new(), Files::new());
+    let pair = files.put("edge", &authority.issue(HOST, 2100));
+    let edge = Node::with(config::Edge {
+        header_timeout: Duration::from_millis(100),
+        tls: tls(vec![pair]),
+        ..config("edge", fake.addr)
+    });
+    let mut silent = connect(edge.tls_addrs[0], &authority.client(ALL, &["h2"]), HOST).await.unwrap();
+    // How it is cut, by an end or a reset, is no matter.
+    let _ = in_time(silent.read_to_end(&mut Vec::new())).await;
+    edge.until("vivid_edge_bounds_total", &["header_timeout"], 1.0).await;
+}
+
+#[tokio::test]
 async fn a_drained_node_answers_what_was_asked_and_takes_no_more() {
     let fake = Origin::at(100, 1).start().await;
     let edge = Node::start("edge", fake.addr);
@@ -168,6 +188,7 @@ async fn a_drained_node_answers_what_was_asked_and_takes_no_more() {
 
 #[tokio::test]
 async fn bodies_wait_for_the_viewers_window_and_broken_ones_are_reset() {
+    let (authority, files) = (Authority::new(), Files::new());
     let (broken, bytes) = mpsc::unbounded_channel();
     let bytes = std::sync::Mutex::new(Some(bytes));
     let fake = Fake::start(move |asked| {
@@ -180,8 +201,8 @@ async fn bodies_wait_for_the_viewers_window_and_broken_ones_are_reset() {
         Box::pin(std::future::ready(said))
     })
     .await;
-    let edge = Node::start("edge", fake.addr);
-    let stream = TcpStream::connect(edge.addr).await.unwrap();
+    let edge = node(fake.addr, &authority, &files);
+    let stream = connect(edge.tls_addrs[0], &authority.client(ALL, &["h2"]), HOST).await.unwrap();
     let viewer = Http2::with_window(stream, 1000).await;
     let (one, other) = tokio::join!(viewer.get("/one"), viewer.get("/other"));
     assert_eq!((one.unwrap().text(), other.unwrap().text()), ("/one".repeat(200_000), "/other".repeat(200_000)));

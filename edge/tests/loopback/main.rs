@@ -8,6 +8,8 @@ mod http;
 mod http2;
 mod noise;
 mod purge;
+mod secure;
 mod support;
+mod tls;
 mod transports;
 mod trouble;

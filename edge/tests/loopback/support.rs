@@ -246,6 +246,7 @@ fn playlist(live: &Live) -> String {
 /// A node, its registry, and the way to stop it.
 pub(crate) struct Node {
     pub(crate) addr: SocketAddr,
+    pub(crate) tls_addrs: Vec<SocketAddr>,
     pub(crate) registry: Registry,
     stop: CancellationToken,
     running: JoinHandle<()>,
@@ -265,9 +266,9 @@ impl Node {
     pub(crate) fn with(config: config::Edge) -> Self {
         let registry = Registry::new();
         let server = Server::bind(config, &registry).unwrap();
-        let (addr, stop) = (server.addr(), CancellationToken::new());
+        let (addr, tls_addrs, stop) = (server.addr(), server.tls_addrs(), CancellationToken::new());
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { addr, registry, stop, running }
+        Self { addr, tls_addrs, registry, stop, running }
     }
 
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {

@@ -1,7 +1,8 @@
 //! One answer, whatever transport carries it.
 
 use crate::http2::Http2;
-use crate::support::{Got, Node, Origin, RENDITION, Viewer};
+use crate::secure::{ALL, Authority, Files, HOST, connect, node, viewer};
+use crate::support::{Got, Origin, RENDITION, Viewer};
 use tokio::net::TcpStream;
 
 /// What a viewer has of an answer: all but its framing, and its age, which may tick between two of them.
@@ -13,10 +14,13 @@ fn essence(got: Got) -> (u16, Vec<(String, String)>, Vec<u8>) {
 
 #[tokio::test]
 async fn every_transport_carries_the_same_answer() {
-    let origin = Origin::at(100, 1);
-    let edge = Node::start("edge", origin.start().await.addr);
+    let (origin, authority, files) = (Origin::at(100, 1), Authority::new(), Files::new());
+    let edge = node(origin.start().await.addr, &authority, &files);
+    let secure = |protocol| authority.client(ALL, &[protocol]);
     let mut plain = Viewer::connect(edge.addr).await;
+    let mut over_tls = viewer(&edge, &secure("http/1.1")).await;
     let h2c = Http2::over(TcpStream::connect(edge.addr).await.unwrap()).await;
+    let h2 = Http2::over(connect(edge.tls_addrs[0], &secure("h2"), HOST).await.unwrap()).await;
 
     let part = "/live/test/720p/e1/100.0.m4s";
     let etag = plain.get(RENDITION).await.field("etag").to_owned();
@@ -36,12 +40,19 @@ async fn every_transport_carries_the_same_answer() {
         ("/_vivid/none", ""),
     ] {
         let expected = essence(plain.get_with(target, field).await);
-        let got = h2c.get_with(target, field).await.unwrap();
-        assert_eq!(essence(got), expected, "{target} {field}");
+        for (name, got) in [
+            ("TLS", over_tls.get_with(target, field).await),
+            ("h2c", h2c.get_with(target, field).await.unwrap()),
+            ("h2", h2.get_with(target, field).await.unwrap()),
+        ] {
+            assert_eq!(essence(got), expected, "{name}: {target} {field}");
+        }
     }
-    let head = h2c.ask("HEAD", part, "").await.unwrap();
-    assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, "18500", 0));
-    let preflight = h2c.ask("OPTIONS", part, "").await.unwrap();
-    assert_eq!((preflight.status, preflight.field("access-control-max-age")), (204, "86400"));
-    assert_eq!(h2c.ask("DELETE", part, "").await.unwrap().status, 405);
+    for http2 in [&h2c, &h2] {
+        let head = http2.ask("HEAD", part, "").await.unwrap();
+        assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, "18500", 0));
+        let preflight = http2.ask("OPTIONS", part, "").await.unwrap();
+        assert_eq!((preflight.status, preflight.field("access-control-max-age")), (204, "86400"));
+        assert_eq!(http2.ask("DELETE", part, "").await.unwrap().status, 405);
+    }
 }
