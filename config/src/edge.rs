@@ -10,6 +10,7 @@ pub use tls::{CertificateFiles, Tls, TlsVersion};
 
 use crate::Problem;
 use crate::bounded::{address, base_url, within};
+use crate::geo::{self, Geo};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub struct Edge {
     pub name: String,
     pub listen: SocketAddr,
     pub upstream: Upstream,
+    pub geo: Geo,
     /// Longest hold of a viewer's request before 503.
     pub hold_max: Duration,
     /// A rendition without a request for this long is no longer followed upstream.
@@ -68,6 +70,7 @@ pub(crate) struct Raw {
     name: String,
     listen: String,
     upstream: RawUpstream,
+    geo: geo::Raw,
     hold_max_ms: u64,
     subscription_idle_ms: u64,
     subscriptions_max: usize,
@@ -97,6 +100,7 @@ impl Default for Raw {
             name: "edge".to_owned(),
             listen: "0.0.0.0:8083".to_owned(),
             upstream: RawUpstream::default(),
+            geo: geo::Raw::default(),
             hold_max_ms: 15_000,
             subscription_idle_ms: 10_000,
             subscriptions_max: 10_000,
@@ -135,10 +139,15 @@ impl Raw {
         let subscription_idle = ms("edge.subscription_idle_ms", self.subscription_idle_ms, 1000..=600_000);
         let header_timeout = ms("edge.header_timeout_ms", self.header_timeout_ms, 100..=60_000);
         let keepalive_timeout = ms("edge.keepalive_timeout_ms", self.keepalive_timeout_ms, 1000..=600_000);
+        let geo = self.geo.valid(problems, "edge.geo");
+        if geo.asn_database.is_some() {
+            problems.push(Problem::new("edge.geo.asn_database", "is of no use to an edge; leave it out"));
+        }
         Edge {
             name: self.name,
             listen: address(problems, "edge.listen", &self.listen),
             upstream: self.upstream.valid(problems),
+            geo,
             hold_max,
             subscription_idle,
             subscriptions_max: within(problems, "edge.subscriptions_max", self.subscriptions_max, 1..=1_000_000),

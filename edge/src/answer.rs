@@ -15,6 +15,7 @@ use crate::store::{After, Found, Store, Wanted};
 use crate::subscription::Decision;
 use bytes::Bytes;
 use cmcd::Cmcd;
+use geo::Geo;
 use http::StatusCode;
 use manifest::{Directives, Wait};
 use prometheus::{Registry, TextEncoder};
@@ -32,6 +33,8 @@ pub struct Node {
     pub playlists: Arc<Playlists>,
     pub metrics: Arc<Metrics>,
     pub notes: Notes,
+    /// Where viewers are.
+    pub geo: Arc<Geo>,
     /// The node is about to stop: holds end, connections close after their answer.
     pub draining: CancellationToken,
     registry: Registry,
@@ -45,11 +48,12 @@ pub struct Node {
 const ROUNDS_MAX: usize = 4;
 
 impl Node {
-    pub fn new(config: &config::Edge, store: Arc<Store>, registry: Registry) -> Self {
+    pub fn new(config: &config::Edge, store: Arc<Store>, geo: Arc<Geo>, registry: Registry) -> Self {
         Self {
             playlists: Arc::new(Playlists::new(store.clone(), config)),
             metrics: store.metrics.clone(),
             notes: Notes::new(&config.name),
+            geo,
             draining: CancellationToken::new(),
             registry,
             purge_token: config.purge.token.clone(),

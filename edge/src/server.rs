@@ -11,12 +11,14 @@ use crate::tls::{Tls, TlsError};
 use crate::upstream::{Upstream, UpstreamError};
 use bytes::Bytes;
 use futures_util::future::join_all;
+use geo::{Files, Geo};
 use prometheus::Registry;
 use socket2::SockRef;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +30,7 @@ pub struct Server {
     node: Arc<Node>,
     tls: Option<Arc<Tls>>,
     limits: Limits,
+    check_databases: Duration,
 }
 
 struct Listener {
@@ -76,10 +79,14 @@ impl Server {
         let secure = !config.tls.listen.is_empty();
         let tls = secure.then(|| Tls::new(&config.tls, &metrics)).transpose()?.map(Arc::new);
         let upstream = Arc::new(Upstream::new(config.upstream.clone(), &config.name)?);
-        let store = Arc::new(Store::new(&config, upstream, metrics));
-        let node = Arc::new(Node::new(&config, store, registry.clone()));
+        let store = Arc::new(Store::new(&config, upstream, metrics.clone()));
+        let databases = config.geo.clone();
+        let files = Files { country: databases.country_database, city: databases.city_database, asn: None };
+        let geo = Arc::new(Geo::load(files));
+        metrics.geo(geo.standings());
+        let node = Arc::new(Node::new(&config, store, geo, registry.clone()));
         let limits = Limits { header_timeout: config.header_timeout, keepalive_timeout: config.keepalive_timeout };
-        Ok(Self { listeners, node, tls, limits })
+        Ok(Self { listeners, node, tls, limits, check_databases: databases.check_interval })
     }
 
     /// Where plain HTTP is served.
@@ -104,6 +111,7 @@ impl Server {
             _ = join_all(accepting) => {}
             () = sweep(&door.node) => {}
             () = door.watch_certificates() => {}
+            () = follow_databases(&door.node, self.check_databases) => {}
         }
         door.node.draining.cancel();
         connections.close();
@@ -214,5 +222,19 @@ async fn sweep(node: &Node) {
     loop {
         tick.tick().await;
         node.store.sweep().await;
+    }
+}
+
+/// Reads databases of places anew as their files change.
+async fn follow_databases(node: &Node, every: Duration) {
+    let mut tick = interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let geo = node.geo.clone();
+        if let Err(error) = spawn_blocking(move || geo.refresh()).await {
+            tracing::error!(%error, "geo databases cannot be read anew");
+        }
+        node.metrics.geo(node.geo.standings());
     }
 }

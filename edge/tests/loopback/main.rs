@@ -9,6 +9,7 @@ mod http2;
 mod noise;
 mod purge;
 mod secure;
+mod steering;
 mod support;
 mod tls;
 mod transports;
