@@ -6,7 +6,7 @@ use geo::State;
 use http::StatusCode;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector,    exponential_buckets,
+    core::Collector, exponential_buckets,
 };
 use std::time::UNIX_EPOCH;
 
