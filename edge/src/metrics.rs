@@ -27,9 +27,7 @@ pub struct Metrics {
     /// Days until each certificate expires, by its file.
     pub certificate_days: GaugeVec,
     cmcd: IntCounterVec,
-    geo_loaded: IntGaugeVec,
-    geo_stale: IntGaugeVec,
-    geo_built: IntGaugeVec,
+    pub databases: Databases,
     pub holds: IntGauge,
     pub subscriptions: IntGauge,
     pub connections: IntGauge,
@@ -162,21 +160,7 @@ impl Metrics {
                 Opts::new("vivid_edge_cmcd_requests_total", "Requests with CMCD, by object type and starvation."),
                 &["object", "starved"],
             )?)?,
-            geo_loaded: make.gauges(
-                "vivid_edge_geo_database_loaded",
-                "1 if the configured database is in use.",
-                "database",
-            )?,
-            geo_stale: make.gauges(
-                "vivid_edge_geo_database_stale",
-                "1 if its file is missing or broken and the last good one is in use.",
-                "database",
-            )?,
-            geo_built: make.gauges(
-                "vivid_edge_geo_database_built_seconds",
-                "Unix time at which the database in use was made; 0 without one.",
-                "database",
-            )?,
+            databases: Databases::new(&mut make)?,
             holds: make.gauge("vivid_edge_holds", "Requests that wait now.")?,
             subscriptions: make.gauge("vivid_edge_subscriptions", "Renditions followed upstream now.")?,
             connections: make.gauge("vivid_edge_connections", "Connections of viewers now.")?,
@@ -244,20 +228,49 @@ impl Metrics {
         self.playlists[news.index()].inc();
     }
 
-    pub fn geo(&self, standings: [geo::Standing; 3]) {
+    pub fn reported(&self, cmcd: &Cmcd) {
+        let object = cmcd.object.map_or("none", cmcd::ObjectType::token);
+        self.cmcd.with_label_values(&[object, if cmcd.starved { "true" } else { "false" }]).inc();
+    }
+}
+
+/// How the databases of places stand.
+pub struct Databases {
+    loaded: IntGaugeVec,
+    stale: IntGaugeVec,
+    built: IntGaugeVec,
+}
+
+impl Databases {
+    fn new(make: &mut Make<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            loaded: make.gauges(
+                "vivid_edge_geo_database_loaded",
+                "1 if the configured database is in use.",
+                "database",
+            )?,
+            stale: make.gauges(
+                "vivid_edge_geo_database_stale",
+                "1 if its file is missing or broken and the last good one is in use.",
+                "database",
+            )?,
+            built: make.gauges(
+                "vivid_edge_geo_database_built_seconds",
+                "Unix time at which the database in use was made; 0 without one.",
+                "database",
+            )?,
+        })
+    }
+
+    pub fn show(&self, standings: [geo::Standing; 3]) {
         for standing in standings {
             let database = &[standing.database];
             let built = standing.built.and_then(|built| built.duration_since(UNIX_EPOCH).ok());
             let loaded = matches!(standing.state, State::Current | State::Stale);
-            self.geo_loaded.with_label_values(database).set(loaded.into());
-            self.geo_stale.with_label_values(database).set((standing.state == State::Stale).into());
-            self.geo_built.with_label_values(database).set(built.map_or(0, |built| built.as_secs() as i64));
+            self.loaded.with_label_values(database).set(loaded.into());
+            self.stale.with_label_values(database).set((standing.state == State::Stale).into());
+            self.built.with_label_values(database).set(built.map_or(0, |built| built.as_secs() as i64));
         }
-    }
-
-    pub fn reported(&self, cmcd: &Cmcd) {
-        let object = cmcd.object.map_or("none", cmcd::ObjectType::token);
-        self.cmcd.with_label_values(&[object, if cmcd.starved { "true" } else { "false" }]).inc();
     }
 }
 

@@ -83,7 +83,7 @@ impl Server {
         let databases = config.geo.clone();
         let files = Files { country: databases.country_database, city: databases.city_database, asn: None };
         let geo = Arc::new(Geo::load(files));
-        metrics.geo(geo.standings());
+        metrics.databases.show(geo.standings());
         let node = Arc::new(Node::new(&config, store, geo, registry.clone()));
         let limits = Limits { header_timeout: config.header_timeout, keepalive_timeout: config.keepalive_timeout };
         Ok(Self { listeners, node, tls, limits, check_databases: databases.check_interval })
@@ -235,6 +235,6 @@ async fn follow_databases(node: &Node, every: Duration) {
         if let Err(error) = spawn_blocking(move || geo.refresh()).await {
             tracing::error!(%error, "geo databases cannot be read anew");
         }
-        node.metrics.geo(node.geo.standings());
+        node.metrics.databases.show(node.geo.standings());
     }
 }
