@@ -23,7 +23,12 @@ pub struct FrameRate {
 
 impl FrameRate {
     /// The rates that encoders produce, slowest first.
-    pub const STANDARD: [Self; 8] = [
+    pub const STANDARD: [Self; 15] = [
+        Self { num: 10, den: 1 },
+        Self { num: 25, den: 2 },
+        Self { num: 15000, den: 1001 },
+        Self { num: 15, den: 1 },
+        Self { num: 20, den: 1 },
         Self { num: 24000, den: 1001 },
         Self { num: 24, den: 1 },
         Self { num: 25, den: 1 },
@@ -32,21 +37,38 @@ impl FrameRate {
         Self { num: 50, den: 1 },
         Self { num: 60000, den: 1001 },
         Self { num: 60, den: 1 },
+        Self { num: 120000, den: 1001 },
+        Self { num: 120, den: 1 },
     ];
+
+    /// What most encoders send.
+    pub const USUAL: Self = Self { num: 30, den: 1 };
 
     /// `None` unless both are positive.
     pub fn new(num: u32, den: u32) -> Option<Self> {
         if num == 0 || den == 0 {
             return None;
         }
+        Some(Self::reduced(num, den))
+    }
+
+    fn reduced(num: u32, den: u32) -> Self {
         let divisor = gcd(num, den);
-        Some(Self { num: num / divisor, den: den / divisor })
+        Self { num: num / divisor, den: den / divisor }
     }
 
     /// The standard rate nearest to a measured one, if within `tolerance` (a fraction: 0.01 is one per cent).
     pub fn nearest_standard(measured_hz: f64, tolerance: f64) -> Option<Self> {
         let error = |rate: &Self| (rate.hz() - measured_hz).abs() / rate.hz();
         Self::STANDARD.into_iter().min_by(|a, b| error(a).total_cmp(&error(b))).filter(|rate| error(rate) <= tolerance)
+    }
+
+    /// The rate that a measurement means: the standard one nearest to it, if any is within `tolerance` (as in
+    /// [`FrameRate::nearest_standard`]), and else the fraction with the least denominator that is. `measured_hz` and
+    /// `tolerance` are held to between 0.01 and 1000 Hz and between a millionth and a tenth.
+    pub fn nearest(measured_hz: f64, tolerance: f64) -> Self {
+        let (hz, tolerance) = (measured_hz.clamp(0.01, 1000.0), tolerance.clamp(1e-6, 0.1));
+        Self::nearest_standard(hz, tolerance).unwrap_or_else(|| simplest(hz, tolerance))
     }
 
     pub fn num(self) -> u32 {
@@ -92,6 +114,21 @@ impl FrameRate {
     }
 }
 
+/// The fraction with the least denominator within `tolerance` of `hz`.
+fn simplest(hz: f64, tolerance: f64) -> FrameRate {
+    let (low, high) = (hz * (1.0 - tolerance), hz * (1.0 + tolerance));
+    for den in 1..=DENOMINATOR_MAX {
+        let num = (high * f64::from(den)).floor();
+        if num >= 1.0 && num >= low * f64::from(den) {
+            return FrameRate::reduced(num as u32, den);
+        }
+    }
+    FrameRate::reduced((hz * f64::from(DENOMINATOR_MAX)).round().max(1.0) as u32, DENOMINATOR_MAX)
+}
+
+/// Terms stay below a million: so far products of frames and ticks are far inside 64 bits.
+const DENOMINATOR_MAX: u32 = 1000;
+
 fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -115,6 +152,26 @@ mod tests {
         assert_eq!(FrameRate::nearest_standard(29.95, 0.01), FrameRate::new(30000, 1001));
         assert_eq!(FrameRate::nearest_standard(30.01, 0.01), FrameRate::new(30, 1));
         assert_eq!(FrameRate::nearest_standard(17.0, 0.01), None);
+    }
+
+    #[test]
+    fn any_rate_is_learnt_as_a_fraction() {
+        for (measured, tolerance, num, den) in [
+            (29.985, 0.001, 30000, 1001),
+            (12.5, 0.001, 25, 2),
+            (12.503, 0.001, 25, 2),
+            (7.5004, 0.001, 15, 2),
+            (100.0 / 3.0, 0.0005, 100, 3),
+            (14.986, 0.0002, 15000, 1001),
+            (47.99, 0.001, 48, 1),
+            (29.8, 0.0002, 149, 5),
+            (0.0, 0.01, 1, 100),
+            (f64::INFINITY, 0.0, 1000, 1),
+        ] {
+            let rate = FrameRate::nearest(measured, tolerance);
+            assert_eq!(Some(rate), FrameRate::new(num, den), "{measured}");
+            assert!(rate.num() <= 1_000_000 && rate.timescale().0 <= 1_000_000);
+        }
     }
 
     #[test]

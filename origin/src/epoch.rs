@@ -2,6 +2,7 @@
 
 mod analysis;
 mod cutter;
+mod pace;
 mod placer;
 
 pub(crate) use analysis::{Analysis, Bitrate, Found, Known, Patience};

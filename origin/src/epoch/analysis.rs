@@ -52,8 +52,6 @@ pub(crate) struct Found {
 const FRAME_BYTES: usize = 256;
 /// Less than this says too little of a frame rate in whole milliseconds.
 const SPAN_MIN_MS: i64 = 700;
-/// A rate that differs by less from the announced one, or from a usual one, is that.
-const TOLERANCE: f64 = 0.01;
 
 impl Analysis {
     pub(crate) fn new(patience: Patience) -> Self {
@@ -145,29 +143,61 @@ impl Analysis {
 
 /// The frame rate, and whether the frames really come at it.
 fn frame_rate(frames: &[&Frame], announced: &Announced) -> (FrameRate, bool) {
-    let steps = frames.len().saturating_sub(1);
-    let span_ms = frames.last().map_or(0, |last| last.dts) - frames.first().map_or(0, |first| first.dts);
-    let announced = announced.frame_rate_hz.filter(|hz| (1.0..=240.0).contains(hz));
-    if steps == 0 || span_ms <= 0 {
-        return (announced.map_or(FALLBACK, exact), false);
-    }
-    let measured = (steps as f64 * 1000.0 / span_ms as f64).clamp(1.0, 240.0);
-    let near = |hz: f64| (hz - measured).abs() <= TOLERANCE * measured;
-    let rate = announced.filter(|&hz| near(hz)).map(exact).or_else(|| FrameRate::nearest_standard(measured, TOLERANCE));
-    let rate = rate.unwrap_or_else(|| exact(measured.round()));
+    let announced = announced.frame_rate_hz.filter(|hz| RATES_HZ.contains(hz));
+    let Some(Measured { hz, precision, mean_hz }) = measure(frames) else {
+        return (announced.map_or(FrameRate::USUAL, exact), false);
+    };
+    let near = |other: f64| (other - hz).abs() <= precision * hz;
+    let rate = announced.filter(|&hz| near(hz)).map_or_else(|| FrameRate::nearest(hz, precision), exact);
     let single = frames.windows(2).filter(|pair| rate.index_of_ms(pair[1].dts - pair[0].dts) == 1).count();
     // Some lost frames are forgiven; a variable frame rate is not.
-    (rate, near(rate.hz()) && single * 10 >= steps * 9)
+    if single * 10 >= (frames.len() - 1) * 9 {
+        (rate, true)
+    } else {
+        (FrameRate::nearest(mean_hz, PRECISION_MIN), false)
+    }
 }
 
-/// What is taken when nothing at all is known.
-const FALLBACK: FrameRate = FrameRate::STANDARD[4];
+/// Frames per second, and how far that may be from the truth, as a share of it.
+struct Measured {
+    hz: f64,
+    precision: f64,
+    /// What that is without the frames that are missing.
+    mean_hz: f64,
+}
+
+/// Counts frames, those that were lost on the way included, over the time they took.
+fn measure(frames: &[&Frame]) -> Option<Measured> {
+    let mut steps_ms: Vec<i64> = frames.windows(2).map(|pair| pair[1].dts - pair[0].dts).collect();
+    let (first, last) = (frames.first()?.dts, frames.last()?.dts);
+    let span_ms = (last - first) as f64;
+    steps_ms.sort_unstable();
+    // Half of all frames are no further apart: a frame that is missing here and there does not count.
+    let usual_ms = (*steps_ms.get(steps_ms.len() / 2)?).max(1) as f64;
+    let mut count = 0.0;
+    let counted: Vec<(f64, f64)> = std::iter::once((0.0, 0.0))
+        .chain(frames.windows(2).map(|pair| {
+            count += ((pair[1].dts - pair[0].dts) as f64 / usual_ms).round();
+            (count, (pair[1].dts - first) as f64)
+        }))
+        .collect();
+    if count < 1.0 || span_ms <= 0.0 {
+        return None;
+    }
+    let per_second = |count: f64| (count * 1000.0 / span_ms).clamp(*RATES_HZ.start(), *RATES_HZ.end());
+    // Whole milliseconds are off by one at most, stamps made on arrival by more.
+    let off_ms = counted.iter().map(|(index, ms)| (ms - index * span_ms / count).abs()).fold(0.0, f64::max);
+    let precision = ((1.0 + off_ms) / span_ms).min(PRECISION_MIN);
+    Some(Measured { hz: per_second(count), precision, mean_hz: per_second(steps_ms.len() as f64) })
+}
+
+const RATES_HZ: std::ops::RangeInclusive<f64> = 1.0..=240.0;
+/// The announced rate, or a usual one, that is nearer to the measured one than this is meant, however stamps jitter.
+const PRECISION_MIN: f64 = 0.01;
 
 /// A rate as encoders write it: 29.97 means 30000/1001.
 fn exact(hz: f64) -> FrameRate {
-    FrameRate::nearest_standard(hz, 0.0004)
-        .or_else(|| FrameRate::new((hz * 100.0).round() as u32, 100))
-        .unwrap_or(FALLBACK)
+    FrameRate::nearest(hz, 0.0004)
 }
 
 /// Frames from key frame to key frame, if that is one number. A single distance is believed only if it is one that
@@ -239,6 +269,33 @@ mod tests {
             assert_eq!(found.known.source.audio, Some(aac_config()));
             assert_eq!(found.zero_unix_ms, 90_000);
         }
+    }
+
+    #[test]
+    fn rates_that_nobody_lists_are_learnt() {
+        for (hz, num, den, gop) in [
+            (12.5, 25, 2, 25),
+            (7.5, 15, 2, 15),
+            (15.0, 15, 1, 30),
+            (10.0, 10, 1, 20),
+            (18.0, 18, 1, 36),
+            (100.0 / 3.0, 100, 3, 66),
+            (48.0, 48, 1, 96),
+            (120.0, 120, 1, 240),
+        ] {
+            let found = found(begun(None), hz, gop);
+            assert_eq!(found.known.source.rate, FrameRate::new(num, den).unwrap(), "{hz}");
+            assert_eq!(found.known.source.gop, Some(gop as u32), "{hz}");
+        }
+    }
+
+    #[test]
+    fn frames_lost_on_the_way_do_not_slow_the_rate() {
+        let mut analysis = begun(None);
+        let lost = |index: &i64| index % 20 == 7;
+        let mut frames = (0..200).filter(|index| !lost(index)).map(|i| video(i * 1000 / 30, i % 60 == 0));
+        let found = frames.find_map(|frame| analysis.push(frame, 0)).unwrap();
+        assert_eq!((found.known.source.rate, found.known.source.gop), (FrameRate::USUAL, Some(60)));
     }
 
     #[test]

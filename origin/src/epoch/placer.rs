@@ -1,5 +1,6 @@
 //! Puts the frames of a source, whose times are rounded milliseconds, on the exact grid of an epoch.
 
+use super::pace::Pace;
 use media::{Frame, FrameRate, TrackKind};
 
 /// Knows where the epoch's zero lies in the source's own time.
@@ -12,6 +13,10 @@ pub(crate) struct Placer {
     zero_ms: i64,
     /// A key frame and its index: what follows is placed by its distance to it.
     anchor: (i64, i64),
+    /// How far the source's clock has run ahead of the grid, in milliseconds, without its jitter. Pictures are counted, so
+    /// the grid takes the source's pace; sound is put where its picture is.
+    ahead_ms: f64,
+    pace: Pace,
     last_decode_index: Option<i64>,
     last_ms: Last,
 }
@@ -29,16 +34,17 @@ pub(crate) enum Break {
     #[error("its time stamps jump by {0} ms")]
     Jump(i64),
     #[error("its frames come at {hz:.3} a second, which is not what was measured at first")]
-    Drift { hz: f64 },
+    Rate { hz: f64 },
 }
 
 /// A step forward by more than this is another time line: a worker repeats a picture for no longer.
 const JUMP_FORWARD_MS: i64 = 5_000;
 /// Interleaving and reordering step back by less than this.
 const JUMP_BACK_MS: i64 = 1_000;
-/// A key frame may be this far from its place, in frames: at 30 fps within 50 ms, which no one sees between sound and
-/// picture.
-const DRIFT_FRAMES: f64 = 1.5;
+/// A key frame may be this far from its place, in frames: late by a scheduler's whim, or by the drift of one GOP.
+const OFF_FRAMES: f64 = 1.5;
+/// How much of the distance between clocks a key frame tells at once.
+const AHEAD_SHARE: f64 = 1.0 / 8.0;
 
 impl Last {
     /// How far this frame goes back from the last of its own medium, or on from what it is to go on from. Sound may be
@@ -61,7 +67,8 @@ impl Placer {
     /// `zero_ms` is the presentation time of the epoch's first key frame.
     pub(crate) fn new(rate: FrameRate, gop: Option<u32>, zero_ms: i64) -> Self {
         let gop = gop.filter(|&gop| gop > 0);
-        Self { rate, gop, zero_ms, anchor: (zero_ms, 0), last_decode_index: None, last_ms: Last::default() }
+        let (anchor, pace) = ((zero_ms, 0), Pace::new(rate, zero_ms));
+        Self { rate, gop, zero_ms, anchor, ahead_ms: 0.0, pace, last_decode_index: None, last_ms: Last::default() }
     }
 
     /// The frame in the epoch's time: video in ticks of the rate's timescale, audio in samples at 48 kHz. `None` for what
@@ -99,22 +106,19 @@ impl Placer {
         let Some(gop) = self.gop else { return Ok(()) };
         let frames_since_zero = self.anchor.1 as f64 + (pts - self.anchor.0) as f64 * self.rate.hz() / 1000.0;
         let expected = (frames_since_zero / f64::from(gop)).round() * f64::from(gop);
-        // How far the source's clock has gone from the grid's since zero shows against the first anchor only.
-        let drift = (pts - self.zero_ms) as f64 * self.rate.hz() / 1000.0 - expected;
-        let off = frames_since_zero - expected;
-        if off.abs() > DRIFT_FRAMES {
+        if (frames_since_zero - expected).abs() > OFF_FRAMES {
             // A key frame out of turn, at a scene cut for example. It is a frame like others.
             return Ok(());
         }
-        if drift.abs() > DRIFT_FRAMES {
-            return Err(Break::Drift { hz: expected * 1000.0 / (pts - self.zero_ms) as f64 });
-        }
+        let ahead_ms = (pts - self.zero_ms) as f64 - expected * 1000.0 / self.rate.hz();
+        self.ahead_ms += (ahead_ms - self.ahead_ms) * AHEAD_SHARE;
         self.anchor = (pts, expected as i64);
-        Ok(())
+        self.pace.key_frame(pts, expected as i64).map_or(Ok(()), |hz| Err(Break::Rate { hz }))
     }
 
     fn audio(&self, frame: &Frame) -> Option<Frame> {
-        let samples = |ms: i64| (ms - self.zero_ms) * i64::from(transcode::AUDIO_RATE / 1000);
+        let since_zero_ms = |ms: i64| (ms - self.zero_ms) as f64 - self.ahead_ms;
+        let samples = |ms: i64| (since_zero_ms(ms) * f64::from(transcode::AUDIO_RATE) / 1000.0).round() as i64;
         (frame.pts >= self.zero_ms).then(|| Frame { dts: samples(frame.dts), pts: samples(frame.pts), ..frame.clone() })
     }
 }
@@ -145,18 +149,60 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_a_little_off_keeps_key_frames_on_the_grid() {
-        for hz in [29.9985, 30.0015] {
-            let indices = place_all(hz, 20_000).unwrap();
-            assert!(indices.iter().step_by(60).enumerate().all(|(gop, &index)| index == 60 * gop as i64));
+    fn any_constant_rate_is_counted_without_a_break() {
+        for (num, den, gop) in [
+            (25, 2, 25),
+            (15, 1, 30),
+            (15, 2, 15),
+            (10, 1, 20),
+            (20, 1, 40),
+            (48, 1, 96),
+            (120, 1, 240),
+            (24000, 1001, 48),
+        ] {
+            let rate = FrameRate::new(num, den).unwrap();
+            let mut placer = Placer::new(rate, Some(gop), 7000);
+            for index in 0..20_000 {
+                let ms = 7000 + rate.ticks_of_index(index, media::Timescale::MILLISECONDS);
+                let placed = placer.place(&video(ms, index % i64::from(gop) == 0)).unwrap().unwrap();
+                assert_eq!(placed.pts, index * i64::from(rate.frame_ticks()), "{num}/{den}");
+            }
+        }
+    }
+
+    /// Two hours whose clock is 200 millionths off: pictures are counted, and sound stays within 5 ms of them.
+    #[test]
+    fn a_clock_that_drifts_breaks_nothing_and_parts_no_sound_from_its_picture() {
+        const BOUND_MS: f64 = 5.0;
+        for pace in [1.0 - 200e-6, 1.0, 1.0 + 200e-6] {
+            let mut placer = Placer::new(rate(), Some(60), 7000);
+            let stamped = |s: f64| 7000 + (s * 1000.0).round() as i64;
+            let mut unit = 0;
+            for index in 0..2 * 3600 * 30 {
+                let taken_s = index as f64 / 30.0 / pace;
+                let placed = placer.place(&video(stamped(taken_s), index % 60 == 0)).unwrap().unwrap();
+                assert_eq!((placed.pts, placed.dts), (index * 1000, index * 1000));
+                while f64::from(unit) * 1024.0 / 48_000.0 <= taken_s {
+                    let taken_s = f64::from(unit) * 1024.0 / 48_000.0;
+                    let sound = Frame { kind: TrackKind::Audio, ..video(stamped(taken_s), true) };
+                    let placed_s = placer.place(&sound).unwrap().unwrap().pts as f64 / 48_000.0;
+                    let apart_ms = (placed_s - taken_s * pace) * 1000.0;
+                    assert!(apart_ms.abs() <= BOUND_MS, "{apart_ms} ms at {taken_s} s");
+                    unit += 1;
+                }
+            }
         }
     }
 
     #[test]
-    fn sound_and_picture_never_part_by_more_than_a_frame_and_a_half() {
-        for hz in [29.97, 30.03] {
-            let Err(Break::Drift { hz: told }) = place_all(hz, 2000) else { panic!("{hz} was taken for 30") };
-            assert!((told - hz).abs() < 0.001, "{told}");
+    fn a_rate_that_was_taken_for_another_is_told_once_and_then_followed() {
+        for hz in [29.97, 29.8] {
+            let Err(Break::Rate { hz: told }) = place_all(hz, 5000) else { panic!("{hz} was taken for 30") };
+            assert!((told - hz).abs() < 0.003, "{told}");
+            let rate = FrameRate::nearest(told, 0.0002);
+            let mut placer = Placer::new(rate, Some(60), 0);
+            let ms = |index: i64| (index as f64 * 1000.0 / hz).round() as i64;
+            assert!((0..50_000).all(|i| placer.place(&video(ms(i), i % 60 == 0)).is_ok()), "{rate:?} for {hz}");
         }
     }
 

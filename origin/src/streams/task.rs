@@ -56,6 +56,8 @@ const FINISH_MAX: Duration = Duration::from_secs(2);
 /// How long a key frame may be away at first, as multiples of the longest analysis: more than any interval that can be
 /// cut into segments, even where the publisher began just after one.
 const KEY_FRAME_PATIENCE: u32 = 3;
+/// How far a rate that was measured over minutes may be off.
+const RATE_TOLERANCE: f64 = 0.0002;
 /// Key frames that an analysis may hold, as multiples of the largest message.
 const ANALYSIS_MESSAGES: usize = 8;
 
@@ -265,9 +267,9 @@ impl Task {
             self.phase = self.analysing(items.into_iter().flatten());
             return;
         }
-        if let Broken::Time(Break::Drift { hz }) = broken {
-            // A whole epoch measures better than the first seconds did: it tells 29.97 from 30.
-            known.source.rate = FrameRate::nearest_standard(*hz, 0.0004).unwrap_or(known.source.rate);
+        if let Broken::Time(Break::Rate { hz }) = broken {
+            // Minutes measure better than the first seconds did: they tell 29.97 from 30.
+            known.source.rate = FrameRate::nearest(*hz, RATE_TOLERANCE);
         }
         if !keep_passthrough {
             known.source.gop = None;

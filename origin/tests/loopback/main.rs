@@ -7,6 +7,7 @@ mod follower;
 mod http;
 mod life;
 mod players;
+mod rates;
 mod requests;
 mod returns;
 mod world;

@@ -95,6 +95,10 @@ impl Audio {
         let end = self.line.end();
         match self.timeline.place(decoded.timestamp().unwrap_or(end), resample::length(decoded), end) {
             Place::Follow => self.line.append(decoded, 0),
+            Place::Stretch { by } => {
+                self.line.stretch(by)?;
+                self.line.append(decoded, 0)
+            }
             Place::After { silence } => {
                 self.fill(silence)?;
                 self.line.append(decoded, 0)

@@ -2,6 +2,7 @@
 
 use super::WorkError;
 use ffmpeg_next::codec::Context;
+use ffmpeg_next::software::resampling;
 use ffmpeg_next::{Codec, Dictionary, Error, ffi, frame};
 use std::ptr;
 
@@ -55,6 +56,15 @@ pub(super) fn open(
     match unused.iter().next() {
         Some((option, _)) => Err(WorkError::Option { encoder, option: option.to_owned() }),
         None => Ok(()),
+    }
+}
+
+/// Makes the next `over` samples `by` more, or fewer, than they would be: so slowly that nobody hears it.
+pub(super) fn stretch(context: &mut resampling::Context, by: i32, over: i32) -> Result<(), Error> {
+    // SAFETY: the context is initialised and lives; libswresample checks the figures and sets itself up to resample.
+    match unsafe { ffi::swr_set_compensation(context.as_mut_ptr(), by, over) } {
+        0.. => Ok(()),
+        error => Err(Error::from(error)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::clip::{Recipe, index};
 use crate::oracle;
-use crate::run::{Outcome, transcode};
+use crate::run::{Outcome, transcode, transcode_as};
 use bytes::Bytes;
 use transcode::{EndReason, Input};
 
@@ -160,6 +160,46 @@ async fn sound_that_comes_twice_is_heard_once() {
     assert!((13.0..=16.0).contains(&misplaced), "{misplaced} access units");
     let short = units(&outcome) * 1024 - (4 * 48_000 - 14_400);
     assert!(short.abs() <= 4096, "audio is {short} samples off");
+}
+
+/// The sound's clock is half a thousandth slow: its samples lie further apart than they last.
+#[tokio::test]
+async fn slow_drift_is_made_up_for_without_a_hole() {
+    let recipe =
+        Recipe { audio: "aevalsrc='0.8*sin(2*PI*1000*t)':s=48000", seconds: 40, size: (160, 120), ..Recipe::default() };
+    let mut clip = recipe.clip();
+    clip.edit_audio(|frame| {
+        frame.pts += frame.pts / 2000;
+        frame.dts = frame.pts;
+        true
+    });
+    let outcome = transcode(&clip, &[]).await;
+    for repair in ["audio_gap_filled", "audio_misplaced_dropped"] {
+        assert_eq!(outcome.repaired(repair), 0.0, "{repair}");
+    }
+    let sound = oracle::channel(&oracle::decode(outcome.named("audio"), outcome.job.plan.rate), 1);
+    // 960 samples more in 40 seconds; what leans less than 5 ms is left, and what is being stretched.
+    let made = sound.iter().rposition(|sample| sample.abs() > 0.1).unwrap() as i64;
+    assert!((made - 40 * 48_000 - 960).abs() < 960 / 2, "{} samples more", made - 40 * 48_000);
+    let silent = sound[2048..made as usize - 2048].chunks(48).filter(|ms| ms.iter().all(|sample| sample.abs() < 0.05));
+    assert_eq!(silent.count(), 0, "a millisecond without sound");
+}
+
+/// A grid slower than the source: the promise of an earlier epoch.
+#[tokio::test]
+async fn a_source_that_is_faster_than_the_grid_loses_the_pictures_between() {
+    let mut clip = Recipe::default().clip();
+    let slow = media::FrameRate::new(10, 1).unwrap();
+    let rate = clip.source.rate;
+    clip.video().for_each(|frame| {
+        let place = |ticks: i64| ticks / i64::from(rate.frame_ticks()) / 3 * i64::from(slow.frame_ticks());
+        (frame.pts, frame.dts) = (place(frame.pts), place(frame.dts));
+    });
+    let outcome =
+        transcode_as(&clip, &[240], |plan| (plan.rate, plan.segment_frames, plan.part_frames) = (slow, 20, 4)).await;
+    assert_eq!(outcome.reason, EndReason::Finished);
+    assert_eq!(indices(&outcome, "240p"), (0..40).collect::<Vec<_>>());
+    assert_eq!(outcome.repaired("video_duplicate_dropped"), 80.0);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use prometheus::Registry;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use transcode::{EndReason, Input, Job, Limits, Made, Metrics, Source, Worker, WorkerInput, WorkerProgram, plan};
+use transcode::{EndReason, Input, Job, Limits, Made, Metrics, Plan, Source, Worker, WorkerInput, WorkerProgram, plan};
 
 /// Far beyond what anything here takes, even on a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -64,7 +64,13 @@ pub(crate) fn start(
 
 /// Feeds the whole clip, as fast as the worker takes it.
 pub(crate) async fn transcode(clip: &Clip, heights: &[u32]) -> Outcome {
-    let job = job(&clip.source, heights);
+    transcode_as(clip, heights, |_| {}).await
+}
+
+/// The same by another plan.
+pub(crate) async fn transcode_as(clip: &Clip, heights: &[u32], change: impl FnOnce(&mut Plan)) -> Outcome {
+    let mut job = job(&clip.source, heights);
+    change(&mut job.plan);
     let (input, made, registry) = start(&program(), &job, &patient());
     let feed = async {
         for frame in &clip.inputs {

@@ -1,6 +1,7 @@
 //! One line of samples at 48 kHz, in one or two channels, from decoded audio of any rate and layout.
 
-use super::super::WorkError;
+use super::super::{WorkError, ffi};
+use super::timeline::STRETCH_OVER;
 use crate::AUDIO_RATE;
 use ffmpeg_next::ChannelLayout;
 use ffmpeg_next::format::Sample;
@@ -65,6 +66,14 @@ impl Line {
             self.write(&out, 0);
         }
         Ok(())
+    }
+
+    /// Spreads so many samples, more or fewer, over the next [`STRETCH_OVER`].
+    pub(super) fn stretch(&mut self, by: i64) -> Result<(), WorkError> {
+        match &mut self.resampler {
+            Some(resampler) => ffi::stretch(resampler, by as i32, STRETCH_OVER as i32).map_err(failed),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn silence(&mut self, samples: i64) -> Result<(), WorkError> {

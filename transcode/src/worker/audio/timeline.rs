@@ -1,9 +1,16 @@
-//! Decides where decoded audio goes on the line of samples: after silence, cut, dropped, or as it comes. Pure.
+//! Decides where decoded audio goes on the line of samples: as it comes, stretched a little, after silence, cut, or not at
+//! all. Pure.
 //!
 //! All numbers are samples at 48 kHz.
 
 /// Sources stamp in milliseconds, and some jitter by a frame or two: so much apart is still the same place.
 pub(super) const DRIFT_MAX: i64 = 1920;
+/// The share of a drift that one access unit tells: with some 64 of them jitter cancels out.
+const LEAN_SHARE: f64 = 1.0 / 64.0;
+/// 5 ms are mended: over two seconds that changes the pitch by a quarter of a per cent, and keeps up with clocks that differ
+/// ten times more than quartz does.
+const LEAN_MAX: f64 = 240.0;
+pub(super) const STRETCH_OVER: i64 = 96_000;
 
 #[derive(Debug)]
 pub(super) struct Timeline {
@@ -12,12 +19,18 @@ pub(super) struct Timeline {
     patience: i64,
     /// Whether the line ends with silence for audio that was not there in time.
     filled: bool,
+    /// How far audio lies beyond the end of the line, without its jitter.
+    lean: f64,
+    /// While what leant is being stretched: how much of it is to come.
+    stretching: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Right at the end of the line.
     Follow,
+    /// There as well; from here on, [`STRETCH_OVER`] samples become so many more, or fewer.
+    Stretch { by: i64 },
     /// After so much silence.
     After { silence: i64 },
     /// At the end, without its first samples.
@@ -28,7 +41,7 @@ pub(super) enum Place {
 
 impl Default for Timeline {
     fn default() -> Self {
-        Self { started: false, patience: PATIENCE, filled: false }
+        Self { started: false, patience: PATIENCE, filled: false, lean: 0.0, stretching: 0 }
     }
 }
 
@@ -44,14 +57,31 @@ impl Timeline {
             self.patience = self.patience.saturating_sub(drift).min(PATIENCE_MAX);
         }
         let place = match drift {
-            _ if drift.unsigned_abs() <= tolerated.unsigned_abs() => Place::Follow,
+            _ if drift.unsigned_abs() <= tolerated.unsigned_abs() => self.follow(drift, length),
             _ if drift > SILENCE_MAX => Place::Drop,
             1.. => Place::After { silence: drift },
             _ if drift.saturating_add(length) <= 0 => Place::Drop,
             _ => Place::Cut { skip: -drift },
         };
         self.started |= place != Place::Drop;
+        if !matches!(place, Place::Follow | Place::Stretch { .. }) {
+            (self.lean, self.stretching) = (0.0, 0);
+        }
         place
+    }
+
+    /// Clocks that differ by parts in a million move audio off its place so slowly that it can be brought back unheard.
+    fn follow(&mut self, drift: i64, length: i64) -> Place {
+        if self.stretching > 0 {
+            self.stretching -= length;
+            return Place::Follow;
+        }
+        self.lean += (drift as f64 - self.lean) * LEAN_SHARE;
+        if self.lean.abs() < LEAN_MAX {
+            return Place::Follow;
+        }
+        self.stretching = STRETCH_OVER;
+        Place::Stretch { by: std::mem::take(&mut self.lean).round() as i64 }
     }
 
     /// How much silence to add now that the video has reached `video`.
@@ -106,6 +136,28 @@ mod tests {
             assert_eq!(started().place(at, 1024, 10_000), place, "{at}");
         }
         assert_eq!(started().place(9_999 - DRIFT_MAX, 2048, 10_000), Place::Cut { skip: DRIFT_MAX + 1 });
+    }
+
+    /// Two hours of a source whose sound is 200 millionths too slow or too fast for its picture.
+    #[test]
+    fn slow_drift_is_stretched_and_never_cut_or_filled() {
+        const BOUND: i64 = 480;
+        for ppm in [-200.0, -20.0, 200.0] {
+            let (mut timeline, mut end, mut rest) = (Timeline::default(), 0.0, 0.0);
+            for unit in 0..2 * 3600 * 48_000 / 1024 {
+                // In whole milliseconds, as RTMP has it.
+                let at = (f64::from(unit) * 1024.0 * (1.0 + ppm / 1e6) / 48.0).round() as i64 * 48;
+                match timeline.place(at, 1024, end as i64) {
+                    Place::Follow => {}
+                    Place::Stretch { by } => rest = by as f64,
+                    other => panic!("{other:?} at unit {unit} with {ppm}"),
+                }
+                let share = rest * 1024.0 / STRETCH_OVER as f64;
+                end += 1024.0 + if timeline.stretching > 0 { share } else { 0.0 };
+                let apart = at + 1024 - end as i64;
+                assert!(apart.abs() <= BOUND, "{apart} samples at unit {unit} with {ppm}");
+            }
+        }
     }
 
     #[test]
