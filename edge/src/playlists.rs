@@ -4,7 +4,7 @@ use crate::key::{Class, normalized, resolve};
 use crate::metrics::{Bound, Lookup, Metrics, PlaylistNews};
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
-use crate::store::{After, Found, Offered, Store, Wanted};
+use crate::store::{After, Found, Offer, Offered, Store, Wanted};
 use crate::subscription::{Standing, Subscription, Viewers};
 use crate::upstream::Passed;
 use bytes::Bytes;
@@ -107,11 +107,7 @@ impl Playlists {
             return Ok(Opened::Followed(rendition));
         }
         let wanted = Wanted { key, url: key, class: Class::Playlist, passed };
-        let offer = {
-            let (playlists, key, passed) = (self.clone(), Arc::<str>::from(key), passed.clone());
-            After::Offer(Box::new(move |object: &Object| playlists.offered(key, object, passed)))
-        };
-        let (found, lookup) = self.store.get(&wanted, offer).await?;
+        let (found, lookup) = self.store.get(&wanted, After::Offer(self.offer(key, passed))).await?;
         if let Found::Growing(fill, place) = &found {
             // A playlist is answered whole or not at all.
             fill.end(*place).await;
@@ -120,6 +116,15 @@ impl Playlists {
             Some(rendition) => Opened::Followed(rendition),
             None => Opened::Object(found, lookup),
         })
+    }
+
+    fn offer(self: &Arc<Self>, key: &str, passed: &Passed) -> Offer {
+        let (key, passed) = (Arc::<str>::from(key), passed.clone());
+        let (here, there) = ((self.clone(), key.clone()), self.clone());
+        Offer {
+            taken: Box::new(move || here.0.followed(&here.1).is_some()),
+            take: Box::new(move |object: &Object| there.offered(key, object, passed)),
+        }
     }
 
     /// The first answer to a playlist request decides: a live media playlist is followed from here on.

@@ -72,8 +72,16 @@ pub struct Wanted<'a> {
 pub enum After {
     /// Keep it where it belongs.
     Keep,
-    /// Hand it to whoever started the fill; it says for how long the cache may have it.
-    Offer(Box<dyn FnOnce(&Object) -> Offered + Send>),
+    /// Hand it to whoever started the fill.
+    Offer(Offer),
+}
+
+/// Somebody who may want an object for something better than the cache.
+pub struct Offer {
+    /// Whether an object of this name has been taken already: then none is fetched.
+    pub taken: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Takes the object, or says for how long the cache may have it.
+    pub take: Box<dyn FnOnce(&Object) -> Offered + Send>,
 }
 
 /// What the one that started a fill did with its object.
@@ -195,6 +203,13 @@ impl Store {
             filler.finish(object.clone());
             return Ok((Found::Whole(object), Lookup::Hit));
         }
+        // Or it was taken. Without this look a second viewer who was late by that instant would fetch it once more.
+        if let After::Offer(offer) = &after
+            && (offer.taken)()
+        {
+            job.leave();
+            return Ok((Found::Growing(filler.fill(), Place::Joined), Lookup::Collapsed));
+        }
         let lookup = if prior.is_some() { Lookup::Expired } else { Lookup::Miss };
         job.prior = prior;
         let fill = filler.fill();
@@ -294,14 +309,19 @@ fn gauge(bytes: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fill::Outcome;
 
-    #[test]
-    fn a_viewer_that_leaves_before_its_fill_runs_leaves_nothing_behind() {
+    fn store() -> Arc<Store> {
         let text = "[edge]\nname = \"e\"\nlisten = \"127.0.0.1:0\"\n[edge.upstream]\nurl = \"http://127.0.0.1:1\"\n";
         let config = config::Config::parse(text, []).unwrap().edge.unwrap();
         let upstream = Arc::new(Upstream::new(config.upstream.clone(), "e").unwrap());
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-        let store = Arc::new(Store::new(&config, upstream, metrics));
+        Arc::new(Store::new(&config, upstream, metrics))
+    }
+
+    #[test]
+    fn a_viewer_that_leaves_before_its_fill_runs_leaves_nothing_behind() {
+        let store = store();
         let wanted = Wanted { key: "/a", url: "/a", class: Class::Other, passed: &Passed::default() };
         for _ in 0..2 {
             let begun = store.begin(&wanted).unwrap();
@@ -309,5 +329,15 @@ mod tests {
             assert!(matches!(store.begin(&wanted), Ok(Begun::Joined(_))));
         }
         assert!(store.fills.lock().by_key.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_between_look_and_lock_is_not_fetched_again() {
+        let store = store();
+        let wanted = Wanted { key: "/a", url: "/a", class: Class::Playlist, passed: &Passed::default() };
+        let offer = Offer { taken: Box::new(|| true), take: Box::new(|_| Offered::Taken) };
+        let (found, _) = store.get(&wanted, After::Offer(offer)).await.unwrap();
+        assert!(matches!(found, Found::Growing(fill, place) if matches!(fill.end(place).await, Outcome::Refused(_))));
+        assert!(store.tasks.is_empty() && store.fills.lock().by_key.is_empty());
     }
 }

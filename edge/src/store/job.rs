@@ -156,7 +156,7 @@ impl Job {
     async fn finish(&self, mut object: Object, filler: Filler, after: After) {
         let private = object.head.lease.is_err_and(|why| why.is_private());
         let taken = match after {
-            After::Offer(offer) if !private => match offer(&object) {
+            After::Offer(offer) if !private => match (offer.take)(&object) {
                 Offered::Taken => true,
                 Offered::Cache { at_most } => {
                     if let Some(at_most) = at_most {
