@@ -1,13 +1,14 @@
 //! From a request to its reply, whatever transport it came by: the edge's one decision tree.
 
 use crate::client::Client;
+use crate::conditions;
 use crate::fill::{Fill, Opening, Outcome, Place, Reader};
 use crate::key::{Class, Target, normalized};
 use crate::live::Known;
 use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
 use crate::object::{Head, Object};
 use crate::playlists::{Opened, Over, Playlists, Rendition, Shown, Version, answers_now};
-use crate::range::{Range, Slice, Window};
+use crate::range::{Growing, Range, Slice, Window};
 use crate::refusal::Refusal;
 use crate::reply::{Body, Note, Notes, Reply};
 use crate::request::{Method, PURGE_PAGE, Request};
@@ -142,7 +143,7 @@ impl Node {
                     let Some((object, note, held)) = followed else { continue };
                     let lookup = if note == Note::Held { Lookup::Collapsed } else { Lookup::Hit };
                     self.metrics.looked_up(Class::Playlist, lookup);
-                    let body = conditional(request, object);
+                    let body = conditions::of_whole(request, object)?;
                     return Ok(Reply { class: Class::Playlist, body, note, held });
                 }
                 Opened::Object(found, lookup) => {
@@ -157,7 +158,8 @@ impl Node {
                     if wait.is_some() && !answers_now(&object, wait) {
                         return Err(Refusal::SubscriptionsFull);
                     }
-                    return Ok(Reply { class: Class::Playlist, body: conditional(request, object), note, held: None });
+                    let body = conditions::of_whole(request, object)?;
+                    return Ok(Reply { class: Class::Playlist, body, note, held: None });
                 }
             }
         }
@@ -248,7 +250,7 @@ impl Node {
             Some(Known::Object(object)) => {
                 let class = object.head.class;
                 self.metrics.looked_up(class, Lookup::Hit);
-                let body = conditional(request, object);
+                let body = conditions::of_whole(request, object)?;
                 return Ok(Reply { class, body, note: Note::Hit, held: None });
             }
             Some(Known::Named(class)) => (live_key, class),
@@ -260,12 +262,11 @@ impl Node {
         // HTTP/1.0 has no framing that could tell an aborted body from a whole one.
         let (ready, note) = self.ready(&wanted, found, lookup, (deadline, request.http10)).await?;
         let body = match ready {
-            Ready::Whole(object) => conditional(request, object),
-            Ready::Growing(head, reader) => {
-                let range = asked_range(request).filter(|_| is_same(request, &head));
-                let slice = head.length.and_then(|length| Some(range?.of(length)));
-                Body::Growing { slice, reader, head }
-            }
+            Ready::Whole(object) => conditions::of_whole(request, object)?,
+            Ready::Growing(head, reader) => match conditions::range(request, &head) {
+                Some(range) => self.in_time(deadline, part_of_growing(request, reader, head, range)).await??,
+                None => Body::Growing { slice: None, reader, head },
+            },
         };
         Ok(Reply { class, body, note, held: None })
     }
@@ -365,47 +366,24 @@ fn note(lookup: Lookup, head: &Head) -> Note {
     }
 }
 
-/// Conditions and ranges are about objects that were found (RFC 9110, 13.2.2 and 14.2).
-fn conditional(request: &Request, object: Arc<Object>) -> Body {
-    if object.head.status != StatusCode::OK {
-        return Body::Object(object);
-    }
-    if is_not_modified(request, &object.head) {
-        return Body::NotModified(object);
-    }
-    match asked_range(request).filter(|_| is_same(request, &object.head)) {
-        Some(range) => {
-            let slice = range.of(object.length);
-            Body::Slice(object, slice)
+/// A range of what is being filled, as soon as it can be told.
+async fn part_of_growing(request: &Request, reader: Reader, head: Arc<Head>, range: Range) -> Result<Body, Refusal> {
+    let slice = loop {
+        let wait = match (head.length, range.of_growing(reader.fill().bytes())) {
+            (Some(length), _) => break Some(range.of(length)?),
+            (None, Growing::Whole) => break None,
+            (None, Growing::Ready(slice)) => break Some(slice),
+            (None, Growing::Wait { bytes }) => bytes,
+            (None, Growing::WaitForEnd) => u64::MAX,
+        };
+        match reader.fill().grown_to(wait).await {
+            Ok(()) => {}
+            Err(Outcome::Whole(object) | Outcome::Stale(object)) => return conditions::of_whole(request, object),
+            Err(Outcome::Aborted(refusal) | Outcome::Refused(refusal)) => return Err(refusal),
+            Err(Outcome::Private) => return Err(Refusal::UpstreamBroken),
         }
-        None => Body::Object(object),
-    }
-}
-
-/// RFC 9110, 13.2.2: a date is looked at only where no entity tag is given.
-fn is_not_modified(request: &Request, head: &Head) -> bool {
-    if let Some(condition) = request.if_none_match.as_deref() {
-        return head.etag.as_deref().is_some_and(|etag| is_listed(etag, condition));
-    }
-    let date = |value: &Bytes| httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok();
-    let since = request.if_modified_since.as_ref().and_then(date);
-    since.is_some_and(|since| head.last_modified.as_ref().and_then(date).is_some_and(|modified| modified <= since))
-}
-
-/// RFC 9110, 13.1.5: a range of another version is no range at all. A date must be the very one that was given.
-fn is_same(request: &Request, head: &Head) -> bool {
-    let same = |given: &Bytes| head.etag.as_ref() == Some(given) || head.last_modified.as_ref() == Some(given);
-    request.if_range.as_ref().is_none_or(same)
-}
-
-fn asked_range(request: &Request) -> Option<Range> {
-    Range::read(std::str::from_utf8(request.range.as_deref()?).ok()?)
-}
-
-/// Whether an entity tag is in a list such as `"a", W/"b"`; comparison is weak (RFC 9110, 8.8.3.2).
-fn is_listed(etag: &[u8], list: &[u8]) -> bool {
-    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-    list.trim_ascii() == b"*" || list.split(|byte| *byte == b',').any(|tag| opaque(tag.trim_ascii()) == opaque(etag))
+    };
+    Ok(Body::Growing { slice, reader, head })
 }
 
 /// A part of an object that is whole, without a copy.

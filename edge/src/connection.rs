@@ -217,6 +217,7 @@ impl Connection {
         if request.method == Method::Head {
             return self.write(&[]).await;
         }
+        let chunked = reply.length().is_none();
         match reply.body {
             Body::Object(object) => self.write(&object.chunks).await?,
             Body::Slice(object, slice) => {
@@ -228,9 +229,9 @@ impl Connection {
                 self.write(&[Bytes::from(text)]).await?;
             }
             Body::Text(_, text) => self.write(&[Bytes::from(text)]).await?,
-            Body::Growing { head, reader, slice } => {
+            Body::Growing { reader, slice, .. } => {
                 self.write(&[]).await?;
-                self.grow(reader, slice, head.length.is_none()).await?;
+                self.grow(reader, slice, chunked).await?;
             }
         }
         if let Some(version) = reply.held {

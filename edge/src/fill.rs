@@ -96,6 +96,21 @@ impl Fill {
         .await
     }
 
+    /// How many bytes there are so far.
+    pub fn bytes(&self) -> u64 {
+        self.state.lock().bytes
+    }
+
+    /// Waits for so many bytes; if it ends before, tells how.
+    pub async fn grown_to(&self, bytes: u64) -> Result<(), Outcome> {
+        self.wait(|state| match &state.outcome {
+            _ if state.bytes >= bytes => Some(Ok(())),
+            Some(outcome) => Some(Err(outcome.clone())),
+            None => None,
+        })
+        .await
+    }
+
     /// Waits for the end.
     pub async fn end(&self, place: Place) -> Outcome {
         self.wait(|state| match place {
@@ -215,6 +230,10 @@ impl Drop for Filler {
 }
 
 impl Reader {
+    pub fn fill(&self) -> &Fill {
+        &self.fill
+    }
+
     /// The next bytes; `None` once the object is whole and read.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Aborted> {
         let at = self.next;
@@ -311,6 +330,19 @@ mod tests {
         let (fill, _filler) = Fill::start();
         assert!((0..PURGES_MAX).all(|_| !fill.purge("/b", &red)));
         assert!(fill.purge("/b", &red) && fill.is_purged("/b", &plain));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_bytes_has_them_or_learns_of_the_end() {
+        let (fill, filler) = Fill::start();
+        let waiting = fill.clone();
+        let waiting = tokio::spawn(async move { (waiting.grown_to(3).await.is_ok(), waiting.grown_to(5).await.is_ok()) });
+        filler.open(head());
+        filler.push(Bytes::from_static(b"ab"));
+        filler.push(Bytes::from_static(b"cd"));
+        assert_eq!(fill.bytes(), 4);
+        filler.finish(Arc::new(Object::new(head(), Vec::new(), Instant::now())));
+        assert_eq!(waiting.await.unwrap(), (true, false));
     }
 
     #[tokio::test]

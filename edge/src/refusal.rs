@@ -1,6 +1,7 @@
 //! Every reason to refuse a request, and what HTTP says for it: status, one sentence that helps, when to come again.
 
 use crate::key::TargetError;
+use crate::range::Unsatisfiable;
 use crate::store::purge::PurgeError;
 use http::StatusCode;
 use manifest::DirectiveError;
@@ -32,6 +33,8 @@ pub enum Refusal {
     Directive(DirectiveError),
     #[error("the position asked for is too far ahead; ask for the next part or segment of the playlist")]
     TooFar,
+    #[error("the range begins beyond the end of the object, which has {length} bytes; ask for an earlier one")]
+    Range { length: u64 },
     #[error("the stream did not advance in time; ask again")]
     HoldLate,
     #[error("too many requests wait at this node; ask again, or raise edge.holds_max")]
@@ -56,6 +59,12 @@ pub enum Refusal {
     Stale,
 }
 
+impl From<Unsatisfiable> for Refusal {
+    fn from(Unsatisfiable { length }: Unsatisfiable) -> Self {
+        Self::Range { length }
+    }
+}
+
 impl Refusal {
     pub fn status(self) -> StatusCode {
         match self {
@@ -69,6 +78,7 @@ impl Refusal {
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::HeaderSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoSuchPage => StatusCode::NOT_FOUND,
+            Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownMethod => StatusCode::NOT_IMPLEMENTED,

@@ -28,7 +28,6 @@ pub enum Body {
     Growing {
         head: Arc<Head>,
         reader: Reader,
-        /// Only of a growing object whose length is known.
         slice: Option<Slice>,
     },
     Refusal(Refusal),
@@ -100,7 +99,7 @@ impl Reply {
     pub fn status(&self) -> StatusCode {
         match &self.body {
             Body::Object(object) => object.head.status,
-            Body::Slice(_, slice) | Body::Growing { slice: Some(slice), .. } => slice.status(),
+            Body::Slice(..) | Body::Growing { slice: Some(_), .. } => StatusCode::PARTIAL_CONTENT,
             Body::NotModified(_) => StatusCode::NOT_MODIFIED,
             Body::Growing { head, .. } => head.status,
             Body::Refusal(refusal) => refusal.status(),
@@ -113,7 +112,7 @@ impl Reply {
     pub fn length(&self) -> Option<u64> {
         match &self.body {
             Body::Object(object) => Some(object.length),
-            Body::Slice(_, slice) | Body::Growing { slice: Some(slice), .. } => Some(slice.length()),
+            Body::Slice(_, slice) | Body::Growing { slice: Some(slice), .. } => slice.length(),
             Body::Growing { head, .. } => head.length,
             Body::NotModified(_) | Body::Preflight => Some(0),
             Body::Refusal(refusal) => Some(refusal.to_string().len() as u64 + 1),
@@ -200,15 +199,11 @@ impl Reply {
 
 /// `whole`: the length of all of it, where it is known.
 fn put_content_range(out: &mut Vec<u8>, slice: Slice, whole: Option<u64>) {
+    let (first, last) = slice.ends();
     out.put_slice(b"Content-Range: bytes ");
-    match slice {
-        Slice::Part { first, last } => {
-            put_decimal(out, first);
-            out.put_slice(b"-");
-            put_decimal(out, last);
-        }
-        Slice::Unsatisfiable => out.put_slice(b"*"),
-    }
+    put_decimal(out, first);
+    out.put_slice(b"-");
+    put_decimal(out, last);
     match whole {
         Some(whole) => put_number(out, b"/", whole),
         None => out.put_slice(b"/*\r\n"),
@@ -220,11 +215,11 @@ fn put_refusal(out: &mut Vec<u8>, refusal: Refusal) {
     if let Some(seconds) = refusal.retry_after() {
         put_number(out, b"Retry-After: ", seconds.into());
     }
-    if refusal == Refusal::Unauthorized {
-        out.put_slice(b"WWW-Authenticate: Bearer\r\n");
-    }
-    if refusal == Refusal::Method {
-        out.put_slice(b"Allow: GET, HEAD, OPTIONS\r\n");
+    match refusal {
+        Refusal::Unauthorized => out.put_slice(b"WWW-Authenticate: Bearer\r\n"),
+        Refusal::Method => out.put_slice(b"Allow: GET, HEAD, OPTIONS\r\n"),
+        Refusal::Range { length } => put_number(out, b"Content-Range: bytes */", length),
+        _ => {}
     }
 }
 
@@ -240,20 +235,3 @@ const PREFLIGHT: &[u8] = b"\
     Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
     Access-Control-Allow-Headers: *, Range, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status\r\n\
     Access-Control-Max-Age: 86400\r\n";
-
-impl Slice {
-    fn status(self) -> StatusCode {
-        match self {
-            Self::Part { .. } => StatusCode::PARTIAL_CONTENT,
-            Self::Unsatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
-        }
-    }
-
-    /// Bytes of the body of an answer with this slice.
-    pub fn length(self) -> u64 {
-        match self {
-            Self::Part { first, last } => last - first + 1,
-            Self::Unsatisfiable => 0,
-        }
-    }
-}

@@ -70,6 +70,51 @@ async fn a_range_of_a_growing_object_of_known_length_is_followed() {
 }
 
 #[tokio::test]
+async fn ranges_of_a_growing_object_of_unknown_length_are_answered_when_they_are_sure() {
+    let (fake, senders) = dripping("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let edge = Node::start("edge", fake.addr);
+    let mut viewers = Vec::new();
+    for (method, range) in [
+        ("GET", "1-2"),
+        ("GET", "2-9007199254740991"),
+        ("GET", "3-"),
+        ("GET", "-1"),
+        ("GET", "9-12"),
+        ("GET", "0-99"),
+        ("HEAD", "1-2"),
+    ] {
+        let mut viewer = Viewer::connect(edge.addr).await;
+        let request = format!("{method} /vod/a.mp4 HTTP/1.1\r\nHost: edge\r\nRange: bytes={range}\r\n\r\n");
+        viewer.send(request.as_bytes()).await;
+        viewers.push(viewer);
+    }
+    edge.until("vivid_edge_lookups_total", &["other"], 7.0).await;
+    let [bounded, to_the_end, open, suffix, beyond, long, head] = &mut viewers[..] else { panic!("seven viewers") };
+    drip(&senders, 0, b"3\r\nabc\r\n");
+    let got = bounded.read().await.unwrap();
+    assert_eq!((got.status, got.field("content-range"), got.text().as_str()), (206, "bytes 1-2/*", "bc"));
+    let got = to_the_end.read_head().await.unwrap();
+    assert_eq!((got.status, got.field("content-range")), (206, "bytes 2-9007199254740991/*"));
+    assert_eq!(to_the_end.chunk().await.unwrap(), b"c");
+    let got = head.read_head().await.unwrap();
+    assert_eq!((got.status, got.field("content-range"), got.field("transfer-encoding")), (200, "", "chunked"));
+
+    drip(&senders, 0, b"2\r\nde\r\n");
+    assert_eq!(open.read_head().await.unwrap().field("content-range"), "bytes 3-9007199254740991/*");
+    for viewer in [to_the_end, open] {
+        assert_eq!(viewer.chunk().await.unwrap(), b"de");
+    }
+    drip(&senders, 0, b"0\r\n\r\n");
+    for (viewer, status, content_range) in
+        [(suffix, 206, "bytes 4-4/5"), (beyond, 416, "bytes */5"), (long, 206, "bytes 0-4/5")]
+    {
+        let got = viewer.read().await.unwrap();
+        assert_eq!((got.status, got.field("content-range")), (status, content_range));
+    }
+    assert_eq!(fake.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn upstream_that_dies_in_a_body_is_an_error_for_all_and_nothing_is_kept() {
     for (head, first, rest) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", &b"abc"[..], &b"def"[..]),
@@ -159,11 +204,13 @@ async fn whole_objects_are_given_in_ranges_and_under_conditions() {
         ("Range: bytes=0-\r\n", 206, "0123456789", "bytes 0-9/10"),
         ("Range: bytes=2-3\r\n", 206, "23", "bytes 2-3/10"),
         ("Range: bytes=-2\r\n", 206, "89", "bytes 8-9/10"),
-        ("Range: bytes=10-\r\n", 416, "", "bytes */10"),
+        ("Range: bytes=10-\r\n", 416, BEYOND, "bytes */10"),
         ("Range: bytes=0-0,2-2\r\n", 200, "0123456789", ""),
         ("Range: nonsense\r\n", 200, "0123456789", ""),
         ("Range: bytes=1-1\r\nIf-Range: \"v1\"\r\n", 206, "1", "bytes 1-1/10"),
         ("Range: bytes=1-1\r\nIf-Range: \"v2\"\r\n", 200, "0123456789", ""),
+        ("Range: bytes=1-1\r\nIf-Range: W/\"v1\"\r\n", 200, "0123456789", ""),
+        ("Range: bytes=1-1\r\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 200, "0123456789", ""),
         ("If-None-Match: \"v0\", W/\"v1\"\r\n", 304, "", ""),
         ("If-None-Match: \"v0\"\r\n", 200, "0123456789", ""),
     ] {
@@ -175,8 +222,14 @@ async fn whole_objects_are_given_in_ranges_and_under_conditions() {
         );
         assert_eq!(got.field("access-control-allow-origin"), "*");
     }
+    viewer.send(b"HEAD /a HTTP/1.1\r\nHost: x\r\nRange: bytes=2-3\r\n\r\n").await;
+    let head = viewer.read_head().await.unwrap();
+    assert_eq!((head.status, head.field("content-length")), (200, "10"), "only GET has ranges");
     assert_eq!(fake.asked().len(), 1);
 }
+
+const BEYOND: &str =
+    "the range begins beyond the end of the object, which has 10 bytes; ask for an earlier one\n";
 
 #[tokio::test]
 async fn an_object_beyond_the_bound_is_refused_with_a_reason() {
