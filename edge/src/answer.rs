@@ -7,7 +7,7 @@ use crate::key::{Class, Target, normalized};
 use crate::live::Known;
 use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
 use crate::object::{Head, Object};
-use crate::playlists::{Opened, Over, Playlists, Rendition, Shown, Version, answers_now};
+use crate::playlists::{Opened, Over, Playlists, Rendition, Shown, Spelling, Version, answers_now};
 use crate::range::{Growing, Range, Slice, Window};
 use crate::refusal::Refusal;
 use crate::reply::{Body, Note, Notes, Reply};
@@ -17,7 +17,6 @@ use crate::subscription::Decision;
 use bytes::Bytes;
 use cmcd::Cmcd;
 use geo::Geo;
-use http::StatusCode;
 use manifest::{Directives, Wait};
 use prometheus::{Registry, TextEncoder};
 use std::sync::Arc;
@@ -185,7 +184,8 @@ impl Node {
         };
         let wait = directives.wait;
         rendition.asked(matches!(wait, Some(Wait::Part(_))));
-        let answer = |shown: &Shown| shown.version.answer(gzip, wait.is_some()).clone();
+        let spelling = Spelling { gzip, directed: wait.is_some(), skip: directives.skip };
+        let answer = |shown: &Shown| shown.version.answer(spelling).clone();
         match shown.standing.decide(wait, Instant::now()) {
             Decision::Answer { stale: false } => Ok(Some((answer(&shown), Note::Hit, None))),
             Decision::Answer { stale: true } => Ok(Some((answer(&shown), Note::Stale, None))),
@@ -208,7 +208,9 @@ impl Node {
     ) -> Result<Option<Shown>, Refusal> {
         let mut shown = rendition.watch();
         let mut hold = Hold::enter(self, rendition)?;
-        let late = sleep_until(deadline.into());
+        // RFC 8216bis, 6.2.5.2: whoever has been held for three target durations should be told 503.
+        let linger = shown.borrow().standing.linger();
+        let late = sleep_until(deadline.min(Instant::now() + linger).into());
         tokio::pin!(late);
         loop {
             let (standing, over) = {

@@ -336,7 +336,8 @@ mod tests {
     async fn whoever_waits_for_bytes_has_them_or_learns_of_the_end() {
         let (fill, filler) = Fill::start();
         let waiting = fill.clone();
-        let waiting = tokio::spawn(async move { (waiting.grown_to(3).await.is_ok(), waiting.grown_to(5).await.is_ok()) });
+        let waiting =
+            tokio::spawn(async move { (waiting.grown_to(3).await.is_ok(), waiting.grown_to(5).await.is_ok()) });
         filler.open(head());
         filler.push(Bytes::from_static(b"ab"));
         filler.push(Bytes::from_static(b"cd"));

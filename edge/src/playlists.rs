@@ -1,29 +1,27 @@
 //! The renditions that this node follows: one task each, owned by no viewer, and what viewers see of them.
 
 use crate::key::{Class, normalized, resolve};
-use crate::metrics::{Bound, Lookup, Metrics, PlaylistNews};
+use crate::metrics::{Bound, Lookup, PlaylistNews};
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
 use crate::store::{After, Found, Offer, Offered, Store, Wanted};
 use crate::subscription::{Standing, Subscription, Viewers};
 use crate::upstream::Passed;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::header::{self, HeaderName};
 use manifest::follow::{self, Followed as Read, Media};
 use manifest::{Verdict, Wait};
 use parking_lot::RwLock;
 use std::collections::HashMap;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 mod follower;
+mod version;
 
 use follower::Follower;
+pub use version::{Spelling, Version};
 
 /// All renditions followed.
 pub struct Playlists {
@@ -64,16 +62,6 @@ pub enum Over {
     Stopped,
     /// Upstream does not have it any more.
     Gone,
-}
-
-/// One version of a playlist, with its answers built once.
-pub struct Version {
-    /// By [`Version::answer`].
-    answers: [Arc<Object>; 4],
-    pub arrived: Instant,
-    /// When the last held viewer had it, in nanoseconds after `arrived`; 0 where none was held.
-    last_written: AtomicU64,
-    metrics: Arc<Metrics>,
 }
 
 /// How a viewer is let into a playlist.
@@ -246,64 +234,6 @@ impl Rendition {
 /// No viewer has asked for a part yet.
 const NEVER: u64 = u64::MAX;
 
-impl Version {
-    fn new(first: &First, standing: Standing, arrived: Instant, metrics: &Arc<Metrics>) -> Self {
-        let plain = Bytes::copy_from_slice(&first.bytes);
-        let packed = pack(&plain);
-        // Which hops it took, and when the origin said it, are true of this version's answers too.
-        let told = [header::DATE, header::LAST_MODIFIED, HeaderName::from_static("cache-status")];
-        let etag = fingerprint(&plain);
-        let make = |gzip: bool, directed: bool| {
-            let gzip = gzip && packed.is_some();
-            let life = lifetime(first, standing, directed);
-            let control = format!("public, max-age={}", life.as_secs());
-            let tag = format!("\"{etag:016x}{}\"", if gzip { "-gzip" } else { "" });
-            let mut pairs = vec![
-                (header::CONTENT_TYPE, "application/vnd.apple.mpegurl"),
-                (header::CACHE_CONTROL, control.as_str()),
-                (header::VARY, "Accept-Encoding"),
-                (header::ETAG, tag.as_str()),
-            ];
-            if gzip {
-                pairs.push((header::CONTENT_ENCODING, "gzip"));
-            }
-            pairs.extend(told.iter().filter_map(|name| Some((name.clone(), first.head.field(name.as_str())?))));
-            let head = Head::own(Class::Playlist, arrived, life, &pairs);
-            let body = packed.as_ref().filter(|_| gzip).unwrap_or(&plain).clone();
-            Arc::new(Object::new(Arc::new(head), vec![body], arrived))
-        };
-        Self {
-            answers: [make(false, false), make(false, true), make(true, false), make(true, true)],
-            arrived,
-            last_written: AtomicU64::new(0),
-            metrics: metrics.clone(),
-        }
-    }
-
-    /// The answer for a viewer that takes gzip or not, and that asked with directives or not: without them its URL
-    /// will name another version soon, with them it never will.
-    pub fn answer(&self, gzip: bool, directed: bool) -> &Arc<Object> {
-        &self.answers[2 * usize::from(gzip) + usize::from(directed)]
-    }
-
-    /// A held viewer has its answer.
-    pub fn written(&self) {
-        let taken = self.arrived.elapsed();
-        self.metrics.release.observe(taken.as_secs_f64());
-        self.last_written.fetch_max(taken.as_nanos() as u64, Ordering::Relaxed);
-    }
-}
-
-/// Nobody can get this version any more, so the time of its last release is known.
-impl Drop for Version {
-    fn drop(&mut self) {
-        let nanos = *self.last_written.get_mut();
-        if nanos > 0 {
-            self.metrics.last_release.observe(Duration::from_nanos(nanos).as_secs_f64());
-        }
-    }
-}
-
 /// Whether a playlist that is not followed answers a blocking request: as finished ones, and those that cannot block, do.
 /// A live one is not followed only where this node may not follow more, and then it cannot hold.
 pub fn answers_now(object: &Object, wait: Option<Wait>) -> bool {
@@ -353,26 +283,4 @@ fn named(key: &str, media: &Media) -> Vec<Named> {
         Some(Named { key, url, class, hint: object.class == follow::Class::Hint })
     });
     named.collect()
-}
-
-/// RFC 8216bis, 6.2.5.2 and B.1: an answer to a blocking request never changes, so it may live six target durations; one
-/// to a plain request is old with the next part. A playlist without blocking keeps what upstream said.
-fn lifetime(first: &First, standing: Standing, directed: bool) -> Duration {
-    match (standing.blocks, directed) {
-        (true, true) => standing.target * 6,
-        (true, false) => Duration::from_secs(1),
-        (false, _) => first.lifetime.unwrap_or(standing.target / 2).max(Duration::from_secs(1)),
-    }
-}
-
-/// `None` where packing fails, which in memory it does not.
-fn pack(plain: &[u8]) -> Option<Bytes> {
-    // Level 4 is within 3 % of level 9 on playlists at a third of the time, which every held viewer waits for.
-    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4 + 64), Compression::new(4));
-    encoder.write_all(plain).and_then(|()| encoder.finish()).ok().map(Bytes::from)
-}
-
-/// FNV-1a: the same bytes have the same tag on every node.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

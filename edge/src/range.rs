@@ -85,8 +85,8 @@ impl Range {
     /// that was asked for, is said as RFC 8673 has it.
     pub fn of_growing(self, bytes: u64) -> Growing {
         match self {
-            // RFC 9110, 14.2 lets a range be passed over, and this one is all of it. A 206 without a complete length
-            // reads as an empty body in FFmpeg, which sends this range with every request.
+            // RFC 9110, 14.2 lets a range be passed over, and this one is all of it. FFmpeg 5.1 asks for it with every
+            // request, and stops reading a 206 without a complete length after its first buffer.
             Self::From { first: 0, last: None } => Growing::Whole,
             Self::From { first, .. } if first >= bytes => Growing::Wait { bytes: first.saturating_add(1) },
             Self::From { first, last: None } => Growing::Ready(Slice::From { first, last: WHEREVER }),

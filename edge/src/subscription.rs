@@ -160,7 +160,9 @@ impl Subscription {
     }
 
     fn playlist(&mut self, ask: Ask, media: &Media, lifetime: Option<Duration>, now: Instant) -> Effect {
-        let backwards = media.head.next < self.standing.head.next;
+        // At the end of a stream the parts of a segment that was not finished may go.
+        let ends_here = media.head.ended && media.head.next.msn >= self.standing.head.next.msn;
+        let backwards = media.head.next < self.standing.head.next && !ends_here;
         // A playlist never goes backwards for a viewer, as long as there is one to show. Once the last good one is too
         // old to be shown, whatever upstream says is a new life of the stream.
         if backwards && self.standing.usable(now) {

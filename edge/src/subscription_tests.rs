@@ -13,7 +13,7 @@ fn media(next: Position) -> Media {
         target_duration_s: 2,
         part_target_s: Some(0.25),
         can_block_reload: true,
-        can_skip: false,
+        can_skip_until_s: None,
         edge_unix_ms: None,
         objects: Vec::new(),
     }
@@ -116,6 +116,18 @@ fn an_ended_stream_answers_everything_and_asks_nothing() {
     assert_eq!(bench.hears(list(&ended)), Effect::Publish);
     assert_eq!(bench.rules.step(bench.viewers, bench.now), Step::Stop);
     assert_eq!(bench.decides(Wait::Segment(99)), Decision::Answer { stale: false });
+}
+
+#[test]
+fn the_end_may_take_unfinished_parts_away_and_nothing_more() {
+    let ended = |next: Position| {
+        let media = media(next);
+        Media { head: Head { ended: true, ..media.head }, ..media }
+    };
+    assert_eq!(Bench::new(&media(at(10, 3))).hears(list(&ended(at(9, 0)))), Effect::Backwards);
+    let mut bench = Bench::new(&media(at(10, 3)));
+    assert_eq!(bench.hears(list(&ended(at(10, 0)))), Effect::Publish);
+    assert_eq!(bench.rules.step(bench.viewers, bench.now), Step::Stop);
 }
 
 #[test]

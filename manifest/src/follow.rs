@@ -35,8 +35,8 @@ pub struct Media {
     pub part_target_s: Option<f64>,
     /// EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES.
     pub can_block_reload: bool,
-    /// EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL is present.
-    pub can_skip: bool,
+    /// EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL, in seconds.
+    pub can_skip_until_s: Option<f64>,
     /// Wall clock at the end of the last segment or part, in Unix milliseconds, where PROGRAM-DATE-TIME tells.
     pub edge_unix_ms: Option<i64>,
     /// What it names, in order of appearance. An URI may come again, as the ranges of one resource do.
@@ -48,6 +48,8 @@ pub struct Media {
 pub struct Object {
     pub class: Class,
     pub uri: String,
+    /// How many bytes the resource has at least, as byte ranges tell; 0 where there are none.
+    pub bytes_min: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,13 +102,15 @@ struct Scan {
     target_duration_s: Option<u64>,
     part_target_s: Option<f64>,
     can_block_reload: bool,
-    can_skip: bool,
+    can_skip_until_s: Option<f64>,
     first_msn: u64,
     segments: u64,
     open_parts: u32,
     last_parts: u32,
     ended: bool,
     objects: Vec<Object>,
+    /// EXT-X-BYTERANGE of the segment to come: length and offset.
+    segment_range: Option<(u64, Option<u64>)>,
     clock_ms: Option<f64>,
     segment_start_ms: Option<f64>,
     segment_s: f64,
@@ -123,18 +127,22 @@ impl Scan {
             Tag::PartInf(tag) => self.part_target_s = Some(tag.part_target()).filter(|s| s.is_finite() && *s > 0.0),
             Tag::ServerControl(tag) => {
                 self.can_block_reload = tag.can_block_reload();
-                self.can_skip = tag.can_skip_until().is_some();
+                self.can_skip_until_s = tag.can_skip_until();
             }
-            Tag::Map(tag) => self.object(Class::Init, tag.uri()),
+            Tag::Map(tag) => {
+                self.object(Class::Init, tag.uri(), tag.byterange().map(|range| (range.length, Some(range.offset))));
+            }
+            Tag::Byterange(tag) => self.segment_range = Some((tag.length(), tag.offset())),
             Tag::Inf(tag) => self.segment_s = sane(tag.duration()),
             Tag::Part(tag) => {
                 self.open_parts = self.open_parts.checked_add(1).ok_or(FollowError::OutOfRange)?;
                 self.parts_s += sane(tag.duration());
-                self.object(Class::Part, tag.uri());
+                self.object(Class::Part, tag.uri(), tag.byterange().map(|range| (range.length, range.offset)));
             }
             Tag::PreloadHint(tag) => {
                 if matches!(tag.hint_type(), EnumeratedString::Known(PreloadHintType::Part)) {
-                    self.object(Class::Hint, tag.uri());
+                    let start = tag.byterange_start();
+                    self.object(Class::Hint, tag.uri(), Some((tag.byterange_length().unwrap_or(0), Some(start))));
                 }
             }
             Tag::ProgramDateTime(tag) => {
@@ -153,7 +161,8 @@ impl Scan {
             self.playlist(Some(uri));
             return Ok(());
         }
-        self.object(Class::Segment, uri);
+        let range = self.segment_range.take();
+        self.object(Class::Segment, uri, range);
         self.segments = self.segments.checked_add(1).ok_or(FollowError::OutOfRange)?;
         self.last_parts = std::mem::take(&mut self.open_parts);
         self.parts_s = 0.0;
@@ -167,8 +176,12 @@ impl Scan {
         }
     }
 
-    fn object(&mut self, class: Class, uri: &str) {
-        self.objects.push(Object { class, uri: uri.to_owned() });
+    fn object(&mut self, class: Class, uri: &str, range: Option<(u64, Option<u64>)>) {
+        // 4.4.4.2 and 4.4.4.9: without an offset a range begins where the one before it in the same resource ended.
+        let before = || self.objects.last().filter(|last| last.uri == uri).map_or(0, |last| last.bytes_min);
+        let end = |(length, offset): (u64, Option<u64>)| offset.unwrap_or_else(before).saturating_add(length);
+        let bytes_min = range.map_or(0, end);
+        self.objects.push(Object { class, uri: uri.to_owned(), bytes_min });
     }
 
     fn finish(self) -> Result<Followed, FollowError> {
@@ -191,7 +204,7 @@ impl Scan {
             target_duration_s,
             part_target_s: self.part_target_s,
             can_block_reload: self.can_block_reload,
-            can_skip: self.can_skip,
+            can_skip_until_s: self.can_skip_until_s,
             edge_unix_ms: self.clock_ms.map(|ms| (ms + 1000.0 * self.parts_s).round() as i64),
             objects: self.objects,
         }))
@@ -204,7 +217,7 @@ fn sane(seconds: f64) -> f64 {
 }
 
 /// Days from civil date after Hinnant's algorithm: proleptic Gregorian, no leap seconds.
-fn unix_ms(date: &DateTime) -> Option<f64> {
+pub(crate) fn unix_ms(date: &DateTime) -> Option<f64> {
     let (year, month, day) = (i64::from(date.date_fullyear), i64::from(date.date_month), i64::from(date.date_mday));
     if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
@@ -246,7 +259,7 @@ mod tests {
     fn a_live_playlist_tells_its_head_and_its_objects() {
         let media = media(LIVE);
         assert_eq!(media.head, Head { next: Position { msn: 102, part: 1 }, last_parts: 2, ended: false });
-        assert!(media.can_block_reload && !media.can_skip);
+        assert!(media.can_block_reload && media.can_skip_until_s.is_none());
         assert_eq!(media.part_target_s, Some(0.5));
         let classes: Vec<_> = media.objects.iter().map(|object| object.class).collect();
         use Class::{Hint, Init, Part, Segment};
@@ -269,6 +282,19 @@ mod tests {
         let media = media("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\na.ts\n#EXT-X-ENDLIST\n");
         assert_eq!(media.head, Head { next: Position { msn: 1, part: 0 }, last_parts: 0, ended: true });
         assert_eq!((media.part_target_s, media.edge_unix_ms), (None, None));
+    }
+
+    #[test]
+    fn byte_ranges_tell_how_long_a_resource_is_at_least() {
+        let media = media(
+            "#EXTM3U\r\n#EXT-X-TARGETDURATION:4\r\n#EXT-X-MAP:URI=\"s0.mp4\",BYTERANGE=\"600@0\"\r\n\
+             #EXTINF:4,\r\n#EXT-X-BYTERANGE:9000@600\r\ns0.mp4\r\n#EXT-X-PART:DURATION=1,URI=\"s1.mp4\",BYTERANGE=\"100@0\"\r\n\
+             #EXT-X-PART:DURATION=1,URI=\"s1.mp4\",BYTERANGE=\"50\"\r\n\
+             #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"s1.mp4\",BYTERANGE-START=150\r\n",
+        );
+        let named: Vec<_> = media.objects.iter().map(|object| (object.uri.as_str(), object.bytes_min)).collect();
+        assert_eq!(named, [("s0.mp4", 600), ("s0.mp4", 9600), ("s1.mp4", 100), ("s1.mp4", 150), ("s1.mp4", 150)]);
+        assert_eq!(media.head, Head { next: Position { msn: 1, part: 2 }, last_parts: 0, ended: false });
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Everything said in a playlist, a delivery directive or a steering document. Pure: no I/O, no clock, no async.
+//! Everything said in a playlist, an MPD, a delivery directive or a steering document. Pure: no I/O, no clock, no async.
 
+pub mod delta;
 mod directives;
 pub mod follow;
 pub mod media;
+pub mod mpd;
 pub mod multivariant;
 mod position;
 pub mod rewrite;

@@ -1,6 +1,8 @@
-//! Replays the seeds of the fuzz target for rewritten multivariant playlists.
+//! Replays the seeds of the fuzz targets for rewritten playlists, delta updates and MPDs.
 
+use manifest::delta::delta_update;
 use manifest::follow::{Followed, read};
+use manifest::mpd::{self, MpdError};
 use manifest::rewrite::{Pathway, Source, Template};
 use manifest::steering::{PathwayId, ServerUri};
 
@@ -21,4 +23,28 @@ fn rewritten_playlists_declare_both_pathways() {
         seeds += 1;
     }
     assert!(seeds >= 3);
+}
+
+#[test]
+fn delta_updates_leave_out_what_they_say() {
+    for (seed, skipped) in [("low_latency", 4), ("encrypted_ranges", 3)] {
+        let full = std::fs::read_to_string(seed_path("delta", seed)).expect("UTF-8");
+        let delta = delta_update(&full, 6.0).expect("something to skip");
+        let uris = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(uris(&full), uris(&delta) + skipped, "{delta}");
+        assert!(delta.contains(&format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")), "{delta}");
+    }
+}
+
+#[test]
+fn mpds_are_read_and_bombs_are_not() {
+    let read = |seed| mpd::read(&std::fs::read_to_string(seed_path("mpd", seed)).expect("UTF-8"));
+    for (seed, templates) in [("low_latency.mpd", 2), ("inherited.mpd", 4)] {
+        assert_eq!(read(seed).expect("an MPD").templates.len(), templates, "{seed}");
+    }
+    assert_eq!(read("bomb.mpd"), Err(MpdError::Entities));
+}
+
+fn seed_path(target: &str, seed: &str) -> String {
+    format!("{}/../fuzz/corpus/{target}/{seed}", env!("CARGO_MANIFEST_DIR"))
 }

@@ -228,8 +228,7 @@ async fn whole_objects_are_given_in_ranges_and_under_conditions() {
     assert_eq!(fake.asked().len(), 1);
 }
 
-const BEYOND: &str =
-    "the range begins beyond the end of the object, which has 10 bytes; ask for an earlier one\n";
+const BEYOND: &str = "the range begins beyond the end of the object, which has 10 bytes; ask for an earlier one\n";
 
 #[tokio::test]
 async fn an_object_beyond_the_bound_is_refused_with_a_reason() {

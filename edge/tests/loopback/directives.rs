@@ -1,0 +1,104 @@
+//! Delivery directives (RFC 8216bis, 6.2.5): delta updates of this node's own making, and how long it holds.
+
+use crate::support::{Asked, Fake, Node, Origin, RENDITION, Said, Viewer, config, text, whole};
+use manifest::Directives;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+const PLAYLIST: &str = "/foreign/v/media.m3u8";
+
+/// Segments of one second up to `next`, from an origin that offers delta updates and never sees that one is asked for.
+fn long_playlist(next: u64) -> String {
+    let mut playlist = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:1\n\
+        #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=6.0\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-MAP:URI=\"i.mp4\"\n"
+        .to_owned();
+    (0..next).for_each(|msn| playlist.push_str(&format!("#EXTINF:1.0,\n{msn}.m4s\n")));
+    playlist
+}
+
+async fn foreign(next: watch::Receiver<u64>) -> Fake {
+    Fake::start(move |asked: Asked| {
+        let mut next = next.clone();
+        Box::pin(async move {
+            let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+            if path != PLAYLIST {
+                return text(404, "");
+            }
+            let at = match Directives::from_query(query).unwrap().wait {
+                Some(manifest::Wait::Segment(msn)) => *next.wait_for(|next| *next > msn).await.unwrap(),
+                _ => *next.borrow(),
+            };
+            whole("application/vnd.apple.mpegurl", long_playlist(at))
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn delta_updates_are_made_here_and_upstream_is_asked_for_whole_playlists_only() {
+    let (next, shown) = watch::channel(10);
+    let fake = foreign(shown).await;
+    let edge = Node::start("edge", fake.addr);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    let full = viewer.get(PLAYLIST).await;
+    assert_eq!(full.text(), long_playlist(10));
+    for query in ["_HLS_skip=YES", "_HLS_skip=v2", "_HLS_msn=9&_HLS_skip=YES"] {
+        let delta = viewer.get(&format!("{PLAYLIST}?{query}")).await;
+        let text = delta.text();
+        assert!(text.contains("#EXT-X-VERSION:9\n"), "{query}: {text}");
+        assert!(
+            text.contains("#EXT-X-SKIP:SKIPPED-SEGMENTS=4\n#EXT-X-MAP:URI=\"i.mp4\"\n#EXTINF:1.0,\n4.m4s\n"),
+            "{text}"
+        );
+        assert_ne!(delta.field("etag"), full.field("etag"), "other bytes, other tag");
+    }
+    let unknown = viewer.get(&format!("{PLAYLIST}?_HLS_skip=NO")).await;
+    assert_eq!(unknown.text(), long_playlist(10));
+
+    let (mut with, mut without) = (Viewer::connect(edge.addr).await, Viewer::connect(edge.addr).await);
+    with.ask(&format!("{PLAYLIST}?_HLS_msn=10&_HLS_skip=YES"), "Accept-Encoding: gzip\r\n").await;
+    without.ask(&format!("{PLAYLIST}?_HLS_msn=10"), "").await;
+    edge.until("vivid_edge_holds", &[], 2.0).await;
+    next.send_replace(11);
+    let packed = with.read().await.unwrap();
+    let mut unpacked = String::new();
+    let mut decoder = flate2::read::GzDecoder::new(&packed.body[..]);
+    std::io::Read::read_to_string(&mut decoder, &mut unpacked).unwrap();
+    assert!(unpacked.contains("SKIPPED-SEGMENTS=5\n"), "{unpacked}");
+    assert_eq!(without.read().await.unwrap().text(), long_playlist(11));
+    assert_eq!((fake.count("_HLS_skip"), fake.count("_HLS_msn=10")), (0, 1), "{:?}", fake.asked());
+}
+
+#[tokio::test]
+async fn where_upstream_offers_no_delta_updates_everybody_gets_the_whole_playlist() {
+    let origin = Origin::at(100, 1);
+    let edge = Node::start("edge", origin.start().await.addr);
+    assert_eq!(edge.get(&format!("{RENDITION}?_HLS_skip=YES")).await.text(), origin.playlist());
+}
+
+#[tokio::test]
+async fn nobody_is_held_for_more_than_three_target_durations() {
+    let (_next, shown) = watch::channel(10);
+    let fake = foreign(shown).await;
+    let edge = Node::with(config::Edge { hold_max: Duration::from_secs(60), ..config("edge", fake.addr) });
+    let mut viewer = Viewer::connect(edge.addr).await;
+    assert_eq!(viewer.get(PLAYLIST).await.status, 200);
+    let began = Instant::now();
+    let got = viewer.get(&format!("{PLAYLIST}?_HLS_msn=10")).await;
+    assert_eq!((got.status, got.field("retry-after")), (503, "1"), "{}", got.text());
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_playlist_of_what_ended_knows_no_directives() {
+    let fake = Fake::start(|_| {
+        let ended = long_playlist(20) + "#EXT-X-ENDLIST\n";
+        Box::pin(std::future::ready(Said::Whole(200, Vec::new(), ended.into_bytes())))
+    })
+    .await;
+    let edge = Node::start("edge", fake.addr);
+    for query in ["", "?_HLS_skip=YES", "?_HLS_msn=99", "?_HLS_msn=99&_HLS_part=3&_HLS_skip=v2"] {
+        let got = edge.get(&format!("{PLAYLIST}{query}")).await;
+        assert!(got.status == 200 && got.text().ends_with("#EXT-X-ENDLIST\n"), "{query}: {}", got.text());
+    }
+}
