@@ -266,7 +266,9 @@ impl Node {
         let body = match ready {
             Ready::Whole(object) => conditions::of_whole(request, object)?,
             Ready::Growing(head, reader) => match conditions::range(request, &head) {
-                Some(range) => self.in_time(deadline, part_of_growing(request, reader, head, range)).await??,
+                Some(range) => {
+                    self.in_time(deadline, Box::pin(part_of_growing(request, reader, head, range))).await??
+                }
                 None => Body::Growing { slice: None, reader, head },
             },
         };

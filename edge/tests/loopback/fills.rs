@@ -193,7 +193,13 @@ async fn concurrent_misses_are_one_request_whatever_the_answer() {
 #[tokio::test]
 async fn whole_objects_are_given_in_ranges_and_under_conditions() {
     let fake = Fake::start(|_| {
-        let fields = vec![("ETag", "\"v1\"".to_owned()), ("Cache-Control", "max-age=60".to_owned())];
+        let fields = [
+            ("ETag", "\"v1\""),
+            ("Cache-Control", "max-age=60"),
+            ("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("Date", "Sun, 06 Nov 1994 08:49:38 GMT"),
+        ];
+        let fields = fields.map(|(name, value)| (name, value.to_owned())).to_vec();
         Box::pin(std::future::ready(Said::Whole(200, fields, b"0123456789".to_vec())))
     })
     .await;
@@ -210,7 +216,8 @@ async fn whole_objects_are_given_in_ranges_and_under_conditions() {
         ("Range: bytes=1-1\r\nIf-Range: \"v1\"\r\n", 206, "1", "bytes 1-1/10"),
         ("Range: bytes=1-1\r\nIf-Range: \"v2\"\r\n", 200, "0123456789", ""),
         ("Range: bytes=1-1\r\nIf-Range: W/\"v1\"\r\n", 200, "0123456789", ""),
-        ("Range: bytes=1-1\r\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 200, "0123456789", ""),
+        ("Range: bytes=1-1\r\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 206, "1", "bytes 1-1/10"),
+        ("Range: bytes=1-1\r\nIf-Range: Sun, 06 Nov 1994 08:49:38 GMT\r\n", 200, "0123456789", ""),
         ("If-None-Match: \"v0\", W/\"v1\"\r\n", 304, "", ""),
         ("If-None-Match: \"v0\"\r\n", 200, "0123456789", ""),
     ] {
