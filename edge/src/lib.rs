@@ -1,9 +1,9 @@
 //! The edge: live fan-out and cache of a CDN, as edge or as shield by configuration.
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
-//! [`store::freshness`], [`store::purge`], [`object`], [`client`], [`request`], [`reply`], [`refusal`]. Drivers: [`playlists`] follows renditions,
-//! [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides, [`connection`] and [`h2`] read and write a
-//! [`stream`], which may be [`tls`], [`server`] listens and drains.
+//! [`store::freshness`], [`store::purge`], [`object`], [`client`], [`request`], [`reply`], [`refusal`].
+//! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
+//! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens and drains.
 
 pub mod answer;
 pub mod cdn_loop;
