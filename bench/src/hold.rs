@@ -50,9 +50,17 @@ pub(crate) struct Row {
     pub(crate) trouble: Vec<String>,
 }
 
+/// Who waits.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Crowd {
+    pub(crate) viewers: usize,
+    /// Whether each spells its request in a way of its own.
+    pub(crate) mixed: bool,
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Hold {
-    pub(crate) viewers: usize,
+    pub(crate) crowd: Crowd,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -60,12 +68,12 @@ pub(crate) struct Hold {
 pub(crate) async fn run(
     server: &Server,
     facts: &mut Facts,
-    (viewers, phase): (usize, Duration),
+    (crowd, phase): (Crowd, Duration),
     (cores, scratch): (Cores, &Path),
 ) -> anyhow::Result<Release> {
     let running = server.start(facts, cores, scratch).await?;
     let resident_before = procfs::resident_bytes(running.pid());
-    let mut crowd = crowd(&running, viewers, cores)?;
+    let mut crowd = start(&running, crowd, cores)?;
     let _: Waiting = crowd.heard(2 * VIEWERS_PATIENCE).await?;
     settle(&running).await;
     tokio::time::sleep(phase).await;
@@ -87,11 +95,12 @@ pub(crate) fn phase(round: u16, rounds: u16) -> Duration {
     PHASES * u32::from(round - 1) / u32::from(rounds.max(1))
 }
 
-fn crowd(running: &Running, viewers: usize, cores: Cores) -> anyhow::Result<Tool> {
-    let (server, viewers) = (running.address.to_string(), viewers.to_string());
+fn start(running: &Running, crowd: Crowd, cores: Cores) -> anyhow::Result<Tool> {
+    let (server, viewers) = (running.address.to_string(), crowd.viewers.to_string());
     let (at, patience) = (stream::FIRST.to_string(), VIEWERS_PATIENCE.as_millis().to_string());
     let arguments = ["viewers", "--server", &server, "--viewers", &viewers, "--at", &at, "--patience-ms", &patience];
-    Tool::start(&arguments, cores.client, running.dir.path())
+    let mixed: &[&str] = if crowd.mixed { &["--mixed"] } else { &[] };
+    Tool::start(&[&arguments, mixed].concat(), cores.client, running.dir.path())
 }
 
 /// Waits until the server has read what viewers sent: until it is quiet, or as long as a poller is given.
@@ -150,8 +159,9 @@ impl Hold {
         ];
         let rows: Vec<Vec<String>> = self.rows.iter().map(|row| self.cells(row)).collect();
         format!(
-            "### hold: {} viewers wait for the next playlist\n\n{}{}",
-            self.viewers,
+            "### hold: {} viewers wait for the next playlist{}\n\n{}{}",
+            self.crowd.viewers,
+            if self.crowd.mixed { ", spelt in many ways" } else { "" },
             table::render(&header, &rows),
             remarks(&self.rows)
         )
@@ -161,13 +171,13 @@ impl Hold {
         let spread = |value: &dyn Fn(&Release) -> f64| {
             Spread::over(row.runs.iter().map(value)).map_or_else(|| "–".to_owned(), |spread| spread.text())
         };
-        let viewers = self.viewers as f64;
+        let viewers = self.crowd.viewers as f64;
         let right = row.runs.iter().map(|run| run.right).min();
         let upstream = |run: &Release| run.upstream_requests.map(|count| count as f64);
         let upstream = Spread::over(row.runs.iter().filter_map(upstream));
         vec![
             row.server.clone(),
-            right.map_or_else(|| "–".to_owned(), |right| format!("{right}/{}", self.viewers)),
+            right.map_or_else(|| "–".to_owned(), |right| format!("{right}/{}", self.crowd.viewers)),
             spread(&|run| run.p50_us as f64 / 1e3),
             spread(&|run| run.p99_us as f64 / 1e3),
             spread(&|run| run.last_us as f64 / 1e3),
@@ -218,7 +228,7 @@ mod tests {
         let lost = Release { right: 0, failures: BTreeMap::from([("status 503".to_owned(), 1)]), ..release.clone() };
         let row = Row { server: "x".to_owned(), runs: vec![release, lost], trouble: vec!["it ended".to_owned()] };
         let silent = Row { server: "y".to_owned(), runs: Vec::new(), trouble: Vec::new() };
-        let text = Hold { viewers: 1, rows: vec![row, silent] }.markdown();
+        let text = Hold { crowd: Crowd { viewers: 1, mixed: false }, rows: vec![row, silent] }.markdown();
         assert!(text.contains("| x      | 0/1 "), "{text}");
         assert!(text.contains("- x: 1 × status 503\n- x: it ended\n"), "{text}");
         assert!(text.contains("| y      | – "), "{text}");

@@ -59,6 +59,9 @@ enum What {
         /// Position to wait for, as MSN.PART
         #[arg(long, value_parser = position)]
         at: Position,
+        /// Each spells its request in one of many ways
+        #[arg(long)]
+        mixed: bool,
         /// For opening all connections, and again for all answers
         #[arg(long, default_value_t = 15_000)]
         patience_ms: u64,
@@ -162,11 +165,12 @@ fn run(what: What) -> anyhow::Result<()> {
             sys::raise_open_files();
             origin::serve(listen)
         }
-        What::Viewers { server, viewers, at, patience_ms } => {
+        What::Viewers { server, viewers, at, mixed, patience_ms } => {
             sys::raise_open_files();
             let expected = stream::playlist(stream::after(at)).into_bytes();
-            let (target, patience) = (stream::blocking_target(at), Duration::from_millis(patience_ms));
-            let crowd = viewers::Crowd { server, viewers, target, expected, patience };
+            let patience = Duration::from_millis(patience_ms);
+            let target = if mixed { stream::spelt_target } else { |at, _| stream::blocking_target(at) };
+            let crowd = viewers::Crowd { server, viewers, target, at, expected, patience };
             say(&viewers::run(&crowd, |waiting| say(&waiting))?)
         }
         What::Load { server, target, connections, seconds } => {

@@ -56,7 +56,9 @@ async fn cases(common: &Common, crowds: Option<Crowds>, loads: Option<Loads>, op
     let mut field = Field { servers, cores, scratch, runs: common.runs };
     let mut hold = Vec::new();
     for viewers in crowds.map(|crowds| crowds.viewers).unwrap_or_default() {
-        hold.push(field.hold(viewers).await);
+        for mixed in [false, true] {
+            hold.push(field.hold(hold::Crowd { viewers, mixed }).await);
+        }
     }
     let hit = match loads {
         Some(loads) => Some(field.hit(loads).await),
@@ -89,20 +91,21 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
 }
 
 impl Field {
-    async fn hold(&mut self, viewers: usize) -> Hold {
+    async fn hold(&mut self, crowd: hold::Crowd) -> Hold {
         let empty = |name: &str| hold::Row { server: name.to_owned(), runs: Vec::new(), trouble: Vec::new() };
         let mut rows: Vec<hold::Row> = self.servers.iter().map(|(_, facts)| empty(&facts.name)).collect();
         for round in 1..=self.runs {
             let phase = hold::phase(round, self.runs);
             for ((server, facts), row) in self.servers.iter_mut().zip(&mut rows) {
-                eprintln!("hold, {viewers} viewers, round {round} of {}: {}", self.runs, facts.name);
-                match hold::run(server, facts, (viewers, phase), (self.cores, &self.scratch)).await {
+                let (viewers, spelt) = (crowd.viewers, if crowd.mixed { ", mixed spellings" } else { "" });
+                eprintln!("hold, {viewers} viewers{spelt}, round {round} of {}: {}", self.runs, facts.name);
+                match hold::run(server, facts, (crowd, phase), (self.cores, &self.scratch)).await {
                     Ok(release) => row.runs.push(release),
                     Err(error) => row.trouble.push(told(&facts.name, &error)),
                 }
             }
         }
-        Hold { viewers, rows }
+        Hold { crowd, rows }
     }
 
     async fn hit(&mut self, loads: Loads) -> Hits {

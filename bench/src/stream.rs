@@ -43,6 +43,18 @@ pub(crate) fn blocking_target(at: Position) -> String {
     format!("{PLAYLIST}?_HLS_msn={}&_HLS_part={}", at.msn, at.part)
 }
 
+/// The same request as viewer number `viewer` spells it: players order, tag and sign it in their own ways.
+pub(crate) fn spelt_target(at: Position, viewer: usize) -> String {
+    let Position { msn, part } = at;
+    let query = match viewer % 4 {
+        0 => format!("_HLS_msn={msn}&_HLS_part={part}"),
+        1 => format!("_HLS_part={part}&_HLS_msn={msn}"),
+        2 => format!("_HLS_msn={msn}&_HLS_part={part}&CMCD=bl%3D{}%2Cot%3Dm%2Csid%3D%22v{viewer}%22", 100 * viewer),
+        _ => format!("token=v{viewer}&_HLS_msn={msn}&_HLS_part={part}"),
+    };
+    format!("{PLAYLIST}?{query}")
+}
+
 pub(crate) fn sized_target(bytes: usize) -> String {
     format!("{SIZED}{bytes}.m4s")
 }
@@ -122,6 +134,17 @@ mod tests {
             next = after(next);
         }
         assert_eq!(next, Position { msn: FIRST.msn + 2, part: FIRST.part });
+    }
+
+    #[test]
+    fn every_spelling_asks_for_the_same() {
+        for viewer in 0..8 {
+            let target = spelt_target(FIRST, viewer);
+            let (path, query) = target.split_once('?').unwrap();
+            let wait = manifest::Directives::from_query(query).unwrap().wait;
+            assert_eq!((path, wait), (PLAYLIST, Some(manifest::Wait::Part(FIRST))), "{target}");
+        }
+        assert_ne!(spelt_target(FIRST, 2), spelt_target(FIRST, 6));
     }
 
     #[test]

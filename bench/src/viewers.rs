@@ -3,6 +3,7 @@
 use crate::http1::Answer;
 use crate::sys;
 use anyhow::ensure;
+use manifest::Position;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,9 @@ const OPENING_MAX: usize = 128;
 pub(crate) struct Crowd {
     pub(crate) server: SocketAddr,
     pub(crate) viewers: usize,
-    pub(crate) target: String,
+    /// What viewer number N asks for.
+    pub(crate) target: fn(Position, usize) -> String,
+    pub(crate) at: Position,
     /// The body that every viewer has to get.
     pub(crate) expected: Vec<u8>,
     /// For opening all connections, and again for all answers.
@@ -82,7 +85,8 @@ impl Run<'_> {
             let mut stream = TcpStream::connect(self.crowd.server)?;
             let token = Token(self.viewers.len());
             self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", self.crowd.target, self.crowd.server);
+            let target = (self.crowd.target)(self.crowd.at, self.viewers.len());
+            let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", target, self.crowd.server);
             let (request, answer) = (request.into_bytes(), Answer::default());
             self.viewers.push(Viewer { stream, request, answer, first_ns: 0, end: None });
         }
