@@ -3,13 +3,15 @@
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
 //! [`store::freshness`], [`store::purge`], [`object`], [`client`], [`request`], [`reply`], [`refusal`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
-//! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens and drains.
+//! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
+//! goes in the steps of a [`departure`].
 
 pub mod answer;
 pub mod cdn_loop;
 pub mod client;
 pub mod conditions;
 pub mod connection;
+pub mod departure;
 pub mod fill;
 pub mod h2;
 pub mod key;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod cache;
+mod departure;
 mod directives;
 mod fanout;
 mod fills;
