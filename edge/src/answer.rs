@@ -1,6 +1,7 @@
 //! From a request to its reply, whatever transport it came by: the edge's one decision tree.
 
 use crate::client::Client;
+use crate::coding::Coding;
 use crate::conditions;
 use crate::departure::Departure;
 use crate::fill::{Fill, Opening, Outcome, Place, Reader};
@@ -137,7 +138,7 @@ impl Node {
             };
             match opened {
                 Opened::Followed(rendition) => {
-                    let followed = self.followed(&rendition, directives, request.gzip, deadline).await?;
+                    let followed = self.followed(&rendition, directives, request.codings.best(), deadline).await?;
                     let Some((object, note, held)) = followed else { continue };
                     let lookup = if note == Note::Held { Lookup::Collapsed } else { Lookup::Hit };
                     self.metrics.looked_up(Class::Playlist, lookup);
@@ -169,7 +170,7 @@ impl Node {
         &self,
         rendition: &Arc<Rendition>,
         directives: Result<Directives, manifest::DirectiveError>,
-        gzip: bool,
+        coding: Coding,
         deadline: Instant,
     ) -> Result<Option<(Arc<Object>, Note, Option<Arc<Version>>)>, Refusal> {
         let shown = rendition.look();
@@ -183,7 +184,7 @@ impl Node {
         };
         let wait = directives.wait;
         rendition.asked(matches!(wait, Some(Wait::Part(_))));
-        let spelling = Spelling { gzip, directed: wait.is_some(), skip: directives.skip };
+        let spelling = Spelling { coding, directed: wait.is_some(), skip: directives.skip };
         let answer = |shown: &Shown| shown.version.answer(spelling).clone();
         match shown.standing.decide(wait, Instant::now()) {
             Decision::Answer { stale: false } => Ok(Some((answer(&shown), Note::Hit, None))),

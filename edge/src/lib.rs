@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod cdn_loop;
 pub mod client;
+pub mod coding;
 pub mod conditions;
 pub mod connection;
 pub mod departure;
