@@ -1,9 +1,11 @@
 //! `[edge]`: an edge or a shield, which are the same code.
 
+mod access;
 mod cache;
 mod purge;
 mod tls;
 
+pub use access::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use cache::Cache;
 pub use purge::Purge;
 pub use tls::{CertificateFiles, Tls, TlsVersion};
@@ -22,6 +24,7 @@ pub struct Edge {
     pub listen: SocketAddr,
     pub upstream: Upstream,
     pub geo: Geo,
+    pub access: Access,
     /// Longest hold of a viewer's request before 503.
     pub hold_max: Duration,
     /// A rendition without a request for this long is no longer followed upstream.
@@ -71,6 +74,7 @@ pub(crate) struct Raw {
     listen: String,
     upstream: RawUpstream,
     geo: geo::Raw,
+    access: access::Raw,
     hold_max_ms: u64,
     subscription_idle_ms: u64,
     subscriptions_max: usize,
@@ -101,6 +105,7 @@ impl Default for Raw {
             listen: "0.0.0.0:8083".to_owned(),
             upstream: RawUpstream::default(),
             geo: geo::Raw::default(),
+            access: access::Raw::default(),
             hold_max_ms: 15_000,
             subscription_idle_ms: 10_000,
             subscriptions_max: 10_000,
@@ -143,10 +148,18 @@ impl Raw {
         if geo.asn_database.is_some() {
             problems.push(Problem::new("edge.geo.asn_database", "is of no use to an edge; leave it out"));
         }
+        let access = self.access.valid(problems);
+        if access.countries.is_ruled() && geo.country_database.is_none() && geo.city_database.is_none() {
+            problems.push(Problem::new(
+                "edge.geo.country_database",
+                "must name a database, or nobody's country is known to edge.access; write its path",
+            ));
+        }
         Edge {
             name: self.name,
             listen: address(problems, "edge.listen", &self.listen),
             upstream: self.upstream.valid(problems),
+            access,
             geo,
             hold_max,
             subscription_idle,

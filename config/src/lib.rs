@@ -14,10 +14,11 @@ mod problem;
 mod router;
 mod transcode;
 
+pub use edge::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use edge::{Cache, CertificateFiles, Edge, Purge, Tls, TlsVersion, Upstream, UpstreamProtocol};
 pub use geo::Geo;
 pub use log::{Log, LogFormat};
-pub use origin::{ANY_STREAM, Ingest, Origin, PublishRule, Window, is_stream_name};
+pub use origin::{Ingest, Origin, PublishRule, Window};
 pub use problem::{ConfigError, Problem};
 pub use router::{Cdn, Manifest, Probe, Router, Steering};
 pub use transcode::{Audio, Ladder, Rung, Segmenting, Worker};
