@@ -1,9 +1,10 @@
 //! From a request to its reply, whatever transport it came by: the edge's one decision tree.
 
+use crate::access::clients::{Clients, Taken};
+use crate::access::{Countries, Gate};
 use crate::client::Client;
-use crate::coding::Coding;
 use crate::conditions;
-use crate::departure::Departure;
+use crate::connection::Limits;
 use crate::fill::{Fill, Opening, Outcome, Place, Reader};
 use crate::key::{Class, Target, normalized};
 use crate::live::Known;
@@ -21,10 +22,12 @@ use cmcd::Cmcd;
 use geo::Geo;
 use manifest::{Directives, Wait};
 use prometheus::{Registry, TextEncoder};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::{sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 mod purging;
 
@@ -33,10 +36,16 @@ pub struct Node {
     pub store: Arc<Store>,
     pub playlists: Arc<Playlists>,
     pub metrics: Arc<Metrics>,
+    pub limits: Limits,
     pub notes: Notes,
     /// Where viewers are.
     pub geo: Arc<Geo>,
-    pub departure: Departure,
+    /// The node is about to stop: holds end, connections close after their answer.
+    pub draining: CancellationToken,
+    /// `None` where every request may come in.
+    gate: Option<Gate>,
+    /// `None` where no client is limited.
+    pub clients: Option<Clients>,
     registry: Registry,
     purge_token: Option<String>,
     hold_max: Duration,
@@ -49,12 +58,17 @@ const ROUNDS_MAX: usize = 4;
 
 impl Node {
     pub fn new(config: &config::Edge, store: Arc<Store>, geo: Arc<Geo>, registry: Registry) -> Self {
+        let places = geo.clone();
+        let locate: Countries = Arc::new(move |address| places.country(address).found());
         Self {
+            gate: Gate::new(&config.access, locate, store.metrics.clone()),
+            clients: Clients::new(&config.access.limits, store.metrics.clone(), Instant::now()),
             playlists: Arc::new(Playlists::new(store.clone(), config)),
             metrics: store.metrics.clone(),
+            limits: Limits::new(config),
             notes: Notes::new(&config.name),
             geo,
-            departure: Departure::default(),
+            draining: CancellationToken::new(),
             registry,
             purge_token: config.purge.token.clone(),
             hold_max: config.hold_max,
@@ -65,9 +79,12 @@ impl Node {
     }
 
     /// Answers a request. Dropping the future gives up the viewer's place at once.
-    pub async fn answer(&self, request: &Request, _client: Client) -> Reply {
-        let normalized = normalized(request.target());
-        let target = match Target::read(&normalized) {
+    pub async fn answer(&self, request: &Request, client: Client) -> Reply {
+        let (target, _taken) = match self.enter(request, client) {
+            Ok(entered) => entered,
+            Err(refusal) => return Reply::refusal(Class::Other, refusal),
+        };
+        let target = match Target::read(&target) {
             Ok(target) => target,
             Err(error) => return Reply::refusal(Class::Other, Refusal::Target(error)),
         };
@@ -96,13 +113,36 @@ impl Node {
         reply.unwrap_or_else(|refusal| Reply::refusal(class, refusal))
     }
 
+    /// A client's place among the connections.
+    ///
+    /// # Errors
+    /// `Limited`.
+    pub fn connect(&self, client: Client) -> Result<Option<Taken<'_>>, Refusal> {
+        match &self.clients {
+            Some(clients) => clients.connect(client.address, Instant::now()).map(Some).map_err(Refusal::Limited),
+            None => Ok(None),
+        }
+    }
+
+    /// The target in its normal spelling, and the client's place, if the request may come in.
+    fn enter<'r>(&self, request: &'r Request, client: Client) -> Result<(Cow<'r, str>, Option<Taken<'_>>), Refusal> {
+        let taken = match &self.clients {
+            Some(clients) => Some(clients.ask(client.address, Instant::now()).map_err(Refusal::Limited)?),
+            None => None,
+        };
+        let target = normalized(request.target());
+        let Some(gate) = &self.gate else { return Ok((target, taken)) };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        Ok((gate.enter(request, client, target, now).map_err(Refusal::Denied)?, taken))
+    }
+
     fn own(&self, path: &str) -> Reply {
         let text = |content_type, text: String| Body::Text(content_type, text);
         let body = match path {
             "livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),
             // Ready means: viewers may be sent here. An upstream that is down is no reason against it: what is stored is
             // served, and a fleet whose nodes all leave because the origin is gone serves nobody.
-            "readyz" if !self.departure.begun.is_cancelled() => text("text/plain; charset=utf-8", "ready\n".to_owned()),
+            "readyz" if !self.draining.is_cancelled() => text("text/plain; charset=utf-8", "ready\n".to_owned()),
             "readyz" => Body::Refusal(Refusal::Draining),
             "metrics" => match TextEncoder::new().encode_to_string(&self.registry.gather()) {
                 Ok(metrics) => text("text/plain; version=0.0.4", metrics),
@@ -138,7 +178,7 @@ impl Node {
             };
             match opened {
                 Opened::Followed(rendition) => {
-                    let followed = self.followed(&rendition, directives, request.codings.best(), deadline).await?;
+                    let followed = self.followed(&rendition, directives, request.gzip, deadline).await?;
                     let Some((object, note, held)) = followed else { continue };
                     let lookup = if note == Note::Held { Lookup::Collapsed } else { Lookup::Hit };
                     self.metrics.looked_up(Class::Playlist, lookup);
@@ -170,7 +210,7 @@ impl Node {
         &self,
         rendition: &Arc<Rendition>,
         directives: Result<Directives, manifest::DirectiveError>,
-        coding: Coding,
+        gzip: bool,
         deadline: Instant,
     ) -> Result<Option<(Arc<Object>, Note, Option<Arc<Version>>)>, Refusal> {
         let shown = rendition.look();
@@ -184,7 +224,7 @@ impl Node {
         };
         let wait = directives.wait;
         rendition.asked(matches!(wait, Some(Wait::Part(_))));
-        let spelling = Spelling { coding, directed: wait.is_some(), skip: directives.skip };
+        let spelling = Spelling { gzip, directed: wait.is_some(), skip: directives.skip };
         let answer = |shown: &Shown| shown.version.answer(spelling).clone();
         match shown.standing.decide(wait, Instant::now()) {
             Decision::Answer { stale: false } => Ok(Some((answer(&shown), Note::Hit, None))),
@@ -231,7 +271,7 @@ impl Node {
                 biased;
                 changed = shown.changed() => if changed.is_err() { return Ok(None) },
                 () = &mut late => return Err(hold.ends(HoldEnd::Late, Refusal::HoldLate)),
-                () = self.departure.overdue.cancelled() => return Err(hold.ends(HoldEnd::Drained, Refusal::Draining)),
+                () = self.draining.cancelled() => return Err(hold.ends(HoldEnd::Drained, Refusal::Draining)),
             }
         }
     }
@@ -241,7 +281,7 @@ impl Node {
         tokio::select! {
             biased;
             done = timeout_at(deadline.into(), waiting) => done.map_err(|_| Refusal::UpstreamTimeout),
-            () = self.departure.overdue.cancelled() => Err(Refusal::Draining),
+            () = self.draining.cancelled() => Err(Refusal::Draining),
         }
     }
 

@@ -7,11 +7,13 @@ use core::net::IpAddr;
 pub struct Client {
     /// The other end of the connection. IPv4 is never written as IPv6, so that one rule fits one address.
     pub address: IpAddr,
+    /// Whether the connection is TLS.
+    pub secure: bool,
 }
 
 impl Client {
-    pub fn new(address: IpAddr) -> Self {
-        Self { address: address.to_canonical() }
+    pub fn new(address: IpAddr, secure: bool) -> Self {
+        Self { address: address.to_canonical(), secure }
     }
 }
 
@@ -24,7 +26,7 @@ mod tests {
         for (address, expected) in
             [("::ffff:192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::1")]
         {
-            let client = Client::new(address.parse().unwrap());
+            let client = Client::new(address.parse().unwrap(), false);
             assert_eq!(client.address, expected.parse::<IpAddr>().unwrap(), "{address}");
         }
     }

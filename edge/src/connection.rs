@@ -4,6 +4,7 @@
 //! record where they fit, a held viewer costs one small task, a request's header has a deadline of its own and a viewer
 //! who leaves while held is noticed at once. Pingora's HTTP/1 session offers none of the four.
 
+use crate::access::bucket::Pace;
 use crate::answer::{Node, slice_of};
 use crate::client::Client;
 use crate::fill::Reader;
@@ -13,14 +14,17 @@ use crate::range::{Slice, Window};
 use crate::refusal::Refusal;
 use crate::reply::{Body, Frame, Reply};
 use crate::request::{Method, Request};
+use crate::send_rate::SendRate;
 use crate::stream::{Rewound, Stream};
 use bytes::{Bytes, BytesMut};
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// A viewer's connection.
@@ -32,7 +36,6 @@ pub struct Connection {
     input: BytesMut,
     /// Header blocks are put together here.
     output: Vec<u8>,
-    limits: Limits,
     /// The node does not wait any longer.
     cut: CancellationToken,
 }
@@ -43,12 +46,27 @@ pub struct Accepted {
     pub client: Client,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// How long and how slowly a connection may do what it does.
 pub struct Limits {
     /// From the first byte of a request to the end of its header.
     pub header_timeout: Duration,
     /// Between two requests.
     pub keepalive_timeout: Duration,
+    pub send_rate: SendRate,
+    /// Streams of one HTTP/2 connection that its client may give up.
+    pub resets: Pace,
+}
+
+impl Limits {
+    pub fn new(config: &config::Edge) -> Self {
+        let limits = &config.access.limits;
+        Self {
+            header_timeout: config.header_timeout,
+            keepalive_timeout: config.keepalive_timeout,
+            send_rate: SendRate::new(limits),
+            resets: Pace::new(limits.h2_resets_per_s, limits.h2_resets_burst),
+        }
+    }
 }
 
 /// The connection is over: the viewer left, was too slow, or was told to go.
@@ -71,15 +89,13 @@ const LINGER_BYTES_MAX: usize = 64 << 10;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 /// Most requests of players fit; a longer one makes the buffer grow.
 const READ_BYTES: usize = 1024;
-/// A viewer that takes no byte for this long is gone.
-pub(crate) const WRITE_STALL: Duration = Duration::from_secs(20);
 /// As many as the kernel takes in one call on any system is more; this many fill a socket buffer.
 const SLICES_MAX: usize = 32;
 
 impl Connection {
-    pub fn new(node: Arc<Node>, accepted: Accepted, limits: Limits, cut: CancellationToken) -> Self {
+    pub fn new(node: Arc<Node>, accepted: Accepted, cut: CancellationToken) -> Self {
         let Accepted { stream, client } = accepted;
-        Self { node, stream, client, input: BytesMut::new(), output: Vec::new(), limits, cut }
+        Self { node, stream, client, input: BytesMut::new(), output: Vec::new(), cut }
     }
 
     /// Serves requests until either side ends it. A viewer that speaks HTTP/2 without asking gets its stream back, with
@@ -108,14 +124,15 @@ impl Connection {
                 Err(end) => return end,
             };
             let Ok(reply) = self.reply(&request).await else { return End::Closed };
-            request.keep_alive &= !self.node.departure.begun.is_cancelled();
+            request.keep_alive &= !self.node.draining.is_cancelled();
             if self.send(reply, &request).await.is_err() || !request.keep_alive {
                 return End::Closed;
             }
         }
     }
 
-    async fn refuse(&mut self, refusal: Refusal) {
+    /// Says why not, and ends the connection.
+    pub async fn refuse(mut self, refusal: Refusal) {
         if matches!(refusal, Refusal::HeaderTooLarge | Refusal::HeaderSlow) {
             let slow = refusal == Refusal::HeaderSlow;
             self.node.metrics.bit(if slow { Bound::HeaderTimeout } else { Bound::HeaderBytes });
@@ -142,12 +159,12 @@ impl Connection {
         if self.input.is_empty() {
             // An idle viewer keeps no buffer of a past request.
             self.input = BytesMut::new();
-            let idle_until = tokio::time::Instant::now() + self.limits.keepalive_timeout;
+            let idle_until = tokio::time::Instant::now() + self.node.limits.keepalive_timeout;
             if !matches!(self.read_until(idle_until).await, Some(Ok(()))) {
                 return Err(End::Closed);
             }
         }
-        let deadline = tokio::time::Instant::now() + self.limits.header_timeout;
+        let deadline = tokio::time::Instant::now() + self.node.limits.header_timeout;
         loop {
             if self.input.starts_with(PREFACE) {
                 return Err(End::Http2);
@@ -190,7 +207,7 @@ impl Connection {
         tokio::select! {
             biased;
             read = timeout_at(deadline, read(&mut self.stream, &mut self.input)) => read.ok(),
-            () = self.node.departure.closing.cancelled() => Some(Err(Over)),
+            () = self.node.draining.cancelled() => Some(Err(Over)),
         }
     }
 
@@ -279,29 +296,35 @@ impl Connection {
 
     /// Writes `output` and then `chunks`, in as few calls as the socket lets.
     async fn write(&mut self, chunks: &[Bytes]) -> Result<(), Over> {
+        let Self { node, stream, output, .. } = self;
+        let meter = stream.meter();
         let mut at = Place { chunk: 0, offset: 0 };
-        while !at.is_end(&self.output, chunks) {
-            let (stream, output) = (&mut self.stream, &self.output);
-            let writing = std::future::poll_fn(|cx| {
+        let writing = poll_fn(|cx| {
+            while !at.is_end(output, chunks) {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let count = at.fill(&mut slices, output, chunks);
-                Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count])
-            });
-            let written: io::Result<usize> = tokio::select! {
-                biased;
-                written = writing => written,
-                () = sleep(WRITE_STALL) => {
-                    self.node.metrics.bit(Bound::WriteStall);
-                    return Err(Over);
+                match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count])) {
+                    Ok(0) | Err(_) => return Poll::Ready(Err(Over)),
+                    Ok(count) => at.advance(count, output, chunks),
                 }
-            };
-            match written {
-                Ok(0) | Err(_) => return Err(Over),
-                Ok(count) => at.advance(count, &self.output, chunks),
+            }
+            // Over TLS the last record waits in a buffer; on plain sockets there is none and this costs nothing.
+            Pin::new(&mut *stream).poll_flush(cx).map_err(|_| Over)
+        });
+        tokio::pin!(writing);
+        let mut watch = node.limits.send_rate.watch(tokio::time::Instant::now().into_std());
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => return written,
+                () = sleep_until(watch.next_look().into()) => {
+                    if !watch.keeps_up(meter.acknowledged(), tokio::time::Instant::now().into_std()) {
+                        node.metrics.bit(Bound::SendRate);
+                        return Err(Over);
+                    }
+                }
             }
         }
-        // Over TLS the last record waits in a buffer; on plain sockets there is none and this costs nothing.
-        self.stream.flush().await.map_err(|_| Over)
     }
 }
 

@@ -3,15 +3,17 @@
 //! All streams of a connection are one task. A release wakes it once, however many of them are held, and when the
 //! connection ends their places are free at once.
 
+use crate::access::bucket::Bucket;
 use crate::answer::{Node, slice_of};
 use crate::client::Client;
-use crate::connection::{LINGER, Limits, WRITE_STALL};
+use crate::connection::LINGER;
 use crate::fill::Reader;
 use crate::key::Class;
 use crate::metrics::Bound;
 use crate::range::{Slice, Window};
 use crate::reply::{Body, Reply};
 use crate::request::{BODY_BYTES_MAX, Method, Request};
+use crate::send_rate::Watch;
 use crate::stream::Rewound;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -21,10 +23,15 @@ use h2::{Reason, RecvStream, SendStream};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::{Duration, Instant};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 /// The stream is over before its answer was.
-struct Over;
+enum Over {
+    /// Its client gave it up.
+    Left,
+    /// There is no more to send, or nobody who takes it.
+    Cut,
+}
 
 /// As many holds and fills as an edge has on one connection to its shield.
 const STREAMS_MAX: u32 = 256;
@@ -34,14 +41,14 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 const SEND_BYTES_MAX: usize = 1 << 20;
 
 /// Serves a connection that begins with the preface of HTTP/2, or that agreed on it by ALPN, until its end.
-pub async fn serve(node: &Node, limits: Limits, stream: Rewound, client: Client) {
+pub async fn serve(node: &Node, stream: Rewound, client: Client) {
     let mut options = Builder::new();
     options
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BYTES_MAX);
-    match timeout(limits.header_timeout, options.handshake(stream)).await {
-        Ok(Ok(connection)) => Peer { node, limits, client }.streams(connection).await,
+    match timeout(node.limits.header_timeout, options.handshake(stream)).await {
+        Ok(Ok(connection)) => Peer { node, client }.streams(connection).await,
         Ok(Err(error)) => tracing::debug!(%error, "no preface of HTTP/2"),
         Err(_) => node.metrics.bit(Bound::HeaderTimeout),
     }
@@ -51,7 +58,6 @@ pub async fn serve(node: &Node, limits: Limits, stream: Rewound, client: Client)
 #[derive(Clone, Copy)]
 struct Peer<'a> {
     node: &'a Node,
-    limits: Limits,
     client: Client,
 }
 
@@ -60,13 +66,17 @@ impl Peer<'_> {
     /// begin another (RFC 9113, 6.8), and it has a moment to take notice.
     async fn streams(self, mut connection: Connection<Rewound, Bytes>) {
         let mut open = FuturesUnordered::new();
-        let mut silence = pin!(sleep(self.limits.keepalive_timeout));
+        let mut silence = pin!(sleep(self.node.limits.keepalive_timeout));
         let mut leaving = false;
+        let (start, mut resets) = (Instant::now(), Bucket::default());
         loop {
             let leave = tokio::select! {
                 biased;
-                Some(()) = open.next() => {
-                    let patience = if leaving { LINGER } else { self.limits.keepalive_timeout };
+                Some(over) = open.next() => {
+                    if matches!(over, Some(Over::Left)) && !resets.take(self.node.limits.resets, start.elapsed()) {
+                        return self.calm_down(connection).await;
+                    }
+                    let patience = if leaving { LINGER } else { self.node.limits.keepalive_timeout };
                     silence.as_mut().reset(tokio::time::Instant::now() + patience);
                     false
                 }
@@ -77,7 +87,7 @@ impl Peer<'_> {
                     }
                     Some(Err(_)) | None => return,
                 },
-                () = self.node.departure.begun.cancelled(), if !leaving => true,
+                () = self.node.draining.cancelled(), if !leaving => true,
                 () = &mut silence, if open.is_empty() => true,
             };
             if leave {
@@ -91,11 +101,19 @@ impl Peer<'_> {
         }
     }
 
-    async fn stream(self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-        if self.answer(request, &mut respond).await.is_err() {
-            // RFC 9113, 8.1: a body that is cut short is a stream that is reset.
-            respond.send_reset(Reason::INTERNAL_ERROR);
-        }
+    /// Begins and gives up streams without end (CVE-2023-44487), each of which is work that nobody waits for.
+    async fn calm_down(self, mut connection: Connection<Rewound, Bytes>) {
+        self.node.metrics.bit(Bound::Http2Resets);
+        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        let _ = timeout(LINGER, poll_fn(|cx| connection.poll_closed(cx))).await;
+    }
+
+    /// `None` if the answer was given whole.
+    async fn stream(self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<Over> {
+        let over = self.answer(request, &mut respond).await.err()?;
+        // RFC 9113, 8.1: a body that is cut short is a stream that is reset.
+        respond.send_reset(Reason::INTERNAL_ERROR);
+        Some(over)
     }
 
     async fn answer(self, request: http::Request<RecvStream>, respond: &mut SendResponse<Bytes>) -> Result<(), Over> {
@@ -103,19 +121,40 @@ impl Peer<'_> {
         let (reply, method) = match Request::from_parts(&parts) {
             Ok(mut request) => {
                 if request.may_have_body() {
-                    request.body = body(&mut sent, self.limits.header_timeout).await?;
+                    request.body = body(&mut sent, self.node.limits.header_timeout).await?;
                 }
                 let reply = tokio::select! {
                     biased;
                     reply = self.node.answer(&request, self.client) => reply,
-                    _ = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over),
+                    _ = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over::Left),
                 };
                 (reply, request.method)
             }
             Err(refusal) => (Reply::refusal(Class::Other, refusal), Method::default()),
         };
         self.node.metrics.answered(reply.class, reply.status());
-        send(self.node, reply, method == Method::Head, respond).await
+        self.send(reply, method == Method::Head, respond).await
+    }
+
+    async fn send(self, reply: Reply, head_only: bool, respond: &mut SendResponse<Bytes>) -> Result<(), Over> {
+        let ends = head_only || reply.length() == Some(0);
+        let stream =
+            respond.send_response(reply.response(&self.node.notes, Instant::now()), ends).map_err(|_| Over::Left)?;
+        if !ends {
+            let mut sink = Sink { peer: self, stream, handed: 0, watch: None };
+            match reply.body {
+                Body::Object(object) => sink.all(&object.chunks).await?,
+                Body::Slice(object, slice) => sink.all(&slice_of(&object, slice)).await?,
+                Body::Growing { reader, slice, .. } => sink.grow(reader, slice).await?,
+                Body::Refusal(refusal) => sink.put(Bytes::from(format!("{refusal}\n")), true).await?,
+                Body::Text(_, text) => sink.put(Bytes::from(text), true).await?,
+                Body::NotModified(_) | Body::Preflight => {}
+            }
+        }
+        if let Some(version) = reply.held {
+            version.written();
+        }
+        Ok(())
     }
 }
 
@@ -124,42 +163,25 @@ async fn body(sent: &mut RecvStream, within: Duration) -> Result<Bytes, Over> {
     let reading = async {
         let mut body = BytesMut::new();
         while let Some(bytes) = sent.data().await {
-            let bytes = bytes.map_err(|_| Over)?;
+            let bytes = bytes.map_err(|_| Over::Left)?;
             if body.len() + bytes.len() > BODY_BYTES_MAX {
-                return Err(Over);
+                return Err(Over::Cut);
             }
-            sent.flow_control().release_capacity(bytes.len()).map_err(|_| Over)?;
+            sent.flow_control().release_capacity(bytes.len()).map_err(|_| Over::Cut)?;
             body.extend_from_slice(&bytes);
         }
         Ok(body.freeze())
     };
-    timeout(within, reading).await.map_err(|_| Over)?
-}
-
-async fn send(node: &Node, reply: Reply, head_only: bool, respond: &mut SendResponse<Bytes>) -> Result<(), Over> {
-    let ends = head_only || reply.length() == Some(0);
-    let stream = respond.send_response(reply.response(&node.notes, Instant::now()), ends).map_err(|_| Over)?;
-    if !ends {
-        let mut sink = Sink { node, stream };
-        match reply.body {
-            Body::Object(object) => sink.all(&object.chunks).await?,
-            Body::Slice(object, slice) => sink.all(&slice_of(&object, slice)).await?,
-            Body::Growing { reader, slice, .. } => sink.grow(reader, slice).await?,
-            Body::Refusal(refusal) => sink.put(Bytes::from(format!("{refusal}\n")), true).await?,
-            Body::Text(_, text) => sink.put(Bytes::from(text), true).await?,
-            Body::NotModified(_) | Body::Preflight => {}
-        }
-    }
-    if let Some(version) = reply.held {
-        version.written();
-    }
-    Ok(())
+    timeout(within, reading).await.map_err(|_| Over::Cut)?
 }
 
 /// Where the body of one answer goes.
 struct Sink<'a> {
-    node: &'a Node,
+    peer: Peer<'a>,
     stream: SendStream<Bytes>,
+    handed: u64,
+    /// While the viewer's window or its network lets nothing out.
+    watch: Option<Watch>,
 }
 
 impl Sink<'_> {
@@ -175,12 +197,14 @@ impl Sink<'_> {
         while !window.is_done() {
             let next = tokio::select! {
                 biased;
-                next = reader.next() => next.map_err(|_| Over)?,
-                _ = poll_fn(|cx| self.stream.poll_reset(cx)) => return Err(Over),
+                next = reader.next() => next.map_err(|_| Over::Cut)?,
+                _ = poll_fn(|cx| self.stream.poll_reset(cx)) => return Err(Over::Left),
             };
             let Some(bytes) = next else { break };
             let bytes = window.take(&bytes);
             if !bytes.is_empty() {
+                // What was waited for was upstream.
+                self.watch = None;
                 self.put(bytes, false).await?;
             }
         }
@@ -194,7 +218,8 @@ impl Sink<'_> {
             let part = bytes.split_to(self.stream.capacity().min(bytes.len()));
             let ends = last && bytes.is_empty();
             if ends || !part.is_empty() {
-                self.stream.send_data(part, ends).map_err(|_| Over)?;
+                self.handed += part.len() as u64;
+                self.stream.send_data(part, ends).map_err(|_| Over::Left)?;
             }
             if bytes.is_empty() {
                 return Ok(());
@@ -203,13 +228,23 @@ impl Sink<'_> {
         }
     }
 
+    /// Here the bytes that are handed over are what counts: a stream whose client opens its window bit by bit would
+    /// otherwise hide behind another one of its connection.
     async fn room(&mut self) -> Result<(), Over> {
-        match timeout(WRITE_STALL, poll_fn(|cx| self.stream.poll_capacity(cx))).await {
-            Ok(Some(Ok(_))) => Ok(()),
-            Ok(Some(Err(_)) | None) => Err(Over),
-            Err(_) => {
-                self.node.metrics.bit(Bound::WriteStall);
-                Err(Over)
+        let now = || tokio::time::Instant::now().into_std();
+        let watch = self.watch.get_or_insert_with(|| self.peer.node.limits.send_rate.watch(now()));
+        loop {
+            tokio::select! {
+                biased;
+                room = poll_fn(|cx| self.stream.poll_capacity(cx)) => {
+                    return if matches!(room, Some(Ok(_))) { Ok(()) } else { Err(Over::Left) };
+                }
+                () = sleep_until(watch.next_look().into()) => {
+                    if !watch.keeps_up(self.handed, now()) {
+                        self.peer.node.metrics.bit(Bound::SendRate);
+                        return Err(Over::Cut);
+                    }
+                }
             }
         }
     }

@@ -1,18 +1,17 @@
 //! The edge: live fan-out and cache of a CDN, as edge or as shield by configuration.
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
-//! [`store::freshness`], [`store::purge`], [`object`], [`client`], [`request`], [`reply`], [`refusal`].
+//! [`store::freshness`], [`store::purge`], [`access`], [`send_rate`], [`object`], [`client`], [`request`], [`reply`],
+//! [`refusal`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
-//! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
-//! goes in the steps of a [`departure`].
+//! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens and drains.
 
+pub mod access;
 pub mod answer;
 pub mod cdn_loop;
 pub mod client;
-pub mod coding;
 pub mod conditions;
 pub mod connection;
-pub mod departure;
 pub mod fill;
 pub mod h2;
 pub mod key;
@@ -24,6 +23,7 @@ pub mod range;
 pub mod refusal;
 pub mod reply;
 pub mod request;
+pub mod send_rate;
 pub mod server;
 pub mod store;
 pub mod stream;

@@ -1,5 +1,6 @@
 //! What the edge counts. Labels are fixed sets; their children are looked up once, not per request.
 
+use crate::access::denial::Denial;
 use crate::key::Class;
 use cmcd::Cmcd;
 use geo::State;
@@ -28,6 +29,8 @@ pub struct Metrics {
     pub certificate_days: GaugeVec,
     cmcd: IntCounterVec,
     pub databases: Databases,
+    denied: Vec<IntCounter>,
+    verified: Vec<IntCounter>,
     pub holds: IntGauge,
     pub subscriptions: IntGauge,
     pub connections: IntGauge,
@@ -82,8 +85,11 @@ label!(
     Bound {
         Holds = "holds_max", Subscriptions = "subscriptions_max", LiveBytes = "live_bytes_max",
         ObjectBytes = "object_bytes_max", Fills = "fills_max", HeaderBytes = "header_bytes_max",
-        HeaderTimeout = "header_timeout", WriteStall = "write_stall", PlaylistBytes = "playlist_bytes_max",
+        HeaderTimeout = "header_timeout", PlaylistBytes = "playlist_bytes_max",
         Drain = "drain", Handshakes = "handshakes_max", HandshakeTimeout = "handshake_timeout",
+        VerifiedTokens = "verified_tokens_max", ClientConnections = "client_connections_max",
+        ClientHolds = "client_holds_max", ClientRequests = "client_requests_per_s", Clients = "clients_max",
+        SendRate = "min_send_bytes_per_s", Http2Resets = "h2_resets_per_s",
     }
 );
 label!(
@@ -93,6 +99,10 @@ label!(
 label!(
     /// What came of a certificate file that changed.
     Reload { Loaded = "loaded", Failed = "failed" }
+);
+label!(
+    /// Whether a token with a right signature had to be verified.
+    Verified { Known = "known", Now = "now" }
 );
 label!(
     /// What a followed playlist brought.
@@ -161,6 +171,16 @@ impl Metrics {
                 &["object", "starved"],
             )?)?,
             databases: Databases::new(&mut make)?,
+            denied: make.set::<Denial>(
+                "vivid_edge_denied_total",
+                "Requests turned away by a rule of edge.access.",
+                "reason",
+            )?,
+            verified: make.set::<Verified>(
+                "vivid_edge_tokens_total",
+                "Tokens with a right signature, by whether they were known already.",
+                "verified",
+            )?,
             holds: make.gauge("vivid_edge_holds", "Requests that wait now.")?,
             subscriptions: make.gauge("vivid_edge_subscriptions", "Renditions followed upstream now.")?,
             connections: make.gauge("vivid_edge_connections", "Connections of viewers now.")?,
@@ -228,6 +248,14 @@ impl Metrics {
         self.playlists[news.index()].inc();
     }
 
+    pub fn denied(&self, denial: Denial) {
+        self.denied[denial.index()].inc();
+    }
+
+    pub fn verified(&self, verified: Verified) {
+        self.verified[verified.index()].inc();
+    }
+
     pub fn reported(&self, cmcd: &Cmcd) {
         let object = cmcd.object.map_or("none", cmcd::ObjectType::token);
         self.cmcd.with_label_values(&[object, if cmcd.starved { "true" } else { "false" }]).inc();
@@ -274,6 +302,17 @@ impl Databases {
     }
 }
 
+#[cfg(test)]
+impl Metrics {
+    pub(crate) fn verified_count(&self, verified: Verified) -> u64 {
+        self.verified[verified.index()].get()
+    }
+
+    pub(crate) fn bound_count(&self, bound: Bound) -> u64 {
+        self.bounds[bound.index()].get()
+    }
+}
+
 struct Make<'a> {
     registry: &'a Registry,
 }
@@ -312,6 +351,13 @@ impl Make<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_stands_where_its_index_says() {
+        for (at, (denial, name)) in Denial::VALUES.iter().enumerate() {
+            assert_eq!(denial.index(), at, "{name}");
+        }
+    }
 
     #[test]
     fn every_label_counts_under_its_own_name() {

@@ -1,5 +1,7 @@
 //! Every reason to refuse a request, and what HTTP says for it: status, one sentence that helps, when to come again.
 
+use crate::access::clients::Limited;
+use crate::access::denial::Denial;
 use crate::key::TargetError;
 use crate::range::Unsatisfiable;
 use crate::store::purge::PurgeError;
@@ -29,6 +31,10 @@ pub enum Refusal {
     Purge(PurgeError),
     #[error("{0}")]
     Target(TargetError),
+    #[error("{0}")]
+    Denied(Denial),
+    #[error("{0}")]
+    Limited(Limited),
     #[error("{0}")]
     Directive(DirectiveError),
     #[error("the position asked for is too far ahead; ask for the next part or segment of the playlist")]
@@ -86,6 +92,8 @@ impl Refusal {
             Self::HoldLate | Self::HoldsFull | Self::SubscriptionsFull | Self::FillsFull | Self::Draining => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::UpstreamUnreachable | Self::UpstreamBroken | Self::ObjectTooLarge => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout | Self::Stale => StatusCode::GATEWAY_TIMEOUT,
@@ -95,7 +103,7 @@ impl Refusal {
     /// `Retry-After` in seconds, where asking again helps.
     pub fn retry_after(self) -> Option<u32> {
         match self.status() {
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Some(1),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Some(1),
             StatusCode::BAD_GATEWAY if self != Self::ObjectTooLarge => Some(1),
             _ => None,
         }
@@ -112,5 +120,9 @@ mod tests {
         assert_eq!((Refusal::Stale.status().as_u16(), Refusal::Stale.retry_after()), (504, Some(1)));
         assert_eq!((Refusal::TooFar.status().as_u16(), Refusal::TooFar.retry_after()), (400, None));
         assert_eq!(Refusal::ObjectTooLarge.retry_after(), None);
+        let limited = Refusal::Limited(Limited::Requests);
+        assert_eq!((limited.status().as_u16(), limited.retry_after()), (429, Some(1)));
+        let denied = Refusal::Denied(Denial::Expired);
+        assert_eq!((denied.status().as_u16(), denied.retry_after()), (403, None));
     }
 }

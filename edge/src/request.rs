@@ -1,22 +1,24 @@
 //! One request as it came over HTTP/1.1, read once. Bodies are refused, so no two parsers can disagree on framing; the one
 //! page that takes a body takes it only with a plain `Content-Length`.
 
-use crate::coding::Accepted;
 use crate::refusal::Refusal;
 use crate::upstream::Passed;
 use bytes::{Buf, Bytes, BytesMut};
-use std::ops::Range;
 
 /// What the edge needs of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The header block, which the ranges below point into.
     head: Bytes,
-    target: Range<usize>,
+    target: Span,
+    host: Span,
+    /// `CTA-Common-Access-Token`.
+    cat: Span,
+    cookie: Span,
     pub method: Method,
     pub http10: bool,
     pub keep_alive: bool,
-    pub codings: Accepted,
+    pub gzip: bool,
     pub range: Option<Bytes>,
     pub if_none_match: Option<Bytes>,
     pub if_modified_since: Option<Bytes>,
@@ -28,6 +30,13 @@ pub struct Request {
     /// Bytes of body that follow the header; none but the page that takes a body has any.
     pub body_length: usize,
     pub body: Bytes,
+}
+
+/// A place in the header block; empty where there is no such field.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u32,
+    end: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,10 +85,9 @@ impl Request {
             Ok(httparse::Status::Partial) | Err(_) => return Err(Refusal::Malformed),
         }
         let target = parsed.path.ok_or(Refusal::Malformed)?;
-        let start = target.as_ptr() as usize - head.as_ptr() as usize;
         let http10 = parsed.version == Some(0);
         let mut request = Self {
-            target: start..start + target.len(),
+            target: Span::of(target.as_bytes(), &head),
             method: Method::read(parsed.method.unwrap_or_default()),
             http10,
             keep_alive: !http10,
@@ -90,6 +98,7 @@ impl Request {
         for field in parsed.headers.iter() {
             hosts += usize::from(field.name.eq_ignore_ascii_case("host"));
             lengths += usize::from(field.name.eq_ignore_ascii_case("content-length"));
+            request.locate(field.name, Span::of(field.value, &head));
             request.field(field.name, field.value, |value| head.slice_ref(value))?;
         }
         // RFC 9112, 3.2.
@@ -106,7 +115,30 @@ impl Request {
 
     /// The request target as it came; UTF-8, or it would not have been read.
     pub fn target(&self) -> &str {
-        std::str::from_utf8(&self.head[self.target.clone()]).unwrap_or("/")
+        self.text(self.target).unwrap_or("/")
+    }
+
+    /// Whom the client asked, without a port; empty where it named nobody.
+    pub fn host(&self) -> &str {
+        let host = self.text(self.host).unwrap_or_default();
+        // RFC 3986, 3.2.2: the colons of an address stand in brackets.
+        match host.rfind(':') {
+            Some(colon) if !host[colon..].contains(']') => &host[..colon],
+            _ => host,
+        }
+    }
+
+    pub fn cat(&self) -> Option<&str> {
+        self.text(self.cat)
+    }
+
+    pub fn cookie(&self) -> Option<&str> {
+        self.text(self.cookie)
+    }
+
+    fn text(&self, span: Span) -> Option<&str> {
+        let bytes = self.head.get(span.start as usize..span.end as usize)?;
+        std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty())
     }
 
     /// Reads what a framed transport carried, HTTP/2 or HTTP/3.
@@ -115,16 +147,22 @@ impl Request {
     /// `Malformed` if the target is no text, `Body` if a body is announced.
     pub fn from_parts(parts: &http::request::Parts) -> Result<Self, Refusal> {
         let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let mut head = target.as_bytes().to_vec();
         let mut request = Self {
-            target: 0..target.len(),
-            head: Bytes::copy_from_slice(target.as_bytes()),
+            target: Span { start: 0, end: target.len() as u32 },
             method: Method::read(parts.method.as_str()),
             keep_alive: true,
             ..Self::default()
         };
+        // RFC 9113, 8.3.1: the authority goes before a Host field.
+        if let Some(authority) = parts.uri.authority() {
+            request.put(&mut head, "host", authority.as_str().as_bytes());
+        }
         for (name, value) in &parts.headers {
+            request.put(&mut head, name.as_str(), value.as_bytes());
             request.field(name.as_str(), value.as_bytes(), Bytes::copy_from_slice)?;
         }
+        request.head = head.into();
         if request.body_length > 0 && !request.may_have_body() {
             return Err(Refusal::Body);
         }
@@ -134,6 +172,38 @@ impl Request {
     /// A body is taken by one page, and by that one only in one spelling.
     pub fn may_have_body(&self) -> bool {
         self.method == Method::Post && self.target() == PURGE_PAGE
+    }
+
+    /// Remembers where the fields are that only access control reads. The first one of a name counts.
+    fn locate(&mut self, name: &str, span: Span) {
+        if let Some(place) = self.place(name).filter(|place| place.is_empty()) {
+            *place = span;
+        }
+    }
+
+    /// The same for a transport that gives no whole header block: the values are put into one.
+    fn put(&mut self, head: &mut Vec<u8>, name: &str, value: &[u8]) {
+        let Some(place) = self.place(name) else { return };
+        if place.is_empty() {
+            place.start = head.len() as u32;
+        } else if name == "cookie" {
+            // RFC 9113, 8.2.3: a client may cut its cookies up; their pieces come one after the other.
+            head.extend_from_slice(b"; ");
+        } else {
+            return;
+        }
+        head.extend_from_slice(value);
+        place.end = head.len() as u32;
+    }
+
+    fn place(&mut self, name: &str) -> Option<&mut Span> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            4 if is("host") => Some(&mut self.host),
+            6 if is("cookie") => Some(&mut self.cookie),
+            23 if is("cta-common-access-token") => Some(&mut self.cat),
+            _ => None,
+        }
     }
 
     /// `keep` makes shared bytes of the value, if it is wanted at all.
@@ -150,7 +220,7 @@ impl Request {
             13 if is("authorization") => self.authorization = Some(keep(value)),
             13 if is("if-none-match") => self.if_none_match = Some(keep(value)),
             14 if is("content-length") => self.body_length = body_length(value).ok_or(Refusal::Body)?,
-            15 if is("accept-encoding") => self.codings.add(value),
+            15 if is("accept-encoding") => self.gzip = self.gzip || takes_gzip(value),
             17 if is("if-modified-since") => self.if_modified_since = Some(keep(value)),
             17 if is("transfer-encoding") => return Err(Refusal::Body),
             _ => {}
@@ -169,8 +239,20 @@ impl Request {
     }
 }
 
+impl Span {
+    /// `part` is within `whole`, which is no longer than a header block may be.
+    fn of(part: &[u8], whole: &[u8]) -> Self {
+        let start = (part.as_ptr() as usize - whole.as_ptr() as usize) as u32;
+        Self { start, end: start + part.len() as u32 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
 impl Method {
-    fn read(method: &str) -> Self {
+    pub fn read(method: &str) -> Self {
         match method {
             "GET" => Self::Get,
             "HEAD" => Self::Head,
@@ -211,10 +293,24 @@ fn joined(before: Option<Bytes>, value: Bytes) -> Bytes {
     }
 }
 
+/// Whether `Accept-Encoding` allows gzip: named, or `*`, and not with a weight of zero.
+fn takes_gzip(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|option| {
+        let mut parts = option.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let coding = parts.next().unwrap_or_default();
+        let named = coding.eq_ignore_ascii_case(b"gzip") || coding == b"*";
+        let refused = parts.any(|weight| {
+            weight.len() > 2
+                && weight[..2].eq_ignore_ascii_case(b"q=")
+                && weight[2..].iter().all(|byte| matches!(byte, b'0' | b'.'))
+        });
+        named && !refused
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coding::Coding;
 
     fn read(text: &str) -> Result<Request, Refusal> {
         Request::read(Bytes::copy_from_slice(text.as_bytes()))
@@ -228,8 +324,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            (request.target(), request.method, request.keep_alive, request.codings.best()),
-            ("/a?b", Method::Get, true, Coding::Brotli)
+            (request.target(), request.method, request.keep_alive, request.gzip),
+            ("/a?b", Method::Get, true, true)
         );
         assert_eq!(request.range.as_deref(), Some(&b"bytes=0-"[..]));
         assert_eq!(request.passed.cdn_loop.as_deref(), Some(&b"a, b; x"[..]));
@@ -244,6 +340,30 @@ mod tests {
     }
 
     #[test]
+    fn host_and_tokens_are_found_whatever_the_transport() {
+        let one = read(
+            "GET /a HTTP/1.1\r\nHost: edge.example:8083\r\nCookie: a=b\r\nCTA-Common-Access-Token: T\r\n\
+             cta-common-access-token: U\r\n\r\n",
+        )
+        .unwrap();
+        let framed = http::Request::get("https://edge.example:8443/a?b")
+            .header("host", "other.example")
+            .header("cookie", "a=b")
+            .header("range", "bytes=0-")
+            .header("cta-common-access-token", "T")
+            .header("cookie", "c=d")
+            .body(())
+            .unwrap();
+        let two = Request::from_parts(&framed.into_parts().0).unwrap();
+        assert_eq!((one.host(), one.cookie(), one.cat()), ("edge.example", Some("a=b"), Some("T")));
+        assert_eq!((two.host(), two.cookie(), two.cat()), ("edge.example", Some("a=b; c=d"), Some("T")));
+        assert_eq!(two.target(), "/a?b");
+        let bare = read("GET /a HTTP/1.0\r\n\r\n").unwrap();
+        assert_eq!((bare.host(), bare.cookie(), bare.cat()), ("", None, None));
+        assert_eq!(read("GET /a HTTP/1.1\r\nHost: [2001:db8::1]\r\n\r\n").unwrap().host(), "[2001:db8::1]");
+    }
+
+    #[test]
     fn keep_alive_follows_version_and_option() {
         for (text, expected) in [
             ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
@@ -252,6 +372,20 @@ mod tests {
             ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
         ] {
             assert_eq!(read(text).unwrap().keep_alive, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_taken_only_where_it_is_allowed() {
+        for (value, expected) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("*", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("br", false),
+        ] {
+            assert_eq!(takes_gzip(value.as_bytes()), expected, "{value}");
         }
     }
 

@@ -1,7 +1,9 @@
 //! The bytes of a viewer's connection: a plain socket, or TLS over one.
 
 use bytes::{Buf, Bytes};
+use pingora::protocols::l4::ext::get_tcp_info;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,12 +23,30 @@ pub struct Rewound {
 }
 
 impl Stream {
+    pub fn meter(&self) -> Meter {
+        Meter(match self {
+            Self::Plain(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.get_ref().0.as_raw_fd(),
+        })
+    }
+
     /// Whether HTTP/2 was agreed on by ALPN (RFC 7301).
     pub fn is_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
+    }
+}
+
+/// Says how much of what was sent arrived, for as long as its stream lives.
+#[derive(Clone, Copy)]
+pub struct Meter(RawFd);
+
+impl Meter {
+    /// Bytes that the other end's machine has acknowledged (RFC 4898, tcpEStatsAppHCThruOctetsAcked).
+    pub fn acknowledged(self) -> u64 {
+        get_tcp_info(self.0).map_or(0, |info| info.tcpi_bytes_acked)
     }
 }
 

@@ -1,7 +1,10 @@
-//! Replays the seeds of the fuzz targets for viewers' requests and followed playlists.
+//! Replays the seeds of the fuzz targets for viewers' requests, tokens and followed playlists.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use bytes::BytesMut;
+use edge::access::cat::Message;
+use edge::access::denial::Denial;
+use edge::access::signed_url::Claims;
 use edge::key::{Target, resolve};
 use edge::range::Range;
 use edge::request::Request;
@@ -30,6 +33,33 @@ fn viewer_requests() {
         }
     }
     assert_eq!((requests, holds, ranges), (3, 1, 1));
+}
+
+#[test]
+fn signed_urls() {
+    let mut read: Vec<_> = seeds("signed_url")
+        .into_iter()
+        .map(|seed| {
+            let claims = Claims::read(std::str::from_utf8(&seed).unwrap());
+            claims
+                .inspect(|claims| assert_eq!(Claims::read(&claims.text()).as_ref(), Ok(claims)))
+                .map(|claims| claims.key)
+        })
+        .collect();
+    read.sort_by_key(|read| format!("{read:?}"));
+    let expected = [Err(Denial::Claim), Err(Denial::Unreadable), Ok("2026-11".to_owned()), Ok("a".to_owned())];
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn common_access_tokens() {
+    let mut read: Vec<_> = seeds("cat")
+        .iter()
+        .map(|seed| Message::read(seed).and_then(|message| message.grant("here")).map(|grant| grant.url.len()))
+        .collect();
+    read.sort_by_key(|read| format!("{read:?}"));
+    let (claim, unreadable) = (Err(Denial::Claim), Err(Denial::Unreadable));
+    assert_eq!(read, [claim, claim, unreadable, unreadable, Ok(5)]);
 }
 
 #[test]

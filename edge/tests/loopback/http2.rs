@@ -25,7 +25,7 @@ impl Http2 {
     }
 
     /// `window`: bytes that one stream may bring before the viewer takes them.
-    async fn with_window(stream: impl Wire + 'static, window: u32) -> Self {
+    pub(crate) async fn with_window(stream: impl Wire + 'static, window: u32) -> Self {
         let (sender, connection) = in_time(Builder::new().initial_window_size(window).handshake(stream)).await.unwrap();
         Self { sender, driving: tokio::spawn(connection) }
     }
@@ -50,7 +50,7 @@ impl Http2 {
     }
 
     /// The head of an answer, and its body to come.
-    async fn begin(&self, method: &str, target: &str, field: &str) -> Result<(Got, RecvStream), h2::Error> {
+    pub(crate) async fn begin(&self, method: &str, target: &str, field: &str) -> Result<(Got, RecvStream), h2::Error> {
         let mut request = http::Request::builder().method(method).uri(format!("http://edge{target}"));
         if let Some((name, value)) = field.trim_end().split_once(": ") {
             request = request.header(name, value);
@@ -62,7 +62,7 @@ impl Http2 {
     }
 
     /// Waits until the connection is closed, by whomever.
-    async fn closed(self) -> Result<(), h2::Error> {
+    pub(crate) async fn closed(self) -> Result<(), h2::Error> {
         in_time(self.driving).await.unwrap()
     }
 }
@@ -143,10 +143,10 @@ async fn a_connection_without_a_stream_is_told_to_go_and_one_with_a_hold_is_not(
     assert!(closed.is_ok(), "{closed:?}");
 }
 
-const GOAWAY: u8 = 7;
+pub(crate) const GOAWAY: u8 = 7;
 
 /// The types of the frames in these bytes.
-fn frames(mut bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn frames(mut bytes: &[u8]) -> Vec<u8> {
     let mut types = Vec::new();
     while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = bytes {
         types.push(*kind);

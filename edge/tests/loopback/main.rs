@@ -1,11 +1,12 @@
 //! The edge through real sockets on loopback: a scripted upstream, one or two nodes, and viewers that read byte for byte.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+mod access;
 mod cache;
-mod departure;
 mod directives;
 mod fanout;
 mod fills;
+mod floods;
 mod http;
 mod http2;
 mod noise;
