@@ -1,9 +1,9 @@
 //! `vivid`: every role of the CDN in one binary.
 
 mod dev;
-mod handover;
 mod logging;
 mod page;
+mod sign_url;
 mod source;
 mod tier;
 
@@ -38,6 +38,8 @@ enum Command {
     },
     /// Prints every configuration key with its default and an explanation
     ReferenceConfig,
+    /// Prints a URL that opens part of an edge for a while
+    SignUrl(sign_url::Args),
     /// Publishes a test picture with a clock that can be read off the screen
     Source(source::Args),
     /// The encoder of one stream; the origin starts it
@@ -97,6 +99,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             print!("{}", config::REFERENCE);
             Ok(())
         }
+        Command::SignUrl(args) => sign_url::run(&args),
         Command::Source(args) => {
             logging::init(&config::Log::default())?;
             source::run(&args)

@@ -12,5 +12,7 @@ mod streams;
 mod testing;
 mod window;
 
-pub use ingest::{Announced, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit};
+pub use ingest::{
+    Announced, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit, is_stream_name,
+};
 pub use server::{OriginError, Server};
