@@ -14,8 +14,10 @@ use crate::streams::{Directory, Stream};
 use crate::window::{Lookup, Name, Rendition};
 use answer::Caching;
 use axum::Router;
-use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
+use axum::extract::{FromRequestParts, Path, RawQuery, Request, State};
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -73,6 +75,7 @@ impl App {
             .route("/_vivid/readyz", get(ready))
             .fallback(async || Refusal::NoSuchPath)
             .method_not_allowed_fallback(async || Refusal::Method)
+            .layer(middleware::from_fn(hosted))
             .layer(middleware::from_fn_with_state(self.clone(), count))
             // Nothing of the answer depends on who asks, so no cache shall keep one copy for each asking site.
             .layer(CorsLayer::permissive().expose_headers(tower_http::cors::Any).vary([] as [HeaderName; 0]))
@@ -112,9 +115,24 @@ impl App {
     }
 }
 
+/// The steps of a path. One that is no text is the path of nothing.
+struct Steps<T>(T);
+
+impl<T, S> FromRequestParts<S> for Steps<T>
+where
+    Path<T>: FromRequestParts<S>,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        Path::from_request_parts(parts, state).await.map(|Path(steps)| Self(steps)).map_err(|_| Refusal::NoSuchPath)
+    }
+}
+
 async fn multivariant(
     State(app): State<App>,
-    Path(stream): Path<String>,
+    Steps(stream): Steps<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let stream = app.stream(stream)?;
@@ -124,7 +142,7 @@ async fn multivariant(
 
 async fn playlist(
     State(app): State<App>,
-    Path((stream, rendition)): Path<(String, String)>,
+    Steps((stream, rendition)): Steps<(String, String)>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -152,7 +170,7 @@ async fn playlist(
 
 async fn object(
     State(app): State<App>,
-    Path((stream, rendition, epoch, file)): Path<(String, String, String, String)>,
+    Steps((stream, rendition, epoch, file)): Steps<(String, String, String, String)>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -167,7 +185,7 @@ async fn object(
         Name::Segment(_) => "segment",
         Name::Part(_) => "part",
     };
-    Ok(classed(class, answer::object(name, bytes, &method, &headers)))
+    Ok(classed(class, answer::object(name, bytes, &method, &headers)?))
 }
 
 /// A resource; one that is hinted at is waited for, so that its first byte comes with its last.
@@ -209,6 +227,18 @@ async fn ready(State(app): State<App>) -> Response {
     }
 }
 
+/// RFC 9112, 3.2: a request of HTTP/1.1 has one Host field; nobody may have several. Proxies and this server could take
+/// such a request for different ones.
+async fn hosted(request: Request, next: Next) -> Result<Response, Refusal> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let refused = match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() == Version::HTTP_11,
+        (Some(host), None) => Authority::try_from(host.as_bytes()).is_err(),
+        (Some(_), Some(_)) => true,
+    };
+    if refused { Err(Refusal::Host) } else { Ok(next.run(request).await) }
+}
+
 fn classed(class: &'static str, mut response: Response) -> Response {
     response.extensions_mut().insert(Class(class));
     response
@@ -226,12 +256,12 @@ mod tests {
     use super::*;
     use crate::streams::Context;
     use axum::body::Body;
+    use axum::http;
     use hyper::service::Service;
     use hyper_util::service::TowerToHyperService;
     use transcode::WorkerProgram;
 
-    #[tokio::test]
-    async fn answers_do_not_vary_with_the_site_that_asks() {
+    async fn answer(request: http::request::Builder) -> Response {
         let registry = Registry::new();
         let config = config::Config::parse("[origin]\n", []).unwrap().origin.unwrap();
         let metrics = Metrics::register(&registry).unwrap();
@@ -242,8 +272,46 @@ mod tests {
             transcode_metrics: transcode::Metrics::register(&registry).unwrap(),
         });
         let app = App::new(&config, directory, (metrics, registry), 1935);
-        let asked = Request::get("/_vivid/livez").header("origin", "http://x").body(Body::empty()).unwrap();
-        let answer = TowerToHyperService::new(app.router()).call(asked).await.unwrap();
+        TowerToHyperService::new(app.router()).call(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_request_names_one_host() {
+        for (version, hosts, status) in [
+            (Version::HTTP_11, &["origin:8081"][..], 200),
+            (Version::HTTP_11, &["[::1]:80"], 200),
+            (Version::HTTP_11, &[], 400),
+            (Version::HTTP_11, &["a", "a"], 400),
+            (Version::HTTP_11, &["a b"], 400),
+            (Version::HTTP_11, &[""], 400),
+            (Version::HTTP_10, &[], 200),
+            (Version::HTTP_10, &["a", "b"], 400),
+            // HTTP/2 has `:authority` for it.
+            (Version::HTTP_2, &[], 200),
+            (Version::HTTP_2, &["a", "b"], 400),
+        ] {
+            let request = Request::get("/_vivid/livez").version(version);
+            let answer = answer(hosts.iter().fold(request, |request, host| request.header("host", *host))).await;
+            assert_eq!(answer.status().as_u16(), status, "{version:?} {hosts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_path_that_is_no_text_is_refused_like_any_other() {
+        for path in ["/live/%ff/index.m3u8", "/live/%ff/a/index.m3u8", "/live/a/b/c/%ff", "/%ff", "/"] {
+            let answer = answer(Request::get(path).header("host", "origin")).await;
+            assert_eq!(
+                (answer.status(), &answer.headers()["cache-control"]),
+                (StatusCode::NOT_FOUND, &"no-store".parse().unwrap())
+            );
+            let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
+            assert_eq!(body, "there is nothing at this path; streams are at /live/STREAM/index.m3u8\n", "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_do_not_vary_with_the_site_that_asks() {
+        let answer = answer(Request::get("/_vivid/livez").header("host", "origin").header("origin", "http://x")).await;
         assert_eq!(answer.headers()["access-control-allow-origin"], "*");
         assert!(answer.headers().get("vary").is_none(), "{:?}", answer.headers());
     }

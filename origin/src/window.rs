@@ -36,6 +36,8 @@ impl Shape {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EpochStart {
     pub(crate) id: EpochId,
+    /// Discontinuities of the stream up to here: the same in every rendition, whenever that joined (RFC 8216bis, 6.2.1).
+    pub(crate) discontinuities: u64,
     pub(crate) first_msn: u64,
     /// Wall clock of the epoch's zero, in Unix milliseconds.
     pub(crate) zero_unix_ms: i64,
@@ -58,8 +60,6 @@ pub(crate) struct Window {
     longest_s: f64,
     /// The number of the open segment, or of the next one.
     next_msn: u64,
-    /// Discontinuities that have left the playlist.
-    discontinuity_sequence: u64,
     ended: bool,
 }
 
@@ -106,8 +106,7 @@ impl Name {
 }
 
 impl Window {
-    /// A rendition that joins a stream in its epoch number `epochs_before` counts the discontinuities of the others.
-    pub(crate) fn new(shape: Shape, epochs_before: u64) -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
         Self {
             shape,
             segments: VecDeque::new(),
@@ -116,7 +115,6 @@ impl Window {
             retired: VecDeque::new(),
             longest_s: 0.0,
             next_msn: 0,
-            discontinuity_sequence: epochs_before,
             ended: false,
         }
     }
@@ -229,6 +227,12 @@ impl Window {
         self.segments.iter().rev().chain(retired).find(|segment| segment.is(epoch, msn))
     }
 
+    /// Of the first segment that is listed, without its own EXT-X-DISCONTINUITY.
+    fn discontinuity_sequence(&self) -> u64 {
+        let first = self.segments.front().or(self.open.as_ref()).or(self.vacant.as_ref());
+        first.map_or(0, |first| first.epoch.discontinuities - u64::from(first.discontinuity))
+    }
+
     fn append(&mut self, segment: Segment, now: Instant) {
         self.next_msn = segment.msn + 1;
         self.segments.push_back(segment);
@@ -236,7 +240,6 @@ impl Window {
         self.longest_s = self.longest_s.max(self.segments.iter().map(Segment::duration_s).sum());
         while self.segments.len() > self.shape.segments {
             let Some(oldest) = self.segments.pop_front() else { break };
-            self.discontinuity_sequence += u64::from(oldest.discontinuity);
             // 6.2.2: what has left the playlist is answered for its own length and that of the longest playlist it was
             // in. A part is asked for by its own name as long as its segment, which is more than its three targets.
             let kept = Duration::try_from_secs_f64(oldest.duration_s() + self.longest_s).unwrap_or_default();

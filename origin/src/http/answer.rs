@@ -1,6 +1,7 @@
 //! Responses: bodies from shared bytes, encodings, ranges and cache lifetimes.
 
 use super::range::{Asked, asked};
+use super::refusal::Refusal;
 use crate::window::{Name, Text};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -45,17 +46,20 @@ pub(super) fn playlist(text: &Arc<Text>, request: &HeaderMap, caching: Caching) 
 }
 
 /// An init section, segment or part: the same bytes under this URL for ever. RFC 9110, 14.2: only GET has ranges.
-pub(super) fn object(name: Name, pieces: Vec<Bytes>, method: &Method, request: &HeaderMap) -> Response<Body> {
+pub(super) fn object(
+    name: Name,
+    pieces: Vec<Bytes>,
+    method: &Method,
+    request: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
     let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-    let range = request.get(header::RANGE).filter(|_| method == Method::GET).and_then(|value| value.to_str().ok());
+    // 13.1.5: a range is for who has the rest of this. No object has a validator, so none that If-Range names is its own.
+    let ranged = method == Method::GET && !request.contains_key(header::IF_RANGE);
+    let range = request.get(header::RANGE).filter(|_| ranged).and_then(|value| value.to_str().ok());
     let (status, range) = match asked(range, length) {
         Asked::Whole => (StatusCode::OK, None),
         Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
-        Asked::Nothing => {
-            let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, format!("there are {length} bytes here\n"));
-            set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{length}"));
-            return response;
-        }
+        Asked::Nothing => return Err(Refusal::Range { length }),
     };
     let body = Pieces::new(pieces, range.clone().unwrap_or(0..length));
     let mut response = Response::new(Body::new(body));
@@ -68,7 +72,7 @@ pub(super) fn object(name: Name, pieces: Vec<Bytes>, method: &Method, request: &
     if let Some(range) = range {
         set(headers, header::CONTENT_RANGE, &format!("bytes {}-{}/{length}", range.start, range.end - 1));
     }
-    response
+    Ok(response)
 }
 
 /// A sentence for people or a page of metrics; never kept by caches.
@@ -81,7 +85,7 @@ pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
     response
 }
 
-fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+pub(super) fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
@@ -196,7 +200,7 @@ mod tests {
     fn only_get_has_ranges() {
         let mut headers = HeaderMap::new();
         headers.insert(header::RANGE, HeaderValue::from_static("bytes=1-2"));
-        let answer = |method| object(Name::Segment(1), vec![Bytes::from_static(b"abcdef")], &method, &headers);
+        let answer = |method| object(Name::Segment(1), vec![Bytes::from_static(b"abcdef")], &method, &headers).unwrap();
         assert_eq!(answer(Method::GET).status(), StatusCode::PARTIAL_CONTENT);
         let head = answer(Method::HEAD);
         assert_eq!(head.status(), StatusCode::OK);

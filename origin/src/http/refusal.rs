@@ -20,6 +20,10 @@ pub(super) enum Refusal {
     NoSuchPath,
     #[error("only GET and HEAD are answered here")]
     Method,
+    #[error("the request names no host, several, or one that cannot be; send one Host field (RFC 9112, 3.2)")]
+    Host,
+    #[error("there are {length} bytes here and none in that range; ask for some of those")]
+    Range { length: u64 },
     #[error("{0}")]
     Directive(#[from] DirectiveError),
     #[error("that is too far ahead: {next} comes next; ask for that")]
@@ -43,6 +47,8 @@ impl Refusal {
             | Self::NoSuchObject
             | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Host => StatusCode::BAD_REQUEST,
+            Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             // RFC 8216bis, 6.2.5.2.
             Self::Directive(_) | Self::TooFar { .. } => StatusCode::BAD_REQUEST,
             Self::Late | Self::NoPublisher | Self::TooManyHolds | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
@@ -54,6 +60,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = answer::text(self.status(), format!("{self}\n"));
         match self {
+            Self::Range { length } => {
+                answer::set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{length}"));
+            }
             Self::Method => {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             }

@@ -34,7 +34,8 @@ struct Shelf {
     /// How many of them are in the current plan.
     current: usize,
     shape: Option<Shape>,
-    epochs: u64,
+    /// The epoch that began last: discontinuities up to it, and its first number.
+    began: Option<(u64, u64)>,
     multivariant: Option<Arc<Text>>,
     /// Every rendition of the multivariant playlist has had a whole segment: players that do not know parts take a
     /// playlist without one for broken, and never come back to it.
@@ -141,15 +142,22 @@ impl Stream {
         let mut shelf = self.shelf.write();
         let shape = Shape::of(opening.plan, self.segments);
         let segment_s = Grid::new(opening.plan).segment_s();
+        let discontinuities = match shelf.began {
+            // An epoch without a part in any rendition is in no playlist.
+            Some((before, first_msn)) => before + u64::from(opening.first_msn > first_msn),
+            None => 0,
+        };
+        shelf.began = Some((discontinuities, opening.first_msn));
+        let Opening { id, first_msn, zero_unix_ms, .. } = opening;
+        let start = |init| EpochStart { id, discontinuities, first_msn, zero_unix_ms, segment_s, init };
         let mut before = std::mem::take(&mut shelf.renditions);
         for (planned, (_, init)) in opening.plan.renditions.iter().zip(&opening.tracks) {
             let known = before.iter().position(|rendition| rendition.name == planned.name && !rendition.head().ended);
             let rendition = known.map_or_else(
-                || Arc::new(Rendition::new(planned.name.clone(), Window::new(shape, shelf.epochs))),
+                || Arc::new(Rendition::new(planned.name.clone(), Window::new(shape))),
                 |index| before.remove(index),
             );
-            let Opening { id, first_msn, zero_unix_ms, .. } = opening;
-            rendition.begin(EpochStart { id, first_msn, zero_unix_ms, segment_s, init: init.clone() }, now);
+            rendition.begin(start(init.clone()), now);
             shelf.renditions.push(rendition);
         }
         shelf.current = shelf.renditions.len();
@@ -157,15 +165,13 @@ impl Stream {
         let (paused, mut left): (Vec<_>, Vec<_>) =
             before.into_iter().partition(|rendition| opening.alone && !rendition.head().ended);
         for rendition in &paused {
-            let Opening { id, first_msn, zero_unix_ms, .. } = opening;
-            rendition.begin(EpochStart { id, first_msn, zero_unix_ms, segment_s, init: Bytes::new() }, now);
+            rendition.begin(start(Bytes::new()), now);
         }
         left.iter().for_each(|left| left.end(now));
         let dropped = left.split_off(left.len().min(LEFT_MAX));
         shelf.renditions.extend(paused);
         shelf.renditions.extend(left);
         shelf.shape = Some(shape);
-        shelf.epochs += 1;
         shelf.multivariant = Some(Arc::new(Text::new(multivariant.render())));
         drop(shelf);
         self.announce();
@@ -320,6 +326,49 @@ mod tests {
             let text = stream.playlist(rendition).identity();
             assert!(text.ends_with(b"#EXT-X-ENDLIST\n"), "{}", rendition.name);
         }
+    }
+
+    /// The number of the discontinuities up to the newest segment, as players count them.
+    fn counted(stream: &Stream, rendition: &str) -> u64 {
+        let text = stream.playlist(&stream.rendition(rendition).unwrap()).identity();
+        let text = std::str::from_utf8(&text).unwrap();
+        let before = text.split("#EXT-X-DISCONTINUITY-SEQUENCE:").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+        before.parse::<u64>().unwrap() + text.matches("#EXT-X-DISCONTINUITY\n").count() as u64
+    }
+
+    #[test]
+    fn a_rendition_that_joins_counts_the_discontinuities_of_the_others() {
+        let stream = Stream::new("a".into(), 6);
+        let mut msn = 100;
+        for (epoch, top, published) in
+            [(1, "a", [1, 1]), (2, "a", [1, 1]), (3, "a", [0, 0]), (4, "b", [0, 1]), (5, "b", [1, 1]), (6, "c", [1, 1])]
+        {
+            open(&stream, epoch, msn, top);
+            for (index, count) in published.into_iter().enumerate() {
+                (0..count).for_each(|_| assert!(stream.publish(index, segment(msn), Instant::now())));
+            }
+            if published != [0, 0] {
+                msn += 1;
+                let counts = [top, "audio"].map(|name| counted(&stream, name));
+                assert_eq!(counts[0], counts[1], "in epoch {epoch}");
+            }
+            stream.break_off(Instant::now());
+        }
+        assert_eq!(counted(&stream, "audio"), 4, "nobody has heard of the third epoch");
+    }
+
+    #[test]
+    fn only_renditions_of_the_current_epoch_are_reported() {
+        let stream = Stream::new("a".into(), 6);
+        for (epoch, msn, top) in [(1, 100, "a"), (2, 101, "b")] {
+            open(&stream, epoch, msn, top);
+            (0..2).for_each(|index| assert!(stream.publish(index, segment(msn), Instant::now())));
+            stream.break_off(Instant::now());
+        }
+        let text = stream.playlist(&stream.rendition("audio").unwrap()).identity();
+        let text = std::str::from_utf8(&text).unwrap();
+        let reports: Vec<_> = text.lines().filter(|line| line.starts_with("#EXT-X-RENDITION-REPORT:")).collect();
+        assert_eq!(reports, ["#EXT-X-RENDITION-REPORT:URI=\"../b/index.m3u8\",LAST-MSN=101,LAST-PART=0"]);
     }
 
     #[test]

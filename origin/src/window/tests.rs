@@ -14,13 +14,14 @@ struct Life {
 
 impl Life {
     fn new() -> Self {
-        Self { window: Window::new(SHAPE, 0), now: Instant::now() }
+        Self { window: Window::new(SHAPE), now: Instant::now() }
     }
 
     fn begin(&mut self, id: u64, first_msn: u64) {
         let zero_unix_ms = 1_795_226_400_500 + 2000 * (first_msn as i64 - 100);
         let init = Bytes::from(format!("init {id}"));
-        let start = EpochStart { id: EpochId(id), first_msn, zero_unix_ms, segment_s: 2.0, init };
+        let start =
+            EpochStart { id: EpochId(id), discontinuities: id - 1, first_msn, zero_unix_ms, segment_s: 2.0, init };
         self.window.begin(start, self.now);
     }
 
