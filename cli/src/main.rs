@@ -1,6 +1,7 @@
 //! `vivid`: every role of the CDN in one binary.
 
 mod dev;
+mod handover;
 mod logging;
 mod page;
 mod sign_url;

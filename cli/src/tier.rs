@@ -1,6 +1,6 @@
 //! One tier as a process: configuration, logs, metrics, signals, drain.
 
-use crate::{dev, logging, page};
+use crate::{dev, handover, logging, page};
 use anyhow::{Context, anyhow};
 use config::Config;
 use prometheus::Registry;
@@ -23,12 +23,21 @@ pub(crate) fn origin(path: &Path) -> anyhow::Result<()> {
     })
 }
 
-/// Runs an edge or a shield.
+/// Runs an edge or a shield, until a signal ends it or a successor has taken over.
 pub(crate) fn edge(path: &Path) -> anyhow::Result<()> {
+    let sockets = handover::inherited_sockets()?;
+    // Asked for now: once the file is replaced by a newer one, its path is not known any more.
+    let program = std::env::current_exe().context("the path of this binary is unknown")?;
     let (config, registry) = prepare(path)?;
     let config = section(config.edge, "edge", path)?;
     until_signalled(async move |stop| {
-        edge::Server::bind(config, &registry)?.run(stop).await;
+        let server = edge::Server::bind_with(config, &registry, sockets)?;
+        let sockets = server.sockets().context("the sockets cannot be kept for a successor; raise ulimit -n")?;
+        let upgrades = handover::on_signal(program, sockets, server.handed_over());
+        // Whoever holds a listening socket and takes nothing from it keeps viewers waiting.
+        tokio::spawn(stop.clone().run_until_cancelled_owned(upgrades));
+        handover::tell_ready();
+        server.run(stop).await;
         Ok(())
     })
 }

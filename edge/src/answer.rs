@@ -5,6 +5,7 @@ use crate::access::{Countries, Gate};
 use crate::client::Client;
 use crate::conditions;
 use crate::connection::Limits;
+use crate::departure::Departure;
 use crate::fill::{Fill, Opening, Outcome, Place, Reader};
 use crate::key::{Class, Target, normalized};
 use crate::live::Known;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::{sleep_until, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 mod purging;
 
@@ -40,12 +40,11 @@ pub struct Node {
     pub notes: Notes,
     /// Where viewers are.
     pub geo: Arc<Geo>,
-    /// The node is about to stop: holds end, connections close after their answer.
-    pub draining: CancellationToken,
     /// `None` where every request may come in.
     gate: Option<Gate>,
     /// `None` where no client is limited.
     pub clients: Option<Clients>,
+    pub departure: Departure,
     registry: Registry,
     purge_token: Option<String>,
     hold_max: Duration,
@@ -68,7 +67,7 @@ impl Node {
             limits: Limits::new(config),
             notes: Notes::new(&config.name),
             geo,
-            draining: CancellationToken::new(),
+            departure: Departure::default(),
             registry,
             purge_token: config.purge.token.clone(),
             hold_max: config.hold_max,
@@ -142,7 +141,7 @@ impl Node {
             "livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),
             // Ready means: viewers may be sent here. An upstream that is down is no reason against it: what is stored is
             // served, and a fleet whose nodes all leave because the origin is gone serves nobody.
-            "readyz" if !self.draining.is_cancelled() => text("text/plain; charset=utf-8", "ready\n".to_owned()),
+            "readyz" if !self.departure.begun.is_cancelled() => text("text/plain; charset=utf-8", "ready\n".to_owned()),
             "readyz" => Body::Refusal(Refusal::Draining),
             "metrics" => match TextEncoder::new().encode_to_string(&self.registry.gather()) {
                 Ok(metrics) => text("text/plain; version=0.0.4", metrics),
@@ -271,7 +270,7 @@ impl Node {
                 biased;
                 changed = shown.changed() => if changed.is_err() { return Ok(None) },
                 () = &mut late => return Err(hold.ends(HoldEnd::Late, Refusal::HoldLate)),
-                () = self.draining.cancelled() => return Err(hold.ends(HoldEnd::Drained, Refusal::Draining)),
+                () = self.departure.overdue.cancelled() => return Err(hold.ends(HoldEnd::Drained, Refusal::Draining)),
             }
         }
     }
@@ -281,7 +280,7 @@ impl Node {
         tokio::select! {
             biased;
             done = timeout_at(deadline.into(), waiting) => done.map_err(|_| Refusal::UpstreamTimeout),
-            () = self.draining.cancelled() => Err(Refusal::Draining),
+            () = self.departure.overdue.cancelled() => Err(Refusal::Draining),
         }
     }
 

@@ -124,7 +124,7 @@ impl Connection {
                 Err(end) => return end,
             };
             let Ok(reply) = self.reply(&request).await else { return End::Closed };
-            request.keep_alive &= !self.node.draining.is_cancelled();
+            request.keep_alive &= !self.node.departure.begun.is_cancelled();
             if self.send(reply, &request).await.is_err() || !request.keep_alive {
                 return End::Closed;
             }
@@ -207,7 +207,7 @@ impl Connection {
         tokio::select! {
             biased;
             read = timeout_at(deadline, read(&mut self.stream, &mut self.input)) => read.ok(),
-            () = self.node.draining.cancelled() => Some(Err(Over)),
+            () = self.node.departure.closing.cancelled() => Some(Err(Over)),
         }
     }
 

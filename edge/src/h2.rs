@@ -87,7 +87,7 @@ impl Peer<'_> {
                     }
                     Some(Err(_)) | None => return,
                 },
-                () = self.node.draining.cancelled(), if !leaving => true,
+                () = self.node.departure.begun.cancelled(), if !leaving => true,
                 () = &mut silence, if open.is_empty() => true,
             };
             if leave {

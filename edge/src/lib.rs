@@ -4,7 +4,8 @@
 //! [`store::freshness`], [`store::purge`], [`access`], [`send_rate`], [`object`], [`client`], [`request`], [`reply`],
 //! [`refusal`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
-//! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens and drains.
+//! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
+//! goes in the steps of a [`departure`].
 
 pub mod access;
 pub mod answer;
@@ -12,6 +13,7 @@ pub mod cdn_loop;
 pub mod client;
 pub mod conditions;
 pub mod connection;
+pub mod departure;
 pub mod fill;
 pub mod h2;
 pub mod key;

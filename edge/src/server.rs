@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use geo::{Files, Geo};
 use prometheus::Registry;
 use socket2::SockRef;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,9 @@ pub struct Server {
     node: Arc<Node>,
     tls: Option<Arc<Tls>>,
     check_databases: Duration,
+    handed_over: CancellationToken,
+    /// How long whoever is connected may stay after that.
+    farewell: Duration,
 }
 
 struct Listener {
@@ -42,7 +46,7 @@ struct Listener {
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
     #[error("cannot listen on {addr}: {source}; stop what uses it, or write another {key}")]
-    Listen { key: &'static str, addr: SocketAddr, source: std::io::Error },
+    Listen { key: &'static str, addr: SocketAddr, source: io::Error },
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     #[error(transparent)]
@@ -51,9 +55,11 @@ pub enum EdgeError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// Holds end and running answers finish in this time once told to stop; then connections are cut.
-const DRAIN: Duration = Duration::from_millis(1500);
-/// What was cut, and then what the stores still do, has this long to end. With `DRAIN`, a stop takes at most 2.5 s:
+/// Holds have this long to be released once the node is told to stop: as long as a part. Then they end with 503.
+const RELEASE: Duration = Duration::from_secs(1);
+/// Running answers finish in this time after that; then connections are cut.
+const DRAIN: Duration = Duration::from_millis(500);
+/// What was cut, and then what the stores still do, has this long to end. With the two above, a stop takes at most 2.5 s:
 /// whoever runs a node may lose patience soon after.
 const CLEAR: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` is lower.
@@ -70,9 +76,22 @@ impl Server {
     /// If an address is taken, a certificate cannot be served, upstream cannot be asked at all, or the registry already
     /// has an edge's metrics.
     pub fn bind(config: config::Edge, registry: &Registry) -> Result<Self, EdgeError> {
-        let mut listeners = vec![Listener::bind(config.listen, false)?];
+        Self::bind_with(config, registry, Vec::new())
+    }
+
+    /// As [`Self::bind`], with sockets that listen already: those on an address of the configuration are used, the others
+    /// closed.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn bind_with(
+        config: config::Edge,
+        registry: &Registry,
+        mut sockets: Vec<TcpListener>,
+    ) -> Result<Self, EdgeError> {
+        let mut listeners = vec![Listener::bind(config.listen, false, &mut sockets)?];
         for addr in &config.tls.listen {
-            listeners.push(Listener::bind(*addr, true)?);
+            listeners.push(Listener::bind(*addr, true, &mut sockets)?);
         }
         let metrics = Arc::new(Metrics::new(registry)?);
         let secure = !config.tls.listen.is_empty();
@@ -84,7 +103,14 @@ impl Server {
         let geo = Arc::new(Geo::load(files));
         metrics.databases.show(geo.standings());
         let node = Arc::new(Node::new(&config, store, geo, registry.clone()));
-        Ok(Self { listeners, node, tls, check_databases: databases.check_interval })
+        Ok(Self {
+            listeners,
+            node,
+            tls,
+            check_databases: databases.check_interval,
+            handed_over: CancellationToken::new(),
+            farewell: config.hold_max + RELEASE,
+        })
     }
 
     /// Where plain HTTP is served.
@@ -97,21 +123,51 @@ impl Server {
         self.listeners.iter().filter(|listener| listener.secure).map(|listener| listener.addr).collect()
     }
 
-    /// Serves until `stop`, then drains: holds are answered 503, connections close after the answer they are at, and
-    /// whoever is not done soon is cut.
+    /// The sockets that this node listens on, for a process that takes them over.
+    ///
+    /// # Errors
+    /// If the process may have no more descriptors.
+    pub fn sockets(&self) -> io::Result<Vec<TcpListener>> {
+        self.listeners.iter().map(|listener| listener.socket.try_clone()).collect()
+    }
+
+    /// Cancelled by the caller once another process listens on the same sockets: then this node takes no more
+    /// connections, and ends when those that it has are done.
+    pub fn handed_over(&self) -> CancellationToken {
+        self.handed_over.clone()
+    }
+
+    /// Serves until `stop` or until it is handed over. Connections close after the answer they are at; holds have their
+    /// time to be released, and are answered 503 then; whoever is not done soon after is cut.
     pub async fn run(self, stop: CancellationToken) {
         let door = Arc::new(Door { node: self.node, tls: self.tls, cut: CancellationToken::new() });
         let connections = TaskTracker::new();
         let accepting = self.listeners.into_iter().map(|listener| accept(listener, &door, &connections));
         tokio::select! {
             () = stop.cancelled() => {}
+            () = self.handed_over.cancelled() => {}
             _ = join_all(accepting) => {}
             () = sweep(&door.node) => {}
             () = door.watch_certificates() => {}
             () = follow_databases(&door.node, self.check_databases) => {}
         }
-        door.node.draining.cancel();
+        let departure = &door.node.departure;
+        departure.begun.cancel();
         connections.close();
+        if self.handed_over.is_cancelled() {
+            tracing::info!(left = connections.len(), "handed over; waiting for viewers to go");
+            // Whoever has a connection finds its successor with the next one, which it makes after its next answer. To
+            // close it while the next request may be on its way would lose that one.
+            tokio::select! {
+                () = connections.wait() => {}
+                () = stop.cancelled() => {}
+                () = sleep(self.farewell) => {}
+                () = sweep(&door.node) => {}
+            }
+        }
+        departure.closing.cancel();
+        let _ = timeout(RELEASE, connections.wait()).await;
+        departure.overdue.cancel();
         if timeout(DRAIN, connections.wait()).await.is_err() {
             let left = connections.len();
             tracing::warn!(left, "connections cut that did not end in time");
@@ -127,10 +183,14 @@ impl Server {
 }
 
 impl Listener {
-    fn bind(addr: SocketAddr, secure: bool) -> Result<Self, EdgeError> {
+    fn bind(addr: SocketAddr, secure: bool, sockets: &mut Vec<TcpListener>) -> Result<Self, EdgeError> {
         let key = if secure { "edge.tls.listen" } else { "edge.listen" };
         let taken = |source| EdgeError::Listen { key, addr, source };
-        let socket = TcpListener::bind(addr).map_err(taken)?;
+        let inherited = sockets.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == addr));
+        let socket = match inherited {
+            Some(index) => sockets.swap_remove(index),
+            None => TcpListener::bind(addr).map_err(taken)?,
+        };
         socket.set_nonblocking(true).map_err(taken)?;
         // The standard library's backlog of 128 would turn a flash crowd into retransmissions a second later.
         SockRef::from(&socket).listen(BACKLOG).map_err(taken)?;
@@ -192,7 +252,7 @@ impl Door {
         tokio::select! {
             // The future of a handshake is several kilobytes; in a box it goes when the handshake is done.
             stream = Box::pin(tls.accept(socket)) => stream,
-            () = self.node.draining.cancelled() => None,
+            () = self.node.departure.closing.cancelled() => None,
         }
     }
 

@@ -252,21 +252,3 @@ async fn an_ended_stream_releases_its_viewers_and_is_served_from_the_cache() {
     let far = viewer.get(&format!("{RENDITION}?_HLS_msn=999")).await;
     assert_eq!((far.status, far.body), (200, got.body), "directives mean nothing any more");
 }
-
-#[tokio::test]
-async fn a_node_that_stops_answers_its_holds_and_closes() {
-    let fake = Origin::at(100, 1).start().await;
-    let edge = Node::start("edge", fake.addr);
-    let (mut held, mut idle) = (Viewer::connect(edge.addr).await, Viewer::connect(edge.addr).await);
-    assert_eq!(idle.get(RENDITION).await.status, 200);
-    held.ask(&format!("{RENDITION}?_HLS_msn=100&_HLS_part=1"), "").await;
-    edge.until("vivid_edge_holds", &[], 1.0).await;
-    let began = Instant::now();
-    edge.order_stop();
-    let got = held.read().await.unwrap();
-    assert_eq!((got.status, got.field("retry-after"), got.field("connection")), (503, "1", "close"));
-    held.ended().await;
-    idle.ended().await;
-    edge.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(5));
-}

@@ -3,6 +3,7 @@
 
 mod access;
 mod cache;
+mod departure;
 mod directives;
 mod fanout;
 mod fills;

@@ -249,6 +249,7 @@ pub(crate) struct Node {
     pub(crate) tls_addrs: Vec<SocketAddr>,
     pub(crate) registry: Registry,
     stop: CancellationToken,
+    handed_over: CancellationToken,
     running: JoinHandle<()>,
 }
 
@@ -267,8 +268,9 @@ impl Node {
         let registry = Registry::new();
         let server = Server::bind(config, &registry).unwrap();
         let (addr, tls_addrs, stop) = (server.addr(), server.tls_addrs(), CancellationToken::new());
+        let handed_over = server.handed_over();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { addr, tls_addrs, registry, stop, running }
+        Self { addr, tls_addrs, registry, stop, handed_over, running }
     }
 
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
@@ -286,6 +288,15 @@ impl Node {
 
     pub(crate) fn order_stop(&self) {
         self.stop.cancel();
+    }
+
+    pub(crate) fn hand_over(&self) {
+        self.handed_over.cancel();
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn gone(self) {
+        in_time(self.running).await.unwrap();
     }
 
     pub(crate) async fn get(&self, target: &str) -> Got {
