@@ -2,6 +2,7 @@
 
 use crate::access::clients::{Clients, Taken};
 use crate::access::{Countries, Gate};
+use crate::cache_status::{Note, Notes};
 use crate::client::Client;
 use crate::conditions;
 use crate::connection::Limits;
@@ -14,7 +15,7 @@ use crate::object::{Head, Object};
 use crate::playlists::{Opened, Over, Playlists, Rendition, Shown, Spelling, Version, answers_now};
 use crate::range::{Growing, Range, Slice, Window};
 use crate::refusal::Refusal;
-use crate::reply::{Body, Note, Notes, Reply};
+use crate::reply::{Body, Reply};
 use crate::request::{Method, PURGE_PAGE, Request};
 use crate::store::{After, Found, Store, Wanted};
 use crate::subscription::Decision;
@@ -152,7 +153,7 @@ impl Node {
             },
             _ => Body::Refusal(Refusal::NoSuchPage),
         };
-        Reply { class: Class::Other, body, note: Note::Own, held: None }
+        Reply::own(body)
     }
 
     fn count_cmcd(&self, request: &Request, target: &Target<'_>) {

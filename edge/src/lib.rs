@@ -2,13 +2,14 @@
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
 //! [`store::freshness`], [`store::purge`], [`access`], [`send_rate`], [`object`], [`client`], [`request`], [`reply`],
-//! [`refusal`].
+//! [`refusal`], [`cache_status`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
 //! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
 //! goes in the steps of a [`departure`].
 
 pub mod access;
 pub mod answer;
+pub mod cache_status;
 pub mod cdn_loop;
 pub mod client;
 pub mod conditions;

@@ -100,6 +100,43 @@ impl Refusal {
         }
     }
 
+    /// The request was passed on, and nothing that can be shown came of it.
+    pub fn is_upstreams(self) -> bool {
+        matches!(self, Self::UpstreamUnreachable | Self::UpstreamTimeout | Self::UpstreamBroken | Self::ObjectTooLarge)
+    }
+
+    /// A short name of the reason, for `Cache-Status` and logs.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Denied(_) => "denied",
+            Self::Limited(_) => "limited",
+            Self::Malformed => "malformed",
+            Self::HeaderTooLarge => "header-too-large",
+            Self::HeaderSlow => "header-slow",
+            Self::Body => "body",
+            Self::Method => "method",
+            Self::UnknownMethod => "unknown-method",
+            Self::NoSuchPage => "no-such-page",
+            Self::Unauthorized => "unauthorized",
+            Self::Purge(_) => "purge",
+            Self::Target(_) => "target",
+            Self::Directive(_) => "directive",
+            Self::TooFar => "too-far",
+            Self::Range { .. } => "range",
+            Self::HoldLate => "hold-late",
+            Self::HoldsFull => "holds-full",
+            Self::SubscriptionsFull => "subscriptions-full",
+            Self::FillsFull => "fills-full",
+            Self::Draining => "draining",
+            Self::Loop => "loop",
+            Self::UpstreamUnreachable => "upstream-unreachable",
+            Self::UpstreamTimeout => "upstream-timeout",
+            Self::UpstreamBroken => "upstream-broken",
+            Self::ObjectTooLarge => "object-too-large",
+            Self::Stale => "stale",
+        }
+    }
+
     /// `Retry-After` in seconds, where asking again helps.
     pub fn retry_after(self) -> Option<u32> {
         match self.status() {

@@ -1,5 +1,6 @@
 //! An answer as a value, and the bytes of its header: what any transport writes, decided by none.
 
+use crate::cache_status::{Note, Notes};
 use crate::fill::Reader;
 use crate::key::Class;
 use crate::object::{Head, Object, put_decimal, put_lines, put_number, put_status_line};
@@ -10,7 +11,7 @@ use bytes::BufMut;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a viewer gets.
 pub struct Reply {
@@ -37,26 +38,6 @@ pub enum Body {
     Preflight,
 }
 
-/// What `Cache-Status` (RFC 9211) says of this hop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
-    Hit,
-    /// Served although upstream has not confirmed it lately.
-    Stale,
-    /// What was stored was too old to be shown: upstream confirmed it or gave a new one.
-    Expired,
-    /// Fetched for this viewer, and kept for the next.
-    Stored,
-    /// Fetched for this viewer alone.
-    Miss,
-    Collapsed,
-    /// Waited for the version that upstream was already asked for.
-    Held,
-    Refused,
-    /// A page of the node itself; the field is left out.
-    Own,
-}
-
 /// How the transport frames the answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
@@ -64,36 +45,16 @@ pub struct Frame {
     pub keep_alive: bool,
 }
 
-/// The `Cache-Status` lines of this node, made once.
-pub struct Notes {
-    lines: [Vec<u8>; 8],
-}
-
-impl Notes {
-    pub fn new(name: &str) -> Self {
-        let line = |said: &str| format!("Cache-Status: {name}; {said}\r\n").into_bytes();
-        Self {
-            lines: [
-                line("hit"),
-                line("hit; detail=stale"),
-                line("fwd=stale"),
-                line("fwd=miss; stored"),
-                line("fwd=miss"),
-                line("fwd=miss; collapsed"),
-                line("fwd=miss; collapsed; detail=held"),
-                line("detail=refused"),
-            ],
-        }
-    }
-
-    fn line(&self, note: Note) -> &[u8] {
-        self.lines.get(note as usize).map_or(&[], Vec::as_slice)
-    }
-}
-
 impl Reply {
     pub fn refusal(class: Class, refusal: Refusal) -> Self {
-        Self { class, body: Body::Refusal(refusal), note: Note::Refused, held: None }
+        let note = if refusal.is_upstreams() { Note::Miss } else { Note::Refused };
+        Self { class, body: Body::Refusal(refusal), note, held: None }
+    }
+
+    /// A page of this node's own, or why it is not given.
+    pub fn own(body: Body) -> Self {
+        let note = if matches!(body, Body::Refusal(_)) { Note::Refused } else { Note::Own };
+        Self { class: Class::Other, body, note, held: None }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -170,6 +131,25 @@ impl Reply {
         }
     }
 
+    fn detail(&self) -> Option<&'static str> {
+        match &self.body {
+            Body::Refusal(refusal) => Some(refusal.token()),
+            _ => None,
+        }
+    }
+
+    /// For how many seconds it is still fresh; below 0 where it is stale.
+    fn ttl(&self, now: Instant) -> Option<i64> {
+        let (Body::Object(object) | Body::Slice(object, _) | Body::NotModified(object)) = &self.body else {
+            return None;
+        };
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        Some(match object.fresh_until.checked_duration_since(now) {
+            Some(left) => seconds(left),
+            None => -seconds(now.saturating_duration_since(object.fresh_until)),
+        })
+    }
+
     /// RFC 9110, 8.6: an answer that never has a body says no length.
     fn said_length(&self) -> Option<u64> {
         match self.body {
@@ -193,7 +173,7 @@ impl Reply {
             // RFC 9111, 5.1: every answer that this node did not fetch for its viewer says how old it is.
             put_number(out, b"Age: ", now.saturating_duration_since(head.born).as_secs());
         }
-        out.put_slice(notes.line(self.note));
+        notes.put(out, self.note, self.detail(), self.ttl(now));
     }
 }
 

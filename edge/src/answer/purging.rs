@@ -1,10 +1,9 @@
 //! The page that takes objects out of this node: `POST /_vivid/purge`.
 
 use super::Node;
-use crate::key::Class;
 use crate::metrics::PurgeEnd;
 use crate::refusal::Refusal;
-use crate::reply::{Body, Note, Reply};
+use crate::reply::{Body, Reply};
 use crate::request::Request;
 use crate::store::purge::Purge;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ impl Node {
             Ok(purged) => Body::Text("application/json", format!("{{\"purged\":{purged}}}\n")),
             Err(refusal) => Body::Refusal(refusal),
         };
-        Reply { class: Class::Other, body, note: Note::Own, held: None }
+        Reply::own(body)
     }
 
     async fn purged(&self, request: &Request) -> Result<usize, Refusal> {

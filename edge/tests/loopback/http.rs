@@ -1,6 +1,6 @@
 //! What HTTP asks of a node, and what clients that do not keep to it get.
 
-use crate::support::{Asked, Fake, Node, Origin, RENDITION, Said, Viewer, config, metric, whole};
+use crate::support::{Asked, Fake, Node, Origin, RENDITION, Said, Viewer, config, metric, nobody, whole};
 use std::time::Duration;
 
 async fn anything() -> Fake {
@@ -51,8 +51,22 @@ async fn every_answer_says_how_it_came_about() {
     assert_eq!(missed.field("cache-status"), "shield; fwd=miss; stored, edge; fwd=miss; stored");
     let hit = edge.get("/a").await;
     assert_eq!(hit.field("cache-status"), "shield; fwd=miss; stored, edge; hit");
-    assert_eq!(edge.get(&"/long".repeat(1000)).await.field("cache-status"), "edge; detail=refused");
     assert_eq!((hit.field("age"), hit.field("cache-control")), ("0", "public, max-age=60"));
+    let (_, ttl) = hit.head.rsplit_once("edge; hit; ttl=").unwrap();
+    assert!((1..=60).contains(&ttl.lines().next().unwrap().parse().unwrap()), "{ttl}");
+    for (target, expected) in [
+        ("/_vivid/livez", "edge; detail=own"),
+        ("/_vivid/nothing", "edge; detail=no-such-page"),
+        (&*"/long".repeat(1000), "edge; detail=target"),
+    ] {
+        assert_eq!(edge.get(target).await.field("cache-status"), expected, "{target:.20}");
+    }
+    let lonely = Node::start("lonely", nobody());
+    assert_eq!(lonely.get("/a").await.field("cache-status"), "lonely; fwd=miss; detail=upstream-unreachable");
+    let mut viewer = Viewer::connect(edge.addr).await;
+    viewer.send(b"BREW /a HTTP/1.1\r\nHost: x\r\n\r\nnonsense\r\n\r\n").await;
+    assert_eq!(viewer.read().await.unwrap().field("cache-status"), "edge; detail=unknown-method");
+    assert_eq!(viewer.read().await.unwrap().field("cache-status"), "edge; detail=malformed");
 }
 
 #[tokio::test]

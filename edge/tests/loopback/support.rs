@@ -304,6 +304,11 @@ impl Node {
     }
 }
 
+/// An address where nobody listens.
+pub(crate) fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 /// The value of a metric, all children whose labels contain `labels` summed.
 pub(crate) fn metric(registry: &Registry, name: &str, labels: &[&str]) -> f64 {
     let families = registry.gather();
@@ -337,6 +342,15 @@ pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
+/// A `Cache-Status` without its lifetimes.
+pub(crate) fn timeless(told: &str) -> String {
+    let hop = |hop: &str| {
+        let parameters = hop.split("; ").filter(|parameter| !parameter.starts_with("ttl="));
+        parameters.collect::<Vec<_>>().join("; ")
+    };
+    told.split(", ").map(hop).collect::<Vec<_>>().join(", ")
+}
+
 /// A viewer with one connection.
 pub(crate) struct Viewer {
     stream: Box<dyn Wire>,
@@ -348,6 +362,7 @@ pub(crate) struct Viewer {
 pub(crate) struct Got {
     pub(crate) status: u16,
     pub(crate) head: String,
+    /// `Cache-Status` is without lifetimes here, which depend on the clock.
     pub(crate) fields: HashMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
@@ -427,6 +442,9 @@ impl Viewer {
         for (name, value) in head.lines().skip(1).filter_map(|line| line.split_once(": ")) {
             let known = fields.entry(name.to_ascii_lowercase()).or_default();
             *known = if known.is_empty() { value.to_owned() } else { format!("{known}, {value}") };
+        }
+        if let Some(told) = fields.get_mut("cache-status") {
+            *told = timeless(told);
         }
         Ok(Got { status, head, fields, body: Vec::new() })
     }

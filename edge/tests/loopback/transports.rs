@@ -2,12 +2,16 @@
 
 use crate::http2::Http2;
 use crate::secure::{ALL, Authority, Files, HOST, connect, node, viewer};
-use crate::support::{Got, Origin, RENDITION, Viewer};
+use crate::support::{Got, Origin, RENDITION, Viewer, timeless};
 use tokio::net::TcpStream;
 
 /// What a viewer has of an answer: all but its framing, and its age, which may tick between two of them.
 fn essence(got: Got) -> (u16, Vec<(String, String)>, Vec<u8>) {
-    let mut fields: Vec<_> = got.fields.into_iter().filter(|(name, _)| name != "age").collect();
+    let clockless = |(name, value): (String, String)| {
+        let value = if name == "cache-status" { timeless(&value) } else { value };
+        (name != "age").then_some((name, value))
+    };
+    let mut fields: Vec<_> = got.fields.into_iter().filter_map(clockless).collect();
     fields.sort();
     (got.status, fields, got.body)
 }

@@ -1,16 +1,12 @@
 //! Upstreams that fail, lie, restart and disappear.
 
-use crate::support::{Asked, Fake, Node, Origin, PATIENCE, RENDITION, Said, Viewer, config, text, until, whole};
+use crate::support::{
+    Asked, Fake, Node, Origin, PATIENCE, RENDITION, Said, Viewer, config, nobody, text, until, whole,
+};
 use manifest::Position;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-
-fn nobody() -> SocketAddr {
-    // Bound and dropped: nothing listens there now.
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 #[tokio::test]
 async fn an_unknown_stream_is_told_in_upstreams_words_and_not_asked_for_again_at_once() {
