@@ -11,11 +11,15 @@ pub use purge::Purge;
 pub use tls::{CertificateFiles, Tls, TlsVersion};
 
 use crate::Problem;
-use crate::bounded::{address, base_url, within};
+use crate::bounded::{address, within};
 use crate::geo::{self, Geo};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+mod upstream;
+
+pub use upstream::{Shields, Upstream, UpstreamPeer, UpstreamProtocol};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edge {
@@ -47,34 +51,16 @@ pub struct Edge {
     pub tls: Tls,
 }
 
-/// Whom this node asks: a shield, or the origin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
-    pub url: String,
-    pub protocol: UpstreamProtocol,
-    pub connect_timeout: Duration,
-    /// Longest wait for the first byte of an answer; a blocking reload may take all of it.
-    pub response_timeout: Duration,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum UpstreamProtocol {
-    #[default]
-    #[serde(rename = "http1")]
-    Http1,
-    /// HTTP/2 without TLS, by prior knowledge.
-    #[serde(rename = "h2c")]
-    H2c,
-}
-
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Raw {
     name: String,
     listen: String,
-    upstream: RawUpstream,
     geo: geo::Raw,
     access: access::Raw,
+    upstreams: Vec<upstream::RawPeer>,
+    upstream: upstream::Raw,
+    shields: upstream::RawShields,
     hold_max_ms: u64,
     subscription_idle_ms: u64,
     subscriptions_max: usize,
@@ -89,23 +75,16 @@ pub(crate) struct Raw {
     tls: tls::Raw,
 }
 
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawUpstream {
-    url: String,
-    protocol: UpstreamProtocol,
-    connect_timeout_ms: u64,
-    response_timeout_ms: u64,
-}
-
 impl Default for Raw {
     fn default() -> Self {
         Self {
             name: "edge".to_owned(),
             listen: "0.0.0.0:8083".to_owned(),
-            upstream: RawUpstream::default(),
             geo: geo::Raw::default(),
             access: access::Raw::default(),
+            upstreams: Vec::new(),
+            upstream: upstream::Raw::default(),
+            shields: upstream::RawShields::default(),
             hold_max_ms: 15_000,
             subscription_idle_ms: 10_000,
             subscriptions_max: 10_000,
@@ -118,17 +97,6 @@ impl Default for Raw {
             cache: cache::Raw::default(),
             purge: purge::Raw::default(),
             tls: tls::Raw::default(),
-        }
-    }
-}
-
-impl Default for RawUpstream {
-    fn default() -> Self {
-        Self {
-            url: "http://127.0.0.1:8081".to_owned(),
-            protocol: UpstreamProtocol::Http1,
-            connect_timeout_ms: 2000,
-            response_timeout_ms: 13_000,
         }
     }
 }
@@ -158,9 +126,9 @@ impl Raw {
         Edge {
             name: self.name,
             listen: address(problems, "edge.listen", &self.listen),
-            upstream: self.upstream.valid(problems),
             access,
             geo,
+            upstream: self.upstream.valid(self.upstreams, self.shields, problems),
             hold_max,
             subscription_idle,
             subscriptions_max: within(problems, "edge.subscriptions_max", self.subscriptions_max, 1..=1_000_000),
@@ -173,20 +141,6 @@ impl Raw {
             cache: self.cache.valid(problems),
             purge: self.purge.valid(problems),
             tls: self.tls.valid(problems),
-        }
-    }
-}
-
-impl RawUpstream {
-    fn valid(self, problems: &mut Vec<Problem>) -> Upstream {
-        let mut ms = |name: &str, value, range| Duration::from_millis(within(problems, name, value, range));
-        let connect_timeout = ms("edge.upstream.connect_timeout_ms", self.connect_timeout_ms, 50..=30_000);
-        let response_timeout = ms("edge.upstream.response_timeout_ms", self.response_timeout_ms, 500..=59_000);
-        Upstream {
-            url: base_url(problems, "edge.upstream.url", &self.url),
-            protocol: self.protocol,
-            connect_timeout,
-            response_timeout,
         }
     }
 }

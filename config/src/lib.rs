@@ -15,7 +15,9 @@ mod router;
 mod transcode;
 
 pub use edge::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
-pub use edge::{Cache, CertificateFiles, Edge, Purge, Tls, TlsVersion, Upstream, UpstreamProtocol};
+pub use edge::{
+    Cache, CertificateFiles, Edge, Purge, Shields, Tls, TlsVersion, Upstream, UpstreamPeer, UpstreamProtocol,
+};
 pub use geo::Geo;
 pub use log::{Log, LogFormat};
 pub use origin::{Ingest, Origin, PublishRule, Window};
@@ -140,7 +142,7 @@ mod tests {
             [("VIVID__EDGE__UPSTREAM__URL", "http://shield:80"), ("VIVID__EDGE__HOLD_MAX_MS", "14000"), ("HOME", "/")];
         let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let edge = Config::parse("[edge]\n", vars).ok().and_then(|config| config.edge).expect("valid");
-        assert_eq!(edge.upstream.url, "http://shield:80");
+        assert_eq!(edge.upstream.peers[0].url, "http://shield:80");
         assert_eq!(edge.hold_max, std::time::Duration::from_secs(14));
     }
 

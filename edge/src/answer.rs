@@ -100,7 +100,7 @@ impl Node {
             return self.own(own);
         }
         if let Some(list) = &request.passed.cdn_loop
-            && let Err(refusal) = self.store.upstream.cdn_loop.judge(list)
+            && let Err(refusal) = self.store.upstreams.cdn_loop().judge(list)
         {
             return Reply::refusal(class, refusal);
         }
@@ -187,7 +187,8 @@ impl Node {
                 }
                 Opened::Object(found, lookup) => {
                     self.metrics.looked_up(Class::Playlist, lookup);
-                    let wanted = Wanted { key: &key, url: &key, class: Class::Playlist, passed: &request.passed };
+                    let wanted =
+                        Wanted { key: &key, url: &key, class: Class::Playlist, passed: &request.passed, promise: None };
                     let (object, note) = match self.ready(&wanted, found, lookup, (deadline, true)).await? {
                         (Ready::Whole(object), note) => (object, note),
                         // What is to be whole is not given as it grows.
@@ -288,17 +289,17 @@ impl Node {
     async fn object(&self, request: &Request, target: &Target<'_>, deadline: Instant) -> Result<Reply, Refusal> {
         let live_key = target.live_key();
         let known = self.store.live.get(&live_key);
-        let (key, class) = match known {
+        let (key, class, promise) = match known {
             Some(Known::Object(object)) => {
                 let class = object.head.class;
                 self.metrics.looked_up(class, Lookup::Hit);
                 let body = conditions::of_whole(request, object)?;
                 return Ok(Reply { class, body, note: Note::Hit, held: None });
             }
-            Some(Known::Named(class)) => (live_key, class),
-            None => (target.whole_key(), target.class),
+            Some(Known::Named(promise)) => (live_key, promise.class, Some(promise)),
+            None => (target.whole_key(), target.class, None),
         };
-        let wanted = Wanted { key: &key, url: &key, class, passed: &request.passed };
+        let wanted = Wanted { key: &key, url: &key, class, passed: &request.passed, promise };
         let (found, lookup) = self.store.get(&wanted, After::Keep).await?;
         self.metrics.looked_up(class, lookup);
         // HTTP/1.0 has no framing that could tell an aborted body from a whole one.

@@ -2,8 +2,8 @@
 //!
 //! Nothing else evicts it. It is bounded in bytes: what does not fit is left to the ordinary cache.
 
-use crate::key::Class;
 use crate::object::Object;
+use crate::upstream::Promise;
 use parking_lot::RwLock;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -26,7 +26,7 @@ struct State {
 
 #[derive(Debug)]
 struct Slot {
-    class: Class,
+    promise: Promise,
     /// How many playlists name it: renditions may share an init section.
     named: u32,
     /// When it may go, once no playlist names it.
@@ -39,7 +39,7 @@ struct Slot {
 pub enum Known {
     Object(Arc<Object>),
     /// Named by a playlist, not fetched yet.
-    Named(Class),
+    Named(Promise),
 }
 
 /// What became of an object offered to the window.
@@ -64,7 +64,7 @@ impl Live {
     pub fn get(&self, key: &str) -> Option<Known> {
         let state = self.state.read();
         let slot = state.slots.get(key)?;
-        Some(slot.object.as_ref().map_or(Known::Named(slot.class), |object| Known::Object(object.clone())))
+        Some(slot.object.as_ref().map_or(Known::Named(slot.promise), |object| Known::Object(object.clone())))
     }
 
     /// Keeps a whole object of status 200 if a playlist names it and there is room.
@@ -89,20 +89,20 @@ impl Live {
     pub fn name(
         &self,
         names: &mut Names,
-        now_named: impl IntoIterator<Item = (Arc<str>, Class)>,
+        now_named: impl IntoIterator<Item = (Arc<str>, Promise)>,
         until: Instant,
     ) -> HashSet<Arc<str>> {
         let mut next = HashSet::with_capacity(names.0.len());
         let mut new = Vec::new();
-        for (key, class) in now_named {
+        for (key, promise) in now_named {
             if next.insert(key.clone()) && !names.0.remove(&key) {
-                new.push((key, class));
+                new.push((key, promise));
             }
         }
         let gone = std::mem::replace(&mut names.0, next);
         // Only the difference is done under the lock: a long window changes by little from one version to the next.
         let mut state = self.state.write();
-        new.iter().for_each(|(key, class)| state.named(key, *class));
+        new.iter().for_each(|(key, promise)| state.named(key, *promise));
         gone.into_iter().for_each(|key| state.unnamed(key, until));
         drop(state);
         new.into_iter().map(|(key, _)| key).collect()
@@ -138,8 +138,8 @@ impl Live {
 }
 
 impl State {
-    fn named(&mut self, key: &Arc<str>, class: Class) {
-        let slot = self.slots.entry(key.clone()).or_insert(Slot { class, named: 0, until: None, object: None });
+    fn named(&mut self, key: &Arc<str>, promise: Promise) {
+        let slot = self.slots.entry(key.clone()).or_insert(Slot { promise, named: 0, until: None, object: None });
         slot.named += 1;
         slot.until = None;
     }
@@ -157,9 +157,13 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::Class;
     use crate::object::Head;
+    use crate::upstream::PeerId;
     use bytes::Bytes;
     use std::time::Duration;
+
+    const PART: Promise = Promise { class: Class::Part, source: PeerId::of(0), late: None };
 
     fn object(bytes: usize) -> Arc<Object> {
         let now = Instant::now();
@@ -167,8 +171,8 @@ mod tests {
         Arc::new(Object::new(Arc::new(head), vec![Bytes::from(vec![0; bytes])], now))
     }
 
-    fn named(keys: &[&str]) -> Vec<(Arc<str>, Class)> {
-        keys.iter().map(|key| (Arc::from(*key), Class::Part)).collect()
+    fn named(keys: &[&str]) -> Vec<(Arc<str>, Promise)> {
+        keys.iter().map(|key| (Arc::from(*key), PART)).collect()
     }
 
     fn held(live: &Live, key: &str) -> bool {
@@ -183,7 +187,7 @@ mod tests {
         assert_eq!(live.name(&mut names, named(&["a", "b", "a"]), later).len(), 2);
         assert_eq!(live.keep("a", &object(10)), Kept::Yes);
         assert_eq!(live.keep("x", &object(10)), Kept::Unnamed);
-        assert!(matches!(live.get("b"), Some(Known::Named(Class::Part))));
+        assert!(matches!(live.get("b"), Some(Known::Named(PART))));
 
         let new = live.name(&mut names, named(&["b", "c"]), later);
         assert_eq!(new, HashSet::from([Arc::from("c")]));

@@ -27,6 +27,7 @@ pub struct Metrics {
     reloads: Vec<IntCounter>,
     /// Days until each certificate expires, by its file.
     pub certificate_days: GaugeVec,
+    pub peers: Peers,
     cmcd: IntCounterVec,
     pub databases: Databases,
     denied: Vec<IntCounter>,
@@ -49,7 +50,7 @@ pub trait Label: Copy + 'static {
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum $name { $($variant),+ }
         impl Label for $name {
             const VALUES: &'static [(Self, &'static str)] = &[$((Self::$variant, $text)),+];
@@ -90,6 +91,7 @@ label!(
         VerifiedTokens = "verified_tokens_max", ClientConnections = "client_connections_max",
         ClientHolds = "client_holds_max", ClientRequests = "client_requests_per_s", Clients = "clients_max",
         SendRate = "min_send_bytes_per_s", Http2Resets = "h2_resets_per_s",
+        RetryBudget = "retry_percent", HedgeBudget = "hedge_percent", LookBudget = "look_percent", Resumes = "resumes_max",
     }
 );
 label!(
@@ -106,7 +108,9 @@ label!(
 );
 label!(
     /// What a followed playlist brought.
-    PlaylistNews { Newer = "newer", Same = "same", Backwards = "backwards", Unreadable = "unreadable" }
+    PlaylistNews {
+        Newer = "newer", Same = "same", Backwards = "backwards", OtherCut = "other_cut", Unreadable = "unreadable",
+    }
 );
 
 label!(
@@ -122,6 +126,10 @@ label!(
         Purged = "purged",
     }
 );
+
+mod peers;
+
+pub use peers::{HedgeEnd, PeerMetrics, Peers, Second};
 
 const STATUSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -166,6 +174,7 @@ impl Metrics {
                 Opts::new("vivid_edge_certificate_days", "Days until the certificate that serves expires."),
                 &["certificate"],
             )?)?,
+            peers: Peers::new(&mut make)?,
             cmcd: make.register(IntCounterVec::new(
                 Opts::new("vivid_edge_cmcd_requests_total", "Requests with CMCD, by object type and starvation."),
                 &["object", "starved"],
@@ -186,20 +195,16 @@ impl Metrics {
             connections: make.gauge("vivid_edge_connections", "Connections of viewers now.")?,
             cache_bytes: make.gauge("vivid_edge_cache_bytes", "Bytes in the evicting cache.")?,
             live_bytes: make.gauge("vivid_edge_live_bytes", "Bytes in the live window.")?,
-            release: make.register(Histogram::with_opts(
-                HistogramOpts::new(
-                    "vivid_edge_release_seconds",
-                    "From the arrival of a playlist version to its answer written, per held viewer.",
-                )
-                .buckets(release_buckets.clone()),
-            )?)?,
-            last_release: make.register(Histogram::with_opts(
-                HistogramOpts::new(
-                    "vivid_edge_last_release_seconds",
-                    "From the arrival of a playlist version to the answer of its last held viewer written.",
-                )
-                .buckets(release_buckets),
-            )?)?,
+            release: make.histogram(
+                "vivid_edge_release_seconds",
+                "From the arrival of a playlist version to its answer written, per held viewer.",
+                &release_buckets,
+            )?,
+            last_release: make.histogram(
+                "vivid_edge_last_release_seconds",
+                "From the arrival of a playlist version to the answer of its last held viewer written.",
+                &release_buckets,
+            )?,
         })
     }
 
@@ -329,6 +334,10 @@ impl Make<'_> {
 
     fn gauges(&mut self, name: &str, help: &str, label: &str) -> prometheus::Result<IntGaugeVec> {
         self.register(IntGaugeVec::new(Opts::new(name, help), &[label])?)
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
     }
 
     fn set<L: Label>(&mut self, name: &str, help: &str, label: &str) -> prometheus::Result<Vec<IntCounter>> {

@@ -6,7 +6,7 @@ use crate::object::{Head, Object};
 use crate::refusal::Refusal;
 use crate::store::{After, Found, Offer, Offered, Store, Wanted};
 use crate::subscription::{Standing, Subscription, Viewers};
-use crate::upstream::Passed;
+use crate::upstream::{Passed, PeerId};
 use bytes::Bytes;
 use manifest::follow::{self, Followed as Read, Media};
 use manifest::{Verdict, Wait};
@@ -94,7 +94,7 @@ impl Playlists {
         if let Some(rendition) = self.followed(key) {
             return Ok(Opened::Followed(rendition));
         }
-        let wanted = Wanted { key, url: key, class: Class::Playlist, passed };
+        let wanted = Wanted { key, url: key, class: Class::Playlist, passed, promise: None };
         let (found, lookup) = self.store.get(&wanted, After::Offer(self.offer(key, passed))).await?;
         if let Found::Growing(fill, place) = &found {
             // A playlist is answered whole or not at all.
@@ -111,12 +111,12 @@ impl Playlists {
         let (here, there) = ((self.clone(), key.clone()), self.clone());
         Offer {
             taken: Box::new(move || here.0.followed(&here.1).is_some()),
-            take: Box::new(move |object: &Object| there.offered(key, object, passed)),
+            take: Box::new(move |object: &Object, source| there.offered(key, object, source, passed)),
         }
     }
 
     /// The first answer to a playlist request decides: a live media playlist is followed from here on.
-    fn offered(self: &Arc<Self>, key: Arc<str>, object: &Object, passed: Passed) -> Offered {
+    fn offered(self: &Arc<Self>, key: Arc<str>, object: &Object, source: PeerId, passed: Passed) -> Offered {
         let whole_life = Offered::Cache { at_most: None };
         let Some((bytes, media)) = read(&object.chunks, object.length) else {
             return if self.is_multivariant(object) {
@@ -129,7 +129,11 @@ impl Playlists {
             return whole_life;
         }
         let first = First { bytes, media, lifetime: object.head.lifetime(), head: object.head.clone() };
-        if self.follow(key, first, passed) { Offered::Taken } else { Offered::Cache { at_most: Some(UNREADABLE) } }
+        if self.follow(key, first, source, passed) {
+            Offered::Taken
+        } else {
+            Offered::Cache { at_most: Some(UNREADABLE) }
+        }
     }
 
     fn is_multivariant(&self, object: &Object) -> bool {
@@ -146,7 +150,7 @@ impl Playlists {
         multivariant
     }
 
-    fn follow(self: &Arc<Self>, key: Arc<str>, first: First, passed: Passed) -> bool {
+    fn follow(self: &Arc<Self>, key: Arc<str>, first: First, source: PeerId, passed: Passed) -> bool {
         let now = Instant::now();
         let mut followed = self.followed.write();
         if self.store.stop.is_cancelled() {
@@ -156,7 +160,7 @@ impl Playlists {
             self.store.metrics.bit(Bound::Subscriptions);
             return false;
         }
-        let rules = Subscription::new(&first.media, first.lifetime, self.limits.idle, now);
+        let rules = Subscription::new(&first.media, first.lifetime, source, self.limits.idle, now);
         let version = Arc::new(Version::new(&first, rules.standing(), now, &self.store.metrics));
         let (shown, _) = watch::channel(Shown { standing: rules.standing(), version, over: None });
         let rendition = Arc::new(Rendition {

@@ -53,6 +53,8 @@ pub enum Refusal {
     Draining,
     #[error("the request comes round; mend edge.upstream.url, and give each node its own edge.name")]
     Loop,
+    #[error("the request has gone through too many nodes; let fewer stand between viewer and origin")]
+    TooManyNodes,
     #[error("upstream cannot be reached; check edge.upstream.url and that it runs")]
     UpstreamUnreachable,
     #[error("upstream did not answer in time; ask again")]
@@ -94,7 +96,7 @@ impl Refusal {
             }
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Loop | Self::TooManyNodes => StatusCode::LOOP_DETECTED,
             Self::UpstreamUnreachable | Self::UpstreamBroken | Self::ObjectTooLarge => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout | Self::Stale => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -129,6 +131,7 @@ impl Refusal {
             Self::FillsFull => "fills-full",
             Self::Draining => "draining",
             Self::Loop => "loop",
+            Self::TooManyNodes => "too-many-nodes",
             Self::UpstreamUnreachable => "upstream-unreachable",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::UpstreamBroken => "upstream-broken",

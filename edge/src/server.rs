@@ -8,7 +8,7 @@ use crate::metrics::{Bound, Metrics};
 use crate::store::Store;
 use crate::stream::{Rewound, Stream};
 use crate::tls::{Tls, TlsError};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{UpstreamError, Upstreams};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use geo::{Files, Geo};
@@ -96,8 +96,8 @@ impl Server {
         let metrics = Arc::new(Metrics::new(registry)?);
         let secure = !config.tls.listen.is_empty();
         let tls = secure.then(|| Tls::new(&config.tls, &metrics)).transpose()?.map(Arc::new);
-        let upstream = Arc::new(Upstream::new(config.upstream.clone(), &config.name)?);
-        let store = Arc::new(Store::new(&config, upstream, metrics.clone()));
+        let upstreams = Arc::new(Upstreams::new(&config, metrics.clone())?);
+        let store = Arc::new(Store::new(&config, upstreams, metrics.clone()));
         let databases = config.geo.clone();
         let files = Files { country: databases.country_database, city: databases.city_database, asn: None };
         let geo = Arc::new(Geo::load(files));
@@ -150,6 +150,7 @@ impl Server {
             () = sweep(&door.node) => {}
             () = door.watch_certificates() => {}
             () = follow_databases(&door.node, self.check_databases) => {}
+            () = door.node.store.upstreams.probe() => {}
         }
         let departure = &door.node.departure;
         departure.begun.cancel();

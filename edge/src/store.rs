@@ -3,10 +3,10 @@
 use crate::fill::{Fill, Filler, Place};
 use crate::key::Class;
 use crate::live::{Kept, Known, Live};
-use crate::metrics::{Asked, Bound, Lookup, Metrics};
+use crate::metrics::{Bound, Lookup, Metrics};
 use crate::object::Object;
 use crate::refusal::Refusal;
-use crate::upstream::{Passed, Upstream};
+use crate::upstream::{Passed, PeerId, Promise, Upstreams};
 use cache::Cache;
 use http::StatusCode;
 use job::Job;
@@ -30,7 +30,7 @@ pub struct Store {
     pub metrics: Arc<Metrics>,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
-    pub upstream: Arc<Upstream>,
+    pub upstreams: Arc<Upstreams>,
     pub rules: config::Cache,
     cache: Cache,
     fills: Mutex<Fills>,
@@ -66,6 +66,8 @@ pub struct Wanted<'a> {
     pub url: &'a str,
     pub class: Class,
     pub passed: &'a Passed,
+    /// What a followed playlist says of it.
+    pub promise: Option<Promise>,
 }
 
 /// What happens to a whole object before its readers learn that it is whole.
@@ -80,9 +82,11 @@ pub enum After {
 pub struct Offer {
     /// Whether an object of this name has been taken already: then none is fetched.
     pub taken: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Takes the object, or says for how long the cache may have it.
-    pub take: Box<dyn FnOnce(&Object) -> Offered + Send>,
+    /// Takes the object that came from there, or says for how long the cache may have it.
+    pub take: Box<Take>,
 }
+
+pub type Take = dyn FnOnce(&Object, PeerId) -> Offered + Send;
 
 /// What the one that started a fill did with its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +103,7 @@ pub enum Offered {
 const FILLS_MAX: usize = 4096;
 
 impl Store {
-    pub fn new(config: &config::Edge, upstream: Arc<Upstream>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: &config::Edge, upstreams: Arc<Upstreams>, metrics: Arc<Metrics>) -> Self {
         Self {
             live: Live::new(config.live_bytes_max),
             cache: Cache::new(config.cache_bytes_max),
@@ -108,7 +112,7 @@ impl Store {
             object_bytes_max: config.object_bytes_max,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            upstream,
+            upstreams,
             metrics,
         }
     }
@@ -283,25 +287,6 @@ enum Begun {
     Started(Job, Filler),
 }
 
-/// The outcome of a request upstream that brought no answer, or not all of it.
-pub fn asked(refusal: Refusal) -> Asked {
-    match refusal {
-        Refusal::UpstreamTimeout => Asked::Timeout,
-        Refusal::UpstreamUnreachable => Asked::Unreachable,
-        _ => Asked::Broken,
-    }
-}
-
-/// The outcome of a request upstream by the status of its answer.
-pub fn asked_status(status: StatusCode) -> Asked {
-    match status.as_u16() {
-        200..400 => Asked::Ok,
-        404 | 410 => Asked::Missing,
-        400..500 => Asked::Refused,
-        _ => Asked::Failed,
-    }
-}
-
 fn gauge(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
@@ -314,15 +299,15 @@ mod tests {
     fn store() -> Arc<Store> {
         let text = "[edge]\nname = \"e\"\nlisten = \"127.0.0.1:0\"\n[edge.upstream]\nurl = \"http://127.0.0.1:1\"\n";
         let config = config::Config::parse(text, []).unwrap().edge.unwrap();
-        let upstream = Arc::new(Upstream::new(config.upstream.clone(), "e").unwrap());
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-        Arc::new(Store::new(&config, upstream, metrics))
+        let upstreams = Arc::new(Upstreams::new(&config, metrics.clone()).unwrap());
+        Arc::new(Store::new(&config, upstreams, metrics))
     }
 
     #[test]
     fn a_viewer_that_leaves_before_its_fill_runs_leaves_nothing_behind() {
         let store = store();
-        let wanted = Wanted { key: "/a", url: "/a", class: Class::Other, passed: &Passed::default() };
+        let wanted = Wanted { key: "/a", url: "/a", class: Class::Other, passed: &Passed::default(), promise: None };
         for _ in 0..2 {
             let begun = store.begin(&wanted).unwrap();
             assert!(matches!(begun, Begun::Started(..)), "the key is free again");
@@ -334,8 +319,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_taken_between_look_and_lock_is_not_fetched_again() {
         let store = store();
-        let wanted = Wanted { key: "/a", url: "/a", class: Class::Playlist, passed: &Passed::default() };
-        let offer = Offer { taken: Box::new(|| true), take: Box::new(|_| Offered::Taken) };
+        let wanted = Wanted { key: "/a", url: "/a", class: Class::Playlist, passed: &Passed::default(), promise: None };
+        let offer = Offer { taken: Box::new(|| true), take: Box::new(|_, _| Offered::Taken) };
         let (found, _) = store.get(&wanted, After::Offer(offer)).await.unwrap();
         assert!(matches!(found, Found::Growing(fill, place) if matches!(fill.end(place).await, Outcome::Refused(_))));
         assert!(store.tasks.is_empty() && store.fills.lock().by_key.is_empty());

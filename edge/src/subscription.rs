@@ -3,9 +3,16 @@
 //! **A subscription has at most one request upstream, whatever viewers do.** Pure: the driver asks [`Subscription::step`]
 //! what to do, does it, tells the outcome to [`Subscription::heard`], and shows [`Standing`] to viewers.
 
+use crate::upstream::{PeerId, Rhythm};
 use manifest::follow::Media;
 use manifest::{Head, Position, Verdict, Wait, advance_part_limit};
 use std::time::{Duration, Instant};
+
+mod sources;
+
+pub(crate) use sources::without_parts;
+
+use sources::Sources;
 
 /// One media playlist followed.
 #[derive(Debug)]
@@ -21,6 +28,12 @@ pub struct Subscription {
     fruitless: u32,
     /// After trouble, upstream is asked for what it has before it is asked to block again.
     plain_next: bool,
+    sources: Sources,
+    /// Who was heard to cut otherwise than is shown.
+    other_cut: Option<PeerId>,
+    rhythm: Rhythm,
+    /// The promised distance of two positions.
+    step: Duration,
 }
 
 /// What viewers may be told, as a value that a watcher can hold.
@@ -73,15 +86,22 @@ pub struct Viewers {
 /// What became of a request upstream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Heard<'a> {
-    Playlist {
-        media: &'a Media,
-        /// How long it may be kept, where upstream says so.
-        lifetime: Option<Duration>,
-    },
+    Playlist(Brought<'a>),
     /// 404 or 410.
     Missing,
     /// Any other answer, or none.
-    Failed { retry_after: Option<Duration> },
+    Failed {
+        retry_after: Option<Duration>,
+    },
+}
+
+/// A playlist as an upstream gave it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Brought<'a> {
+    pub media: &'a Media,
+    /// How long it may be kept, where upstream says so.
+    pub lifetime: Option<Duration>,
+    pub source: PeerId,
 }
 
 /// What the driver shows.
@@ -93,6 +113,9 @@ pub enum Effect {
     Keep,
     /// The playlist is older than what viewers have seen: show the last one on.
     Backwards,
+    /// Another upstream's playlist calls the segments by other names, and the one that is open is not at its end: show
+    /// the last one on until it is.
+    OtherCut,
     /// Upstream has no such playlist any more.
     Gone,
 }
@@ -107,11 +130,13 @@ const POLL_MIN: Duration = Duration::from_millis(250);
 const POLL_MAX: Duration = Duration::from_secs(30);
 /// RFC 8216bis, 6.2.5.2 and 6.2.2 measure what is too late in three target durations; so does a playlist's staleness.
 const STALE_TARGETS: u32 = 3;
+/// Parts shorter than this promise nothing that a network keeps.
+const STEP_MIN_S: f64 = 0.1;
 /// Target durations beyond an hour are no live stream; bounding them keeps sums of instants in range.
 const TARGET_MAX_S: u64 = 3600;
 
 impl Subscription {
-    pub fn new(media: &Media, lifetime: Option<Duration>, idle_max: Duration, now: Instant) -> Self {
+    pub fn new(media: &Media, lifetime: Option<Duration>, source: PeerId, idle_max: Duration, now: Instant) -> Self {
         let mut new = Self {
             idle_max,
             standing: Standing::of(media),
@@ -120,6 +145,10 @@ impl Subscription {
             not_before: now,
             fruitless: 0,
             plain_next: false,
+            sources: Sources::new(media, source, now),
+            other_cut: None,
+            rhythm: Rhythm::new(now),
+            step: Duration::ZERO,
         };
         new.accept(media, lifetime, now);
         new
@@ -153,24 +182,82 @@ impl Subscription {
     /// Takes in what became of `ask`.
     pub fn heard(&mut self, ask: Ask, heard: Heard<'_>, now: Instant) -> Effect {
         match heard {
-            Heard::Playlist { media, lifetime } => self.playlist(ask, media, lifetime, now),
+            Heard::Playlist(brought) => self.playlist(ask, brought, now),
             Heard::Missing => self.missing(ask, now),
             Heard::Failed { retry_after } => self.failed(retry_after, now),
         }
     }
 
-    fn playlist(&mut self, ask: Ask, media: &Media, lifetime: Option<Duration>, now: Instant) -> Effect {
+    /// What a playlist of `source` would do.
+    pub fn judge(&self, media: &Media, source: PeerId, now: Instant) -> Effect {
+        let shown = self.standing.head.next;
         // At the end of a stream the parts of a segment that was not finished may go.
-        let ends_here = media.head.ended && media.head.next.msn >= self.standing.head.next.msn;
-        let backwards = media.head.next < self.standing.head.next && !ends_here;
+        let ends_here = media.head.ended && media.head.next.msn >= shown.msn;
         // A playlist never goes backwards for a viewer, as long as there is one to show. Once the last good one is too
         // old to be shown, whatever upstream says is a new life of the stream.
-        if backwards && self.standing.usable(now) {
-            self.failed(None, now);
-            return Effect::Backwards;
+        if !self.standing.usable(now) {
+            Effect::Publish
+        } else if media.head.next < shown && !ends_here {
+            Effect::Backwards
+        } else if !self.sources.continues(media, source, shown) {
+            Effect::OtherCut
+        } else {
+            Effect::Publish
         }
-        let progress = backwards || media.head.next > self.standing.head.next || media.head.ended;
+    }
+
+    /// Whether such a playlist is what is waited for: another upstream may have it where this one has not.
+    pub fn is_news(&self, ask: Ask, media: &Media, source: PeerId, now: Instant) -> bool {
+        let expected = ask.at.is_some() || self.rhythm.is_overdue(self.step, now);
+        let progress = media.head.next > self.standing.head.next || media.head.ended || !expected;
+        progress && self.judge(media, source, now) == Effect::Publish
+    }
+
+    /// Whom to ask next, where `home` is the first choice for this stream.
+    pub fn source(&mut self, home: PeerId, now: Instant) -> PeerId {
+        self.sources.next(home, self.standing.head.next, now)
+    }
+
+    /// From when on the answer to a request made `now` is late; a playlist that cannot block is never waited for.
+    pub fn late(&self, now: Instant) -> Option<Instant> {
+        self.standing.blocks.then(|| self.rhythm.late(self.step, now))
+    }
+
+    /// What `ask` becomes where it goes to `source`: one that cuts otherwise is of use only from the end of the segment.
+    pub fn ask_of(&self, ask: Ask, source: PeerId) -> Ask {
+        let waits_for_end = self.other_cut == Some(source) && ask.at.is_some_and(|at| at.part > 0);
+        Ask { parts: ask.parts && !waits_for_end, ..ask }
+    }
+
+    /// Whose playlist is shown.
+    pub fn shown(&self) -> PeerId {
+        self.sources.shown()
+    }
+
+    /// Up to the end of which segment no parts are shown.
+    pub fn hidden(&self) -> Option<u64> {
+        self.sources.hidden()
+    }
+
+    fn playlist(&mut self, ask: Ask, brought: Brought<'_>, now: Instant) -> Effect {
+        let Brought { media, lifetime, source } = brought;
+        let effect = self.judge(media, source, now);
+        if effect != Effect::Publish {
+            self.other_cut = (effect == Effect::OtherCut).then_some(source);
+            self.failed(None, now);
+            // Another one than is shown may only be a little behind: it is asked to block until it has come as far.
+            self.plain_next = effect == Effect::Backwards && (ask.at.is_some() || source == self.sources.shown());
+            return effect;
+        }
+        let shown = self.standing.head.next;
+        let progress = media.head.next != shown || media.head.ended;
         let fruitless = if progress { 0 } else { self.fruitless };
+        if progress {
+            let regular = source == self.sources.shown() && self.standing.failing_since.is_none();
+            self.rhythm.came(now, regular);
+        }
+        self.sources.show(media, source, shown, now);
+        self.other_cut = None;
         self.accept(media, lifetime, now);
         self.fruitless = fruitless;
         if !progress && ask.at.is_some() {
@@ -178,12 +265,14 @@ impl Subscription {
             self.fruitless += 1;
             self.not_before = now + self.backoff();
         }
-        Effect::Publish
+        effect
     }
 
     fn accept(&mut self, media: &Media, lifetime: Option<Duration>, now: Instant) {
         self.standing = Standing::of(media);
         self.parts = media.part_target_s.is_some();
+        let target_s = self.standing.target.as_secs_f64();
+        self.step = Duration::from_secs_f64(media.part_target_s.unwrap_or(target_s).clamp(STEP_MIN_S, target_s));
         self.plain_next = false;
         self.poll = lifetime.unwrap_or(self.standing.target / 2).clamp(POLL_MIN, POLL_MAX);
         self.not_before = if self.standing.blocks { now } else { now + self.poll };

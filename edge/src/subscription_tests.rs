@@ -1,6 +1,7 @@
 //! The rules of following, step by step and against a seeded model.
 
 use super::*;
+use manifest::follow::{Class, Object};
 
 fn at(msn: u64, part: u32) -> Position {
     Position { msn, part }
@@ -20,9 +21,11 @@ fn media(next: Position) -> Media {
 }
 
 fn list(media: &Media) -> Heard<'_> {
-    Heard::Playlist { media, lifetime: None }
+    from(media, A)
 }
 
+const A: PeerId = PeerId::of(0);
+const B: PeerId = PeerId::of(1);
 const IDLE: Duration = Duration::from_secs(10);
 const FAILED: Heard<'static> = Heard::Failed { retry_after: None };
 
@@ -35,7 +38,7 @@ struct Bench {
 impl Bench {
     fn new(media: &Media) -> Self {
         let now = Instant::now();
-        Self { rules: Subscription::new(media, None, IDLE, now), now, viewers: Viewers { last_asked: now, held: 1 } }
+        Self { rules: Subscription::new(media, None, A, IDLE, now), now, viewers: Viewers { last_asked: now, held: 1 } }
     }
 
     fn ask(&self) -> Ask {
@@ -87,7 +90,7 @@ fn a_playlist_that_cannot_block_is_polled_and_ignores_directives() {
     assert_eq!(bench.rules.step(bench.viewers, bench.now), Step::WaitUntil(bench.now + Duration::from_secs(1)));
     assert_eq!(bench.after(1000).ask().at, None);
     let later = Duration::from_secs(5);
-    bench.hears(Heard::Playlist { media: &plain, lifetime: Some(later) });
+    bench.hears(Heard::Playlist(Brought { media: &plain, lifetime: Some(later), source: A }));
     assert_eq!(bench.rules.step(bench.viewers, bench.now), Step::WaitUntil(bench.now + later));
 }
 
@@ -278,6 +281,113 @@ fn random_upstreams_never_take_a_viewer_back() {
             assert_eq!(bench.rules.standing().head.next, shown, "seed {seed}");
         }
     }
+}
+
+/// A playlist whose segments are called as `epoch` calls them.
+fn cut(next: Position, epoch: &str) -> Media {
+    let first = next.msn.saturating_sub(5);
+    let uri = |msn| format!("{epoch}/{msn}.m4s?token={next}");
+    let objects = (first..next.msn).map(|msn| Object { class: Class::Segment, uri: uri(msn), bytes_min: 0 }).collect();
+    Media { objects, ..media(next) }
+}
+
+fn from(media: &Media, source: PeerId) -> Heard<'_> {
+    Heard::Playlist(Brought { media, lifetime: None, source })
+}
+
+#[test]
+fn another_upstream_that_cuts_alike_goes_on_at_any_part() {
+    let mut bench = Bench::new(&cut(at(10, 3), "e1"));
+    assert_eq!(bench.hears(from(&cut(at(10, 4), "e1"), B)), Effect::Publish);
+    assert_eq!((bench.rules.shown(), bench.rules.hidden()), (B, None));
+}
+
+#[test]
+fn another_cut_goes_on_after_the_segment_and_hides_what_players_began_with_the_first() {
+    let mut bench = Bench::new(&cut(at(10, 3), "e1"));
+    for next in [at(10, 3), at(10, 4), at(10, 7)] {
+        assert_eq!(bench.hears(from(&cut(next, "e2"), B)), Effect::OtherCut);
+        assert_eq!(bench.rules.standing().head.next, at(10, 3), "viewers go on waiting");
+        let Step::WaitUntil(until) = bench.rules.step(bench.viewers, bench.now) else { continue };
+        bench.now = until;
+    }
+    let ask = bench.ask();
+    assert_eq!(bench.rules.ask_of(ask, A).target("/a"), "/a?_HLS_msn=10&_HLS_part=3", "the first one may come back");
+    assert_eq!(bench.rules.ask_of(ask, B).target("/a"), "/a?_HLS_msn=10", "the other is of use from the end on");
+    assert_eq!(bench.hears(from(&cut(at(11, 0), "e2"), B)), Effect::Publish);
+    assert_eq!((bench.rules.shown(), bench.rules.hidden()), (B, Some(10)));
+    let ask = bench.ask();
+    assert_eq!(bench.rules.ask_of(ask, B).target("/a"), "/a?_HLS_msn=11&_HLS_part=0");
+    bench.hears(from(&cut(at(15, 0), "e2"), B));
+    assert_eq!(bench.rules.hidden(), Some(10), "as long as the playlist has it");
+    bench.hears(from(&cut(at(16, 0), "e2"), B));
+    assert_eq!(bench.rules.hidden(), None);
+}
+
+#[test]
+fn between_two_segments_another_cut_goes_on_at_once() {
+    let mut bench = Bench::new(&cut(at(10, 0), "e1"));
+    assert_eq!(bench.hears(from(&cut(at(10, 1), "e2"), B)), Effect::Publish);
+    assert_eq!(bench.rules.hidden(), Some(9), "players some parts behind are within the segment before");
+}
+
+#[test]
+fn one_upstream_may_change_its_names_as_it_likes() {
+    let mut bench = Bench::new(&cut(at(10, 3), "e1"));
+    assert_eq!(bench.hears(from(&cut(at(10, 4), "e2"), A)), Effect::Publish);
+    assert_eq!(bench.rules.hidden(), None);
+}
+
+#[test]
+fn another_upstream_that_is_behind_is_waited_for() {
+    let mut bench = Bench::new(&cut(at(10, 3), "e1"));
+    bench.hears(FAILED);
+    let ask = bench.ask();
+    assert_eq!(ask.at, None);
+    assert_eq!(bench.rules.heard(ask, from(&cut(at(10, 1), "e1"), B), bench.now), Effect::Backwards);
+    bench.after(2000);
+    assert_eq!(bench.ask().at, Some(at(10, 3)), "it blocks until it has come as far");
+    assert_eq!(bench.hears(from(&cut(at(10, 2), "e1"), B)), Effect::Backwards);
+    bench.after(2000);
+    assert_eq!(bench.ask().at, None, "it does not block, so it is polled");
+}
+
+#[test]
+fn a_new_life_on_another_upstream_hides_nothing() {
+    let mut bench = Bench::new(&cut(at(10, 3), "e1"));
+    bench.hears(FAILED);
+    bench.after(6000);
+    assert_eq!(bench.hears(from(&cut(at(2, 3), "e2"), B)), Effect::Publish);
+    assert_eq!(bench.rules.hidden(), None);
+}
+
+#[test]
+fn a_stream_goes_home_after_a_while_and_between_segments() {
+    let mut bench = Bench::new(&cut(at(10, 0), "e1"));
+    assert_eq!(bench.rules.source(B, bench.now), A, "it stays where it is well off");
+    bench.hears(from(&cut(at(10, 1), "e1"), B));
+    bench.after(29_999);
+    assert_eq!(bench.rules.source(A, bench.now), B);
+    bench.after(1);
+    assert_eq!(bench.rules.source(A, bench.now), B, "in the middle of a segment");
+    bench.hears(from(&cut(at(11, 0), "e1"), B));
+    assert_eq!(bench.rules.source(A, bench.now), A);
+    assert_eq!(bench.rules.source(A, bench.now), B, "asked once; the next time after twice as long");
+    bench.after(60_000);
+    assert_eq!(bench.rules.source(A, bench.now), A);
+}
+
+#[test]
+fn what_brings_nothing_new_is_worth_a_look_elsewhere() {
+    let mut bench = Bench::new(&media(at(10, 3)));
+    let news = |bench: &Bench, ask: Ask, next| bench.rules.is_news(ask, &media(next), A, bench.now);
+    let ask = bench.ask();
+    assert!(news(&bench, ask, at(10, 4)) && !news(&bench, ask, at(10, 3)) && !news(&bench, ask, at(10, 2)));
+    let plain = Ask { at: None, ..ask };
+    assert!(news(&bench, plain, at(10, 3)), "nothing is due yet");
+    bench.after(5000);
+    assert!(!news(&bench, plain, at(10, 3)));
+    assert_eq!(bench.rules.late(bench.now).unwrap() - bench.now, Duration::from_secs(3), "not learnt yet");
 }
 
 struct Random(u64);

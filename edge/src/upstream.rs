@@ -1,39 +1,55 @@
-//! Upstream as this node sees it: one HTTP peer, asked over kept connections of Pingora's connector.
+//! Those whom this node asks: one upstream, or several among which each stream has its first choice.
+//!
+//! A request goes to one upstream. A second is asked when the first one fails before its answer begins, or is later than
+//! the stream's rhythm explains; both within a budget, so that trouble upstream is not doubled from here.
+
+pub mod health;
+pub mod hedge;
+mod peer;
+mod probe;
+mod race;
+pub mod rendezvous;
+pub mod resume;
+mod tally;
+
+pub use hedge::Rhythm;
+pub use peer::Answer;
+pub use race::Verdict;
+pub use resume::{Joint, Torn};
 
 use crate::cdn_loop::CdnLoop;
+use crate::key::Class;
+use crate::metrics::{Asked, Metrics, PeerMetrics, Second};
 use crate::refusal::Refusal;
+use crate::store::freshness::is_failure;
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName};
-use http::{StatusCode, Uri};
+use health::{Health, Rules, Sign, Standing};
+use hedge::Budget;
+use http::{HeaderName, StatusCode};
 use parking_lot::Mutex;
-use pingora::ErrorType;
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
-use pingora::http::RequestHeader;
-use pingora::protocols::http::client::HttpSession;
-use pingora::upstreams::peer::HttpPeer;
-use std::net::SocketAddr;
+use peer::{Ask, Peer, ThisNode};
+use probe::Probing;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use std::time::{Duration, Instant};
+use tally::Tally;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-/// Whom this node asks: a shield or an origin.
-pub struct Upstream {
-    connector: Connector,
-    config: config::Upstream,
-    /// Host and port as upstream is known by, for `Host` and certificates.
-    authority: String,
-    host: String,
-    port: u16,
-    tls: bool,
-    /// Path of the base URL, without a slash at the end.
-    prefix: String,
-    /// `Via` of this node.
-    name: String,
-    pub cdn_loop: CdnLoop,
-    resolved: Mutex<Option<Arc<Resolved>>>,
+/// The shields or origins of this node.
+pub struct Upstreams {
+    members: Vec<Member>,
+    health: Mutex<Vec<Health>>,
+    budgets: Mutex<Budgets>,
+    /// No viewer waits for longer.
+    patience: Duration,
+    probing: Probing,
+    this_node: Arc<ThisNode>,
+    metrics: Arc<Metrics>,
 }
+
+/// One of this node's upstreams, by its place in the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerId(u8);
 
 /// What is passed on of the request that made this node ask.
 #[derive(Clone, Debug, Default)]
@@ -44,261 +60,247 @@ pub struct Passed {
     pub traceparent: Option<Bytes>,
 }
 
-/// An answer whose body is still to be read. Dropped before its end, it closes its connection or resets its stream.
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    session: Option<HttpSession>,
-    peer: Arc<HttpPeer>,
-    upstream: Arc<Upstream>,
-    left: Option<u64>,
+/// What is to be fetched.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand<'a> {
+    /// The request target: a path with an optional query.
+    pub target: &'a str,
+    pub class: Class,
+    pub passed: &'a Passed,
+    /// What a followed playlist says of it.
+    pub promise: Option<Promise>,
+    /// Conditions.
+    pub fields: &'a [(HeaderName, Bytes)],
+}
+
+/// What a playlist says of an object that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    pub class: Class,
+    /// Whose playlist it was: others may cut the stream otherwise.
+    pub source: PeerId,
+    /// Of what is only hinted at: from when on it is late.
+    pub late: Option<Instant>,
 }
 
 /// Why upstream cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    #[error("edge.upstream.url {0:?} has no host; write for example \"http://127.0.0.1:8081\"")]
+    #[error("{0:?} in edge.upstream.url or edge.upstreams has no host; write for example \"http://127.0.0.1:8081\"")]
     Url(String),
     #[error("root certificates cannot be loaded; install ca-certificates, or mend SSL_CERT_FILE and SSL_CERT_DIR")]
     Certificates,
 }
 
-/// What upstream's name stands for. "localhost" is two addresses on most machines, and a server often has only one.
-struct Resolved {
-    at: Instant,
-    peers: Vec<Arc<HttpPeer>>,
-    /// Which one took a connection last.
-    first: AtomicUsize,
+struct Member {
+    peer: Peer,
+    url: String,
+    weight: f64,
+    metrics: PeerMetrics,
+    /// Changes when this upstream is given up while others are well: whoever waits for it goes there.
+    given_up: watch::Sender<()>,
 }
 
-/// More addresses than this are no upstream but a mistake, and each costs a connect timeout.
-const ADDRESSES_MAX: usize = 8;
+struct Budgets {
+    retries: Budget,
+    hedges: Budget,
+    /// Apart, so that viewers who ask for names that do not exist cannot use up what failures need.
+    looks: Budget,
+}
 
-/// A name is looked up again after this, and at once when connecting fails.
-const RESOLVED_FOR: Duration = Duration::from_secs(30);
-/// Shorter than a server's usual idle timeout of 60 s, so that this side closes first.
-const IDLE: Duration = Duration::from_secs(45);
-/// HTTP/2: every hold and fill of this node on few connections.
-const STREAMS_MAX: usize = 250;
-/// HTTP/1: idle connections kept. As many fills as come in a burst, far below the limit of open files.
-const IDLE_CONNECTIONS_MAX: usize = 512;
-/// A connection from the pool may have died unseen; asking twice again on others is safe for GET.
-const ATTEMPTS: usize = 3;
-/// Version 00 has 55 bytes, and later ones may only add to it.
-const TRACEPARENT_BYTES_MAX: usize = 128;
+impl PeerId {
+    #[cfg(test)]
+    pub const fn of(index: u8) -> Self {
+        Self(index)
+    }
+}
 
-impl Upstream {
+impl Upstreams {
     /// # Errors
-    /// If the URL has no host, or the machine's root certificates cannot be loaded.
-    pub fn new(config: config::Upstream, name: &str) -> Result<Self, UpstreamError> {
-        let bad = || UpstreamError::Url(config.url.clone());
-        let uri: Uri = config.url.parse().map_err(|_| bad())?;
-        let authority = uri.authority().ok_or_else(bad)?;
-        let tls = uri.scheme_str() == Some("https");
+    /// If a URL has no host, or the machine's root certificates cannot be loaded.
+    pub fn new(config: &config::Edge, metrics: Arc<Metrics>) -> Result<Self, UpstreamError> {
+        let config::Upstream { peers, shields, .. } = &config.upstream;
+        let this_node = ThisNode { name: config.name.clone(), cdn_loop: CdnLoop::new(&config.name) };
+        let (this_node, connector) = (Arc::new(this_node), Arc::new(peer::connector()?));
+        let member = |known: &config::UpstreamPeer| {
+            Ok(Member {
+                peer: Peer::new(&known.url, &config.upstream, connector.clone(), this_node.clone())?,
+                url: known.url.clone(),
+                weight: known.weight,
+                metrics: metrics.peers.of(&known.url),
+                given_up: watch::channel(()).0,
+            })
+        };
+        let rules = Rules { rise: shields.rise, fall: shields.fall };
+        let budgets = Budgets {
+            retries: Budget::new(shields.retry_percent),
+            hedges: Budget::new(shields.hedge_percent),
+            looks: Budget::new(shields.retry_percent),
+        };
         Ok(Self {
-            connector: connector()?,
-            authority: authority.to_string(),
-            host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
-            tls,
-            prefix: uri.path().trim_end_matches('/').to_owned(),
-            name: name.to_owned(),
-            cdn_loop: CdnLoop::new(name),
-            resolved: Mutex::new(None),
-            config,
+            members: peers.iter().map(member).collect::<Result<_, _>>()?,
+            health: Mutex::new(vec![Health::new(rules); peers.len()]),
+            budgets: Mutex::new(budgets),
+            patience: config.hold_max,
+            probing: Probing {
+                path: shields.health_path.clone(),
+                interval: shields.health_interval,
+                timeout: shields.health_timeout,
+            },
+            this_node,
+            metrics,
         })
     }
 
-    /// Asks for `target`, a path with an optional query, and waits for the header of the answer.
+    pub fn cdn_loop(&self) -> &CdnLoop {
+        &self.this_node.cdn_loop
+    }
+
+    /// Whether there is a choice at all.
+    pub fn are_several(&self) -> bool {
+        self.members.len() > 1
+    }
+
+    /// The first choice for what lies at `path`, among those that are well.
+    pub fn home(&self, path: &str) -> PeerId {
+        self.ranked(&self.health.lock(), path, None, Instant::now())[0]
+    }
+
+    /// Whom to ask for what lies at `path`, and whom if that one fails: those that are well first, among them `from`, and
+    /// then by their claims. All are named: where none is well, the first choice is asked all the same.
+    pub fn order(&self, path: &str, from: Option<PeerId>) -> Vec<PeerId> {
+        let now = Instant::now();
+        let mut health = self.health.lock();
+        let order = self.ranked(&health, path, from, now);
+        health[order[0].index()].try_once(now);
+        order
+    }
+
+    fn ranked(&self, health: &[Health], path: &str, from: Option<PeerId>, now: Instant) -> Vec<PeerId> {
+        let key = rendezvous::stream(path);
+        let rank = |(index, member): (usize, &Member)| {
+            let id = PeerId(index as u8);
+            let down = health[index].standing(now) == Standing::Down;
+            ((down, from != Some(id)), rendezvous::claim(key, &member.url, member.weight), id)
+        };
+        let mut ranked: Vec<_> = self.members.iter().enumerate().map(rank).collect();
+        ranked.sort_by(|one, other| one.0.cmp(&other.0).then(other.1.total_cmp(&one.1)));
+        ranked.into_iter().map(|(.., id)| id).collect()
+    }
+
+    /// Asks for an object and waits for the header of the answer; of several upstreams, the first good one's.
     ///
     /// # Errors
     /// `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`.
-    pub async fn get(self: &Arc<Self>, target: &str, passed: &Passed) -> Result<Answer, Refusal> {
-        self.get_with(target, passed, &[]).await
+    pub async fn get(self: &Arc<Self>, errand: &Errand<'_>) -> Result<Answer, Refusal> {
+        let order = self.order(errand.target, errand.promise.map(|promise| promise.source));
+        // What a playlist names exists; and a playlist that one origin does not know may be another's.
+        let exists = errand.promise.is_some() || errand.class == Class::Playlist;
+        let judge = |got: &Result<Answer, Refusal>| match got {
+            Err(Refusal::Malformed) => Verdict::Good,
+            Err(_) => Verdict::Bad(Second::Failed),
+            Ok(answer) if is_failure(answer.status) => Verdict::Bad(Second::Failed),
+            Ok(answer) if exists && is_missing(answer.status) => Verdict::Bad(Second::Missing),
+            Ok(_) => Verdict::Good,
+        };
+        // Who asks for a hint after it was due has the time of whoever asked before.
+        let late = errand.promise.and_then(|promise| promise.late).filter(|late| *late > Instant::now());
+        let attempt = |id| self.ask(id, errand);
+        self.first_good(&order, late, attempt, judge).await.unwrap_or(Err(Refusal::UpstreamTimeout))
     }
 
-    /// The same with conditions or a range.
+    /// Asks one upstream.
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub async fn get_with(
+    pub async fn ask(self: &Arc<Self>, id: PeerId, errand: &Errand<'_>) -> Result<Answer, Refusal> {
+        self.budgets.lock().earn();
+        let Member { peer, given_up, .. } = &self.members[id.index()];
+        let held = errand.target.contains("_HLS_msn=") || errand.promise.is_some_and(|promise| promise.late.is_some());
+        let tally = Tally::new(self.clone(), id, errand.class, held);
+        let ask = Ask { target: errand.target, passed: errand.passed, fields: errand.fields };
+        let mut others_are_well = given_up.subscribe();
+        tokio::select! {
+            biased;
+            got = peer.get(&ask, tally, given_up.subscribe()) => got,
+            Ok(()) = others_are_well.changed() => Err(Refusal::UpstreamUnreachable),
+        }
+    }
+
+    /// Asks for the rest of an object, of others first and then of the one that broke off.
+    ///
+    /// # Errors
+    /// If none continues it.
+    pub async fn resume(
         self: &Arc<Self>,
-        target: &str,
-        passed: &Passed,
-        fields: &[(HeaderName, Bytes)],
-    ) -> Result<Answer, Refusal> {
-        let request = self.request(target, passed, fields)?;
-        let mut last = Refusal::UpstreamUnreachable;
-        for _ in 0..ATTEMPTS {
-            let (mut session, reused, peer) = self.connect().await?;
-            let asked = timeout(self.config.response_timeout, ask(&mut session, request.clone())).await;
-            match asked {
-                Ok(Ok(())) => return self.answer(session, peer),
-                Ok(Err(refusal)) if reused => last = refusal,
-                Ok(Err(refusal)) => return Err(refusal),
-                Err(_) => return Err(Refusal::UpstreamTimeout),
+        errand: &Errand<'_>,
+        torn: &Torn,
+        broke_off: PeerId,
+        attempt: usize,
+    ) -> Result<(Answer, Joint), Refusal> {
+        let mut order = self.order(errand.target, errand.promise.map(|promise| promise.source));
+        order.retain(|id| *id != broke_off);
+        order.push(broke_off);
+        let id = order[attempt % order.len()];
+        self.metrics.peers.asked_second(Second::Torn);
+        let rest = Errand { fields: &torn.fields(), ..*errand };
+        let asked = timeout(self.patience, self.ask(id, &rest)).await;
+        let answer = asked.unwrap_or(Err(Refusal::UpstreamTimeout))?;
+        match torn.joint(answer.status, &answer.headers) {
+            Ok(joint) => Ok((answer, joint)),
+            Err(mismatch) => {
+                tracing::debug!(upstream = %self.members[id.index()].url, target = errand.target, %mismatch, "not continued");
+                Err(Refusal::UpstreamBroken)
             }
         }
-        Err(last)
     }
 
-    fn request(
-        &self,
-        target: &str,
-        passed: &Passed,
-        fields: &[(HeaderName, Bytes)],
-    ) -> Result<Box<RequestHeader>, Refusal> {
-        let path = format!("{}{target}", self.prefix);
-        let build = || -> pingora::Result<RequestHeader> {
-            let mut request = RequestHeader::build("GET", path.as_bytes(), Some(8))?;
-            request.insert_header(header::HOST, &self.authority)?;
-            // Encodings are this node's own affair: it stores identity and packs playlists once.
-            request.insert_header(header::ACCEPT_ENCODING, "identity")?;
-            request.insert_header(header::VIA, format!("1.1 {}", self.name))?;
-            request.insert_header("CDN-Loop", self.cdn_loop.onward(passed.cdn_loop.as_deref().unwrap_or_default()))?;
-            if let Some(traceparent) = passed.traceparent.as_ref().filter(|value| is_trace(value)) {
-                request.insert_header("traceparent", traceparent.to_vec())?;
-            }
-            for (name, value) in fields {
-                request.insert_header(name, value.to_vec())?;
-            }
-            Ok(request)
-        };
-        // The target came from a parsed request or a resolved reference; one that still is no URI cannot be asked for.
-        build().map(Box::new).map_err(|_| Refusal::Malformed)
+    /// Takes in what a request on behalf of viewers showed.
+    fn judge(&self, id: PeerId, sign: Sign) {
+        self.change(id, |health, now| health.requested(sign, now));
     }
 
-    /// Connects to the first address of upstream that takes a connection, and tries that one first from then on.
-    async fn connect(&self) -> Result<(HttpSession, bool, Arc<HttpPeer>), Refusal> {
-        let resolved = self.resolve().await?;
-        let count = resolved.peers.len();
-        let start = resolved.first.load(Ordering::Relaxed);
-        for index in (0..count).map(|offset| (start + offset) % count) {
-            let peer = &resolved.peers[index];
-            match timeout(self.config.connect_timeout, self.connector.get_http_session(peer.as_ref())).await {
-                Ok(Ok((session, reused))) => {
-                    resolved.first.store(index, Ordering::Relaxed);
-                    return Ok((session, reused, peer.clone()));
-                }
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "cannot connect"),
-                Err(_) => tracing::debug!(%peer, "connecting takes too long"),
-            }
+    fn change(&self, id: PeerId, change: impl FnOnce(&mut Health, Instant)) {
+        let mut all = self.health.lock();
+        let was_up = all[id.index()].is_up();
+        change(&mut all[id.index()], Instant::now());
+        let is_up = all[id.index()].is_up();
+        if was_up == is_up {
+            return;
         }
-        *self.resolved.lock() = None;
-        Err(Refusal::UpstreamUnreachable)
+        let Member { url, metrics, given_up, .. } = &self.members[id.index()];
+        metrics.healthy.set(i64::from(is_up));
+        if is_up {
+            tracing::info!(upstream = %url, "upstream is well again");
+            return;
+        }
+        tracing::warn!(upstream = %url, "upstream is not well");
+        if all.iter().any(Health::is_up) {
+            // Nobody may be waiting, and then nobody has to go elsewhere.
+            let _ = given_up.send(());
+        }
     }
 
-    fn answer(self: &Arc<Self>, session: HttpSession, peer: Arc<HttpPeer>) -> Result<Answer, Refusal> {
-        let header = session.response_header().ok_or(Refusal::UpstreamBroken)?;
-        let headers = header.headers.clone();
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        // RFC 9110, 8.6: a 304 has no body, and may tell the length of the one it stands for.
-        let left = length.filter(|_| header.status != StatusCode::NOT_MODIFIED);
-        Ok(Answer { status: header.status, headers, session: Some(session), peer, upstream: self.clone(), left })
-    }
-
-    async fn resolve(&self) -> Result<Arc<Resolved>, Refusal> {
-        let now = Instant::now();
-        let known = self.resolved.lock().clone();
-        if let Some(resolved) = known.filter(|resolved| now - resolved.at < RESOLVED_FOR) {
-            return Ok(resolved);
-        }
-        let lookup = tokio::net::lookup_host((self.host.as_str(), self.port));
-        let Ok(Ok(addresses)) = timeout(self.config.connect_timeout, lookup).await else {
-            return Err(Refusal::UpstreamUnreachable);
-        };
-        let peers: Vec<_> = addresses.take(ADDRESSES_MAX).map(|address| self.peer(address)).collect();
-        if peers.is_empty() {
-            return Err(Refusal::UpstreamUnreachable);
-        }
-        let resolved = Arc::new(Resolved { at: now, peers, first: AtomicUsize::new(0) });
-        *self.resolved.lock() = Some(resolved.clone());
-        Ok(resolved)
-    }
-
-    fn peer(&self, address: SocketAddr) -> Arc<HttpPeer> {
-        let mut peer = HttpPeer::new(address, self.tls, self.host.clone());
-        match self.config.protocol {
-            config::UpstreamProtocol::Http1 => peer.options.set_http_version(1, 1),
-            config::UpstreamProtocol::H2c => peer.options.set_http_version(2, 2),
-        }
-        peer.options.connection_timeout = Some(self.config.connect_timeout);
-        peer.options.max_h2_streams = STREAMS_MAX;
-        Arc::new(peer)
+    fn count(&self, id: PeerId, class: Class, outcome: Asked) {
+        self.metrics.asked(class, outcome);
+        self.members[id.index()].metrics.asked(outcome);
     }
 }
 
-impl Answer {
-    /// The next bytes of the body; `None` at its proper end.
-    ///
-    /// # Errors
-    /// `UpstreamTimeout` if nothing comes for the response timeout, `UpstreamBroken` if the body is cut short.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Refusal> {
-        let Some(session) = self.session.as_mut() else { return Ok(None) };
-        let read = match timeout(self.upstream.config.response_timeout, session.read_response_body()).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(_)) => return Err(Refusal::UpstreamBroken),
-            Err(_) => return Err(Refusal::UpstreamTimeout),
-        };
-        let Some(bytes) = read else {
-            if self.left.is_some_and(|left| left > 0) {
-                return Err(Refusal::UpstreamBroken);
-            }
-            if let Some(session) = self.session.take() {
-                self.upstream.connector.release_http_session(session, self.peer.as_ref(), Some(IDLE)).await;
-            }
-            return Ok(None);
-        };
-        self.left = self
-            .left
-            .map(|left| left.checked_sub(bytes.len() as u64))
-            .map_or(Ok(None), |left| left.map(Some).ok_or(Refusal::UpstreamBroken))?;
-        Ok(Some(bytes))
-    }
-
-    /// The rest of the body, up to `max` bytes.
-    ///
-    /// # Errors
-    /// As [`Self::chunk`], and `ObjectTooLarge` past the bound.
-    pub async fn body(&mut self, max: u64) -> Result<Vec<Bytes>, Refusal> {
-        let (mut chunks, mut bytes) = (Vec::new(), 0);
-        while let Some(chunk) = self.chunk().await? {
-            bytes += chunk.len() as u64;
-            if bytes > max {
-                return Err(Refusal::ObjectTooLarge);
-            }
-            chunks.push(chunk);
-        }
-        Ok(chunks)
+impl PeerId {
+    fn index(self) -> usize {
+        usize::from(self.0)
     }
 }
 
-/// Others wait for the same answer: a viewer's field that upstream could refuse stays here.
-fn is_trace(value: &[u8]) -> bool {
-    value.len() <= TRACEPARENT_BYTES_MAX && value.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
+impl Budgets {
+    fn earn(&mut self) {
+        self.retries.earn();
+        self.hedges.earn();
+        self.looks.earn();
+    }
 }
 
-/// Pingora loads root certificates even where no upstream has TLS, and panics where the environment names files that
-/// are not there.
-fn connector() -> Result<Connector, UpstreamError> {
-    std::panic::catch_unwind(|| Connector::new(Some(ConnectorOptions::new(IDLE_CONNECTIONS_MAX))))
-        .map_err(|_| UpstreamError::Certificates)
-}
-
-async fn ask(session: &mut HttpSession, request: Box<RequestHeader>) -> Result<(), Refusal> {
-    let exchange = async {
-        session.write_request_header(request).await?;
-        session.finish_request_body().await?;
-        loop {
-            session.read_response_header().await?;
-            let informational = session.response_header().is_some_and(|header| header.status.is_informational());
-            if !informational {
-                return Ok(());
-            }
-        }
-    };
-    exchange.await.map_err(|error: Box<pingora::Error>| match error.etype() {
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Refusal::UpstreamTimeout,
-        _ => Refusal::UpstreamBroken,
-    })
+pub(crate) fn is_missing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 404 | 410)
 }

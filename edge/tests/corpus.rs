@@ -1,14 +1,18 @@
-//! Replays the seeds of the fuzz targets for viewers' requests, tokens and followed playlists.
+//! Replays the seeds of the fuzz targets for viewers' requests, tokens, followed playlists and resumed
+//! answers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use edge::access::cat::Message;
 use edge::access::denial::Denial;
 use edge::access::signed_url::Claims;
 use edge::key::{Target, resolve};
 use edge::range::Range;
 use edge::request::Request;
-use edge::subscription::{Effect, Heard, Step, Subscription, Viewers};
+use edge::subscription::{Brought, Effect, Heard, Step, Subscription, Viewers};
+use edge::upstream::PeerId;
+use edge::upstream::resume::Torn;
+use http::{HeaderMap, HeaderName, StatusCode};
 use manifest::Directives;
 use manifest::follow::{Followed, Media, read};
 use std::time::{Duration, Instant};
@@ -75,16 +79,20 @@ fn followed_playlists() {
             })
             .collect();
         let start = Instant::now();
-        let mut rules = Subscription::new(&media[0], None, Duration::from_secs(10), start);
+        let mut rules = Subscription::new(&media[0], None, PeerId::default(), Duration::from_secs(10), start);
         for (second, media) in (1..).zip(&media) {
             followed += 1;
             names += media.objects.iter().filter(|object| resolve("/a/b.m3u8", &object.uri).is_some()).count();
             let now = start + Duration::from_secs(second);
             if let Step::Ask(ask) = rules.step(Viewers { last_asked: now, held: 1 }, now) {
-                match rules.heard(ask, Heard::Playlist { media, lifetime: None }, now) {
+                match rules.heard(
+                    ask,
+                    Heard::Playlist(Brought { media, lifetime: None, source: PeerId::default() }),
+                    now,
+                ) {
                     Effect::Publish => published += 1,
                     Effect::Backwards => backwards += 1,
-                    Effect::Keep | Effect::Gone => panic!("a playlist is shown or it is older"),
+                    Effect::Keep | Effect::Gone | Effect::OtherCut => panic!("a playlist is shown or it is older"),
                 }
             }
         }
@@ -93,4 +101,28 @@ fn followed_playlists() {
         followed >= 14 && published >= 6 && backwards >= 3 && names >= 40,
         "{followed} {published} {backwards} {names}"
     );
+}
+
+#[test]
+fn resumed_answers() {
+    let known: Vec<u8> = (0..3000).map(|at| at as u8).collect();
+    let torn = Torn::new(known.chunks(700).map(Bytes::copy_from_slice).collect(), None, Some(Bytes::from("\"v1\"")));
+    let (mut joined, mut whole, mut other) = (0, 0, 0);
+    for seed in seeds("resumed_answer") {
+        let end = seed.windows(2).position(|window| window == b"\n\n").unwrap();
+        let head = String::from_utf8(seed[..end].to_vec()).unwrap();
+        let mut lines = head.lines();
+        let status = StatusCode::from_bytes(lines.next().unwrap().as_bytes()).unwrap();
+        let fields = lines.map(|line| line.split_once(": ").unwrap());
+        let headers: HeaderMap =
+            fields.map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect();
+        let Ok(mut joint) = torn.joint(status, &headers) else { continue };
+        joined += 1;
+        let pieces = seed[end + 2..].chunks(97).map(|piece| joint.take(Bytes::copy_from_slice(piece)));
+        match pieces.map(|new| new.map(|new| new.len() as u64)).sum::<Result<u64, _>>() {
+            Ok(new) => whole += usize::from(joint.is_whole(3000 + new)),
+            Err(_) => other += 1,
+        }
+    }
+    assert_eq!((joined, whole, other), (3, 2, 1));
 }

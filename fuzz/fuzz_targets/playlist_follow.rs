@@ -2,7 +2,8 @@
 #![no_main]
 
 use edge::key::resolve;
-use edge::subscription::{Effect, Heard, Step, Subscription, Viewers};
+use edge::subscription::{Brought, Effect, Heard, Step, Subscription, Viewers};
+use edge::upstream::PeerId;
 use libfuzzer_sys::fuzz_target;
 use manifest::Wait;
 use manifest::follow::{Followed, Media, read};
@@ -16,13 +17,13 @@ fuzz_target!(|data: &[u8]| {
     });
     let Some(first) = playlists.next() else { return };
     let (start, idle) = (Instant::now(), Duration::from_secs(10));
-    let mut rules = Subscription::new(&first, None, idle, start);
+    let mut rules = Subscription::new(&first, None, PeerId::default(), idle, start);
     names(&first);
     for (second, media) in (1..60).zip(playlists) {
         let now = start + Duration::from_secs(second);
         let before = rules.standing().head.next;
         if let Step::Ask(ask) = rules.step(Viewers { last_asked: now, held: 1 }, now) {
-            let effect = rules.heard(ask, Heard::Playlist { media: &media, lifetime: None }, now);
+            let effect = rules.heard(ask, Heard::Playlist(Brought { media: &media, lifetime: None, source: PeerId::default() }), now);
             assert!(effect == Effect::Publish || rules.standing().head.next == before);
         }
         let _ = rules.standing().decide(Some(Wait::Segment(media.first_msn)), now);

@@ -3,12 +3,13 @@
 use super::{First, Named, Over, PLAYLIST_BYTES_MAX, Playlists, Rendition, Shown, Version, named, read};
 use crate::key::Class;
 use crate::live::Names;
-use crate::metrics::PlaylistNews;
+use crate::metrics::{PlaylistNews, Second};
 use crate::object::Head;
 use crate::refusal::Refusal;
-use crate::store::{Wanted, asked, asked_status};
-use crate::subscription::{Ask, Effect, Heard, Step, Subscription, Viewers};
-use crate::upstream::Passed;
+use crate::store::Wanted;
+use crate::subscription::{Ask, Brought, Effect, Heard, Step, Subscription, Viewers, without_parts};
+use crate::upstream::{Errand, Passed, PeerId, Promise, Verdict};
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +27,13 @@ pub(super) struct Follower {
     last: Vec<u8>,
 }
 
-/// What upstream said to one request.
+/// What one upstream said to one request.
+struct Told {
+    source: PeerId,
+    ask: Ask,
+    said: Said,
+}
+
 enum Said {
     Playlist(First),
     Missing,
@@ -47,7 +54,7 @@ impl Follower {
 
     pub(super) async fn run(mut self, first: First) {
         tracing::info!(rendition = %self.rendition.key, "following");
-        self.name(&first);
+        self.name(&first, self.rules.shown());
         self.last = first.bytes;
         let stop = self.playlists.store.stop.clone();
         let over = tokio::select! {
@@ -74,8 +81,8 @@ impl Follower {
                     }
                 }
                 Step::Ask(ask) => {
-                    let Some(said) = self.ask(ask).await else { continue };
-                    if self.take(ask, said).await == Effect::Gone {
+                    let Some(told) = self.ask(ask).await else { continue };
+                    if self.take(told).await == Effect::Gone {
                         self.playlists.leave(&self.rendition, true, |_| true);
                         return Over::Gone;
                     }
@@ -85,8 +92,12 @@ impl Follower {
     }
 
     /// Asks upstream; `None` if everybody left meanwhile.
-    async fn ask(&self, ask: Ask) -> Option<Said> {
-        let asking = self.fetch(ask);
+    async fn ask(&mut self, ask: Ask) -> Option<Told> {
+        let upstreams = &self.playlists.store.upstreams;
+        let home = upstreams.home(&self.rendition.key);
+        let from = self.rules.source(home, Instant::now());
+        let order = upstreams.order(&self.rendition.key, Some(from));
+        let asking = self.fetch(ask, &order);
         tokio::pin!(asking);
         loop {
             let viewers: Viewers = self.rendition.viewers();
@@ -96,10 +107,9 @@ impl Follower {
                 _ => Instant::now() + LOOK_AGAIN,
             };
             tokio::select! {
-                said = &mut asking => return Some(said),
+                told = &mut asking => return Some(told),
                 () = sleep_until(look_again.into()) => {
                     if self.rules.is_idle(self.rendition.viewers(), Instant::now()) {
-                        self.playlists.store.metrics.asked(Class::Playlist, crate::metrics::Asked::Cancelled);
                         return None;
                     }
                 }
@@ -107,14 +117,34 @@ impl Follower {
         }
     }
 
-    async fn fetch(&self, ask: Ask) -> Said {
+    async fn fetch(&self, ask: Ask, order: &[PeerId]) -> Told {
+        let attempt = |source| {
+            let ask = self.rules.ask_of(ask, source);
+            async move { Told { source, ask, said: self.fetch_from(source, ask).await } }
+        };
+        let judge = |told: &Told| match &told.said {
+            Said::Playlist(first) if self.rules.is_news(told.ask, &first.media, told.source, Instant::now()) => {
+                Verdict::Good
+            }
+            Said::Playlist(_) => Verdict::Bad(Second::Late),
+            Said::Missing => Verdict::Bad(Second::Missing),
+            Said::Failed { .. } => Verdict::Bad(Second::Failed),
+        };
+        let late = ask.at.and_then(|_| self.rules.late(Instant::now()));
+        let told = self.playlists.store.upstreams.first_good(order, late, attempt, judge).await;
+        told.unwrap_or_else(|| Told { source: order[0], ask, said: Said::Failed { retry_after: None } })
+    }
+
+    async fn fetch_from(&self, source: PeerId, ask: Ask) -> Said {
         let store = &self.playlists.store;
         let failed = |refusal: Refusal| {
-            store.metrics.asked(Class::Playlist, asked(refusal));
             tracing::warn!(rendition = %self.rendition.key, %refusal, "upstream failed");
             Said::Failed { retry_after: None }
         };
-        let mut answer = match store.upstream.get(&ask.target(&self.rendition.key), &self.passed).await {
+        let target = ask.target(&self.rendition.key);
+        let errand =
+            Errand { target: &target, class: Class::Playlist, passed: &self.passed, promise: None, fields: &[] };
+        let mut answer = match store.upstreams.ask(source, &errand).await {
             Ok(answer) => answer,
             Err(refusal) => return failed(refusal),
         };
@@ -123,7 +153,6 @@ impl Follower {
             Ok(chunks) => chunks,
             Err(refusal) => return failed(refusal),
         };
-        store.metrics.asked(Class::Playlist, asked_status(answer.status));
         match status {
             200 => {
                 let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
@@ -145,19 +174,28 @@ impl Follower {
         }
     }
 
-    async fn take(&mut self, ask: Ask, said: Said) -> Effect {
+    async fn take(&mut self, told: Told) -> Effect {
+        let Told { source, ask, said } = told;
         let now = Instant::now();
         let heard = match &said {
-            Said::Playlist(first) => Heard::Playlist { media: &first.media, lifetime: first.lifetime },
+            Said::Playlist(first) => Heard::Playlist(Brought { media: &first.media, lifetime: first.lifetime, source }),
             Said::Missing => Heard::Missing,
             Said::Failed { retry_after } => Heard::Failed { retry_after: *retry_after },
         };
         let effect = self.rules.heard(ask, heard, now);
+        let metrics = &self.playlists.store.metrics;
         match (effect, said) {
-            (Effect::Publish, Said::Playlist(first)) => self.publish(first, now).await,
+            (Effect::Publish, Said::Playlist(first)) => {
+                self.publish(first.hiding(self.rules.hidden()), source, now).await
+            }
             (Effect::Backwards, _) => {
-                self.playlists.store.metrics.followed(PlaylistNews::Backwards);
+                metrics.followed(PlaylistNews::Backwards);
                 tracing::warn!(rendition = %self.rendition.key, "upstream's playlist went backwards; kept the newer one");
+                self.stand();
+            }
+            (Effect::OtherCut, _) => {
+                metrics.followed(PlaylistNews::OtherCut);
+                tracing::info!(rendition = %self.rendition.key, "another upstream will go on after this segment");
                 self.stand();
             }
             _ => self.stand(),
@@ -166,7 +204,7 @@ impl Follower {
     }
 
     /// Shows a playlist: every hold that it satisfies is released by this one change.
-    async fn publish(&mut self, first: First, arrived: Instant) {
+    async fn publish(&mut self, first: First, source: PeerId, arrived: Instant) {
         let store = self.playlists.store.clone();
         let standing = self.rules.standing();
         if first.bytes == self.last {
@@ -177,10 +215,10 @@ impl Follower {
         let version = Arc::new(Version::new(&first, standing, arrived, &store.metrics));
         self.rendition.shown.send_replace(Shown { standing, version, over: None });
         store.metrics.followed(PlaylistNews::Newer);
-        let ahead = self.name(&first);
+        let ahead = self.name(&first, source);
         if standing.blocks && self.rendition.takes_parts(standing.linger()) {
-            for Named { key, url, class, .. } in ahead {
-                let wanted = Wanted { key: &key, url: &url, class, passed: &self.passed };
+            for (promise, Named { key, url, class, .. }) in ahead {
+                let wanted = Wanted { key: &key, url: &url, class, passed: &self.passed, promise: Some(promise) };
                 store.prefetch(&wanted).await;
             }
         }
@@ -199,9 +237,11 @@ impl Follower {
 
     /// Tells the live window what is named now; returns what viewers will ask for next: new parts, the
     /// hinted one, inits.
-    fn name(&mut self, first: &First) -> Vec<Named> {
+    fn name(&mut self, first: &First, source: PeerId) -> Vec<(Promise, Named)> {
         let named = named(&self.rendition.key, &first.media);
-        let keys = named.iter().map(|object| (object.key.clone(), object.class));
+        let late = self.rules.late(Instant::now());
+        let promise = |object: &Named| Promise { class: object.class, source, late: late.filter(|_| object.hint) };
+        let keys = named.iter().map(|object| (object.key.clone(), promise(object)));
         let gone_at = Instant::now() + self.rules.standing().linger();
         let new = self.playlists.store.live.name(&mut self.names, keys, gone_at);
         // An origin that does not hold requests for a hint had nothing to give before; now it has.
@@ -211,7 +251,22 @@ impl Follower {
             matches!(object.class, Class::Part | Class::Init)
                 && (new.contains(&object.key) || (!object.hint && came_true.as_ref() == Some(&object.key)))
         };
-        named.into_iter().filter(wanted).collect()
+        let promised = |object: Named| (promise(&object), object);
+        named.into_iter().filter(wanted).map(promised).collect()
+    }
+}
+
+impl First {
+    /// The same without the parts of segments up to `hidden`: players may have begun these with other bytes.
+    fn hiding(self, hidden: Option<u64>) -> Self {
+        let shown = hidden.and_then(|hidden| {
+            let text = without_parts(std::str::from_utf8(&self.bytes).ok()?, self.media.first_msn, hidden);
+            read(&[Bytes::from(text)], 0)
+        });
+        match shown {
+            Some((bytes, media)) => Self { bytes, media, ..self },
+            None => self,
+        }
     }
 }
 

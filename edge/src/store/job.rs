@@ -1,13 +1,13 @@
 //! One fill: what is asked upstream, what is made of the answer, and who gets it.
 
 use super::freshness::{Unstored, is_failure};
-use super::{After, Offered, Store, Wanted, asked, asked_status};
+use super::{After, Offered, Store, Wanted};
 use crate::fill::{Fill, Filler};
 use crate::key::Class;
-use crate::metrics::{Asked, Bound, FillEnd};
+use crate::metrics::{Bound, FillEnd};
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
-use crate::upstream::{Answer, Passed};
+use crate::upstream::{Answer, Errand, Joint, Passed, PeerId, Promise, Torn};
 use bytes::Bytes;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::{HeaderName, StatusCode};
@@ -21,12 +21,15 @@ pub(super) struct Job {
     url: String,
     class: Class,
     passed: Passed,
+    promise: Option<Promise>,
     /// For one requester: not on the list, only counted.
     alone: bool,
     /// What is stored, stale: upstream may confirm it, and it may stand in for an upstream that fails.
     pub(super) prior: Option<Arc<Object>>,
 }
 
+/// Requests for the rest of one object. An upstream that breaks off every answer must not be asked for ever.
+const RESUMES_MAX: usize = 4;
 /// Longest body of an answer that is no 200.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 
@@ -50,6 +53,7 @@ impl Job {
             url: wanted.url.to_owned(),
             class: wanted.class,
             passed: wanted.passed.clone(),
+            promise: wanted.promise,
             alone,
             prior: None,
         }
@@ -57,24 +61,32 @@ impl Job {
 
     pub(super) async fn run(self, filler: Filler, after: After) {
         let conditions = self.prior.as_deref().map(conditions).unwrap_or_default();
-        let answer = match self.store.upstream.get_with(&self.url, &self.passed, &conditions).await {
+        let answer = match self.store.upstreams.get(&self.errand(&conditions)).await {
             Ok(answer) => answer,
-            Err(refusal) => {
-                self.store.metrics.asked(self.class, asked(refusal));
-                return self.failed(refusal, filler).await;
-            }
+            Err(refusal) => return self.failed(refusal, filler).await,
         };
         match (answer.status, &self.prior) {
             (StatusCode::OK, _) => self.whole(answer, filler, after).await,
             (StatusCode::NOT_MODIFIED, Some(prior)) => self.confirmed(answer, prior, filler, after).await,
             // Nothing was asked for in part, and nothing under a condition: such an answer has no meaning here.
-            (StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED, _) => self.broken(filler).await,
+            (StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED, _) => {
+                self.failed(Refusal::UpstreamBroken, filler).await;
+            }
             (status, Some(prior)) if is_failure(status) && Instant::now() < stands_in_until(prior) => {
-                self.store.metrics.asked(self.class, asked_status(status));
                 self.failed(Refusal::UpstreamBroken, filler).await;
             }
             _ => self.other(answer, filler).await,
         }
+    }
+
+    fn errand<'a>(&'a self, fields: &'a [(HeaderName, Bytes)]) -> Errand<'a> {
+        Errand { target: &self.url, class: self.class, passed: &self.passed, promise: self.promise, fields }
+    }
+
+    fn refuse(&self, filler: Filler, end: FillEnd, refusal: Refusal) {
+        self.store.metrics.filled(end);
+        self.leave();
+        filler.refuse(refusal);
     }
 
     /// From here on nobody joins: whoever comes now starts afresh.
@@ -85,32 +97,23 @@ impl Job {
         }
     }
 
-    async fn whole(&self, mut answer: Answer, filler: Filler, after: After) {
+    async fn whole(&self, answer: Answer, filler: Filler, after: After) {
         let metrics = &self.store.metrics;
-        let arrived = Instant::now();
+        let (arrived, source) = (Instant::now(), answer.peer);
         let head = Head::from_upstream(&self.store.rules, answer.status, &answer.headers, self.class, arrived);
         if head.length.is_some_and(|length| length > self.store.object_bytes_max) {
             metrics.bit(Bound::ObjectBytes);
-            metrics.asked(self.class, Asked::Ok);
-            metrics.filled(FillEnd::Refused);
-            self.leave();
-            filler.refuse(Refusal::ObjectTooLarge);
-            return;
+            return self.refuse(filler, FillEnd::Refused, Refusal::ObjectTooLarge);
         }
         let head = Arc::new(head);
         self.settle(&head, &filler, &after);
         filler.open(head.clone());
-        if let Err(refusal) = self.pour(&mut answer, &filler).await {
+        if let Err(refusal) = self.pour(answer, &head, &filler).await {
             tracing::warn!(key = %self.key, %refusal, bytes = filler.bytes(), "fill aborted");
-            metrics.asked(self.class, asked(refusal));
-            metrics.filled(FillEnd::Aborted);
-            self.leave();
-            filler.refuse(refusal);
-            return;
+            return self.refuse(filler, FillEnd::Aborted, refusal);
         }
-        metrics.asked(self.class, Asked::Ok);
         metrics.filled(FillEnd::Whole);
-        self.finish(Object::new(head, filler.chunks(), arrived), filler, after).await;
+        self.finish(Object::new(head, filler.chunks(), arrived), source, filler, after).await;
     }
 
     /// Decides by the head who may read the fill: those who have come, those who will, or the first alone.
@@ -129,34 +132,73 @@ impl Job {
         }
     }
 
-    async fn pour(&self, answer: &mut Answer, filler: &Filler) -> Result<(), Refusal> {
+    /// Passes the body on. Where it breaks off, the rest of the same object is fetched, elsewhere if possible: readers
+    /// see nothing but a delay.
+    async fn pour(&self, mut answer: Answer, head: &Head, filler: &Filler) -> Result<(), Refusal> {
+        let mut joint = Joint::whole(head.length);
+        let mut resumes = 0..RESUMES_MAX;
+        loop {
+            let refusal = match self.flow(&mut answer, &mut joint, filler).await {
+                Ok(()) => return Ok(()),
+                Err(Refusal::ObjectTooLarge) => return Err(Refusal::ObjectTooLarge),
+                Err(refusal) => refusal,
+            };
+            let broke_off = answer.peer;
+            drop(answer);
+            // What a playlist's name stands for changes: the rest would be another one's.
+            if self.class == Class::Playlist {
+                return Err(refusal);
+            }
+            let torn = Torn::new(filler.chunks(), joint.length, head.etag.clone());
+            (answer, joint) = self.resume(&torn, broke_off, &mut resumes).await.ok_or(refusal)?;
+            tracing::info!(key = %self.key, bytes = filler.bytes(), "fill resumed");
+        }
+    }
+
+    async fn resume(
+        &self,
+        torn: &Torn,
+        broke_off: PeerId,
+        resumes: &mut impl Iterator<Item = usize>,
+    ) -> Option<(Answer, Joint)> {
+        for (attempt, _) in resumes.enumerate() {
+            match self.store.upstreams.resume(&self.errand(&[]), torn, broke_off, attempt).await {
+                Ok(resumed) => return Some(resumed),
+                Err(refusal) => tracing::debug!(key = %self.key, %refusal, "not resumed"),
+            }
+        }
+        self.store.metrics.bit(Bound::Resumes);
+        None
+    }
+
+    async fn flow(&self, answer: &mut Answer, joint: &mut Joint, filler: &Filler) -> Result<(), Refusal> {
         while let Some(bytes) = answer.chunk().await? {
+            let bytes = joint.take(bytes).map_err(|_| Refusal::UpstreamBroken)?;
             if filler.bytes() + bytes.len() as u64 > self.store.object_bytes_max {
                 self.store.metrics.bit(Bound::ObjectBytes);
                 return Err(Refusal::ObjectTooLarge);
             }
             filler.push(bytes);
         }
-        Ok(())
+        if joint.is_whole(filler.bytes()) { Ok(()) } else { Err(Refusal::UpstreamBroken) }
     }
 
     /// RFC 9111, 4.3.4: what is stored is as good as new.
     async fn confirmed(&self, mut answer: Answer, prior: &Object, filler: Filler, after: After) {
         // There is no body; reading its end gives the connection back.
-        let _ = answer.body(0).await;
+        let (_, source) = (answer.body(0).await, answer.peer);
         let Some(object) = prior.refreshed(&self.store.rules, &answer.headers, Instant::now()) else {
-            return self.broken(filler).await;
+            return self.failed(Refusal::UpstreamBroken, filler).await;
         };
-        self.store.metrics.asked(self.class, Asked::Ok);
         self.store.metrics.filled(FillEnd::Confirmed);
         self.settle(&object.head, &filler, &after);
-        self.finish(object, filler, after).await;
+        self.finish(object, source, filler, after).await;
     }
 
-    async fn finish(&self, mut object: Object, filler: Filler, after: After) {
+    async fn finish(&self, mut object: Object, source: PeerId, filler: Filler, after: After) {
         let private = object.head.lease.is_err_and(|why| why.is_private());
         let taken = match after {
-            After::Offer(offer) if !private => match (offer.take)(&object) {
+            After::Offer(offer) if !private => match (offer.take)(&object, source) {
                 Offered::Taken => true,
                 Offered::Cache { at_most } => {
                     if let Some(at_most) = at_most {
@@ -177,19 +219,14 @@ impl Job {
 
     /// An answer that is no 200 is small, and is told to all who wait once it is there.
     async fn other(&self, mut answer: Answer, filler: Filler) {
-        let metrics = &self.store.metrics;
         let status = answer.status;
-        metrics.asked(self.class, asked_status(status));
         let now = Instant::now();
         let head = Head::from_upstream(&self.store.rules, status, &answer.headers, self.class, now);
         self.settle(&head, &filler, &After::Keep);
         let Ok(chunks) = answer.body(ERROR_BYTES_MAX).await else {
-            metrics.filled(FillEnd::Aborted);
-            self.leave();
-            filler.refuse(Refusal::UpstreamBroken);
-            return;
+            return self.refuse(filler, FillEnd::Aborted, Refusal::UpstreamBroken);
         };
-        metrics.filled(FillEnd::Negative);
+        self.store.metrics.filled(FillEnd::Negative);
         let object = Arc::new(Object::new(Arc::new(head), chunks, now));
         self.keep(&object).await;
         self.leave();
@@ -209,22 +246,14 @@ impl Job {
         }
     }
 
-    async fn broken(&self, filler: Filler) {
-        self.store.metrics.asked(self.class, Asked::Broken);
-        self.failed(Refusal::UpstreamBroken, filler).await;
-    }
-
     /// Upstream gave nothing. What is stored stands in for it where it may, at once for all who come until upstream is
     /// asked again.
     async fn failed(&self, refusal: Refusal, filler: Filler) {
-        let (metrics, now) = (&self.store.metrics, Instant::now());
+        let now = Instant::now();
         let Some(prior) = self.prior.as_ref().filter(|prior| now < stands_in_until(prior)) else {
-            metrics.filled(FillEnd::Refused);
-            self.leave();
-            filler.refuse(refusal);
-            return;
+            return self.refuse(filler, FillEnd::Refused, refusal);
         };
-        metrics.filled(FillEnd::Stale);
+        self.store.metrics.filled(FillEnd::Stale);
         let object = Arc::new(prior.after_failure(now, self.store.rules.failed));
         self.keep(&object).await;
         self.leave();

@@ -213,7 +213,7 @@ async fn a_port_in_use_and_a_url_without_host_are_told_plainly() {
     let error = edge::Server::bind(taken, &prometheus::Registry::new()).err().unwrap().to_string();
     assert!(error.contains("edge.listen"), "{error}");
     let mut config = config("edge", edge.addr);
-    config.upstream.url = "no-url at all".to_owned();
+    config.upstream.peers[0].url = "no-url at all".to_owned();
     let error = edge::Server::bind(config, &prometheus::Registry::new()).err().unwrap().to_string();
     assert!(error.contains("edge.upstream.url"), "{error}");
 }

@@ -1,7 +1,7 @@
 //! HTTP/2: upwards to anyone's origin, between an edge and its shield, and towards viewers that misuse it.
 
 use crate::secure::{ALL, Authority, Files, HOST, connect, node, tls};
-use crate::support::{Fake, Got, Node, Origin, RENDITION, Said, Viewer, Wire, config, in_time, until, whole};
+use crate::support::{Fake, Got, Node, Origin, RENDITION, Said, Viewer, Wire, config, in_time, text, until, whole};
 use bytes::Bytes;
 use config::UpstreamProtocol::H2c;
 use h2::RecvStream;
@@ -192,11 +192,11 @@ async fn bodies_wait_for_the_viewers_window_and_broken_ones_are_reset() {
     let (broken, bytes) = mpsc::unbounded_channel();
     let bytes = std::sync::Mutex::new(Some(bytes));
     let fake = Fake::start(move |asked| {
-        let said = if asked.target == "/broken" {
-            let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n".to_owned();
-            Said::Raw(head, bytes.lock().unwrap().take().unwrap())
-        } else {
-            whole("video/mp4", asked.target.repeat(200_000))
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n".to_owned();
+        let said = match (asked.target.as_str(), bytes.lock().unwrap().take_if(|_| asked.target == "/broken")) {
+            (_, Some(bytes)) => Said::Raw(head, bytes),
+            ("/broken", None) => text(404, "the rest is nowhere"),
+            _ => whole("video/mp4", asked.target.repeat(200_000)),
         };
         Box::pin(std::future::ready(said))
     })

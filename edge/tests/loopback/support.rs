@@ -165,6 +165,10 @@ impl Origin {
         playlist(&self.state.borrow())
     }
 
+    pub(crate) fn next(&self) -> Position {
+        self.state.borrow().next
+    }
+
     pub(crate) async fn answer(self, asked: Asked) -> Said {
         let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
         if !path.ends_with(".m3u8") {
@@ -257,6 +261,17 @@ pub(crate) fn config(name: &str, upstream: SocketAddr) -> config::Edge {
     let text =
         format!("[edge]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\n[edge.upstream]\nurl = \"http://{upstream}\"\n");
     config::Config::parse(&text, []).unwrap().edge.unwrap()
+}
+
+/// An edge with several upstreams, the first of which is everybody's first choice.
+pub(crate) fn config_with(name: &str, upstreams: &[SocketAddr]) -> config::Edge {
+    let mut config = config(name, upstreams[0]);
+    let peer = |(index, addr): (usize, &SocketAddr)| config::UpstreamPeer {
+        url: format!("http://{addr}"),
+        weight: if index == 0 { 1e9 } else { 1.0 },
+    };
+    config.upstream.peers = upstreams.iter().enumerate().map(peer).collect();
+    config
 }
 
 impl Node {
