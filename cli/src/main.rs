@@ -93,6 +93,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::CheckConfig { file } => {
             let config = config::Config::load(&file)?;
             logging::filter(&config.log).with_context(|| format!("{} has one thing to mend", file.display()))?;
+            if let Some(fleet) = config.edge.and_then(|edge| edge.fleet.file) {
+                config::FleetFile::load(&fleet)?;
+            }
             println!("{} is valid", file.display());
             Ok(())
         }

@@ -29,6 +29,15 @@ pub(crate) fn address(problems: &mut Vec<Problem>, key: &str, value: &str) -> st
     })
 }
 
+/// A name of a node, as it stands in header fields and metrics.
+pub(crate) fn name(problems: &mut Vec<Problem>, key: &str, value: String) -> String {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if value.is_empty() || value.len() > 64 || !value.bytes().all(token) {
+        problems.push(Problem::new(key, "must be 1 to 64 letters, digits, '-', '_' or '.'"));
+    }
+    value
+}
+
 /// `http://host[:port][/path]` or `https://…`, without a trailing slash, query or fragment. It ends up in playlists and
 /// headers, so it holds only what a URL may (RFC 3986, 2).
 pub(crate) fn base_url(problems: &mut Vec<Problem>, key: &str, value: &str) -> String {

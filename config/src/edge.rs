@@ -2,16 +2,18 @@
 
 mod access;
 mod cache;
+mod fleet;
 mod purge;
 mod tls;
 
 pub use access::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use cache::Cache;
+pub use fleet::{Fleet, SteerMode};
 pub use purge::Purge;
 pub use tls::{CertificateFiles, Tls, TlsVersion};
 
 use crate::Problem;
-use crate::bounded::{address, within};
+use crate::bounded::{address, name, within};
 use crate::geo::{self, Geo};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -29,6 +31,7 @@ pub struct Edge {
     pub upstream: Upstream,
     pub geo: Geo,
     pub access: Access,
+    pub fleet: Fleet,
     /// Longest hold of a viewer's request before 503.
     pub hold_max: Duration,
     /// A rendition without a request for this long is no longer followed upstream.
@@ -61,6 +64,7 @@ pub(crate) struct Raw {
     upstreams: Vec<upstream::RawPeer>,
     upstream: upstream::Raw,
     shields: upstream::RawShields,
+    fleet: fleet::Raw,
     hold_max_ms: u64,
     subscription_idle_ms: u64,
     subscriptions_max: usize,
@@ -85,6 +89,7 @@ impl Default for Raw {
             upstreams: Vec::new(),
             upstream: upstream::Raw::default(),
             shields: upstream::RawShields::default(),
+            fleet: fleet::Raw::default(),
             hold_max_ms: 15_000,
             subscription_idle_ms: 10_000,
             subscriptions_max: 10_000,
@@ -103,10 +108,6 @@ impl Default for Raw {
 
 impl Raw {
     pub(crate) fn valid(self, problems: &mut Vec<Problem>) -> Edge {
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(token) {
-            problems.push(Problem::new("edge.name", "must be 1 to 64 letters, digits, '-', '_' or '.'"));
-        }
         let mut ms = |name: &str, value, range| Duration::from_millis(within(problems, name, value, range));
         let hold_max = ms("edge.hold_max_ms", self.hold_max_ms, 1000..=60_000);
         let subscription_idle = ms("edge.subscription_idle_ms", self.subscription_idle_ms, 1000..=600_000);
@@ -123,12 +124,18 @@ impl Raw {
                 "must name a database, or nobody's country is known to edge.access; write its path",
             ));
         }
+        let fleet = self.fleet.valid(problems);
+        if fleet.file.is_some() && geo.city_database.is_none() {
+            problems
+                .push(Problem::new("edge.fleet.file", "needs edge.geo.city_database, which says where viewers are"));
+        }
         Edge {
-            name: self.name,
+            name: name(problems, "edge.name", self.name),
             listen: address(problems, "edge.listen", &self.listen),
             access,
             geo,
             upstream: self.upstream.valid(self.upstreams, self.shields, problems),
+            fleet,
             hold_max,
             subscription_idle,
             subscriptions_max: within(problems, "edge.subscriptions_max", self.subscriptions_max, 1..=1_000_000),

@@ -1,11 +1,11 @@
 //! Overrides by environment: `VIVID__EDGE__LISTEN=0.0.0.0:80` sets `edge.listen`.
 
 use crate::{Problem, Raw};
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 const PREFIX: &str = "VIVID__";
 
-/// Parses the text, lays the variables over it, and gives the raw form.
 /// Parses the text, lays the variables over it, and gives the raw form with the variables that were used.
 ///
 /// # Errors
@@ -21,30 +21,38 @@ pub(crate) fn overlay(
             .map(|(name, value)| (key(&name), name, value))
             .collect(),
     );
-    // Straight from the text where it can be, so that errors carry their place in it.
-    let place =
-        |error: &toml::de::Error| error.span().and_then(|span| Some(text.get(..span.start)?.matches('\n').count() + 1));
-    let syntax = |error: toml::de::Error| Problem::new("", message(&error)).at(place(&error));
-    let raw = if overrides.0.is_empty() {
-        let file = toml::Deserializer::parse(text).map_err(syntax)?;
-        serde_path_to_error::deserialize(file)
-    } else {
-        let mut table: Table = text.parse().map_err(syntax)?;
-        for (key, name, value) in &overrides.0 {
-            if !set(&mut table, &key.split('.').collect::<Vec<_>>(), value) {
-                let message = format!("{name} sets a key below something that is not a table; unset the variable");
-                return Err(Problem::new(key, message));
-            }
-        }
-        serde_path_to_error::deserialize(table)
-    };
-    match raw {
-        Ok(raw) => Ok((raw, overrides)),
-        Err(error) => {
-            let problem = Problem::new(path(error.path()), message(error.inner())).at(place(error.inner()));
-            Err(overrides.name(problem))
+    if overrides.0.is_empty() {
+        return Ok((read(text)?, overrides));
+    }
+    let mut table: Table = text.parse().map_err(|error| syntax(text, &error))?;
+    for (key, name, value) in &overrides.0 {
+        if !set(&mut table, &key.split('.').collect::<Vec<_>>(), value) {
+            let message = format!("{name} sets a key below something that is not a table; unset the variable");
+            return Err(Problem::new(key, message));
         }
     }
+    match serde_path_to_error::deserialize(table) {
+        Ok(raw) => Ok((raw, overrides)),
+        Err(error) => Err(overrides.name(misfit(text, &error))),
+    }
+}
+
+/// Reads a form straight from a text, so that errors carry their place in it.
+///
+/// # Errors
+/// As [`overlay`].
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let file = toml::Deserializer::parse(text).map_err(|error| syntax(text, &error))?;
+    serde_path_to_error::deserialize(file).map_err(|error| misfit(text, &error))
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> Problem {
+    let line = error.span().and_then(|span| Some(text.get(..span.start)?.matches('\n').count() + 1));
+    Problem::new("", message(error)).at(line)
+}
+
+fn misfit(text: &str, error: &serde_path_to_error::Error<toml::de::Error>) -> Problem {
+    Problem { key: path(error.path()), ..syntax(text, error.inner()) }
 }
 
 /// What the environment set: key, variable, value.

@@ -7,6 +7,7 @@ mod bounded;
 mod deadlines;
 mod edge;
 mod environment;
+mod fleet;
 mod geo;
 mod log;
 mod origin;
@@ -16,8 +17,10 @@ mod transcode;
 
 pub use edge::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use edge::{
-    Cache, CertificateFiles, Edge, Purge, Shields, Tls, TlsVersion, Upstream, UpstreamPeer, UpstreamProtocol,
+    Cache, CertificateFiles, Edge, Fleet, Purge, Shields, SteerMode, Tls, TlsVersion, Upstream, UpstreamPeer,
+    UpstreamProtocol,
 };
+pub use fleet::{FleetEdge, FleetFile};
 pub use geo::Geo;
 pub use log::{Log, LogFormat};
 pub use origin::{Ingest, Origin, PublishRule, Window};

@@ -17,6 +17,7 @@ use crate::range::{Growing, Range, Slice, Window};
 use crate::refusal::Refusal;
 use crate::reply::{Body, Reply};
 use crate::request::{Method, PURGE_PAGE, Request};
+use crate::steer::Steering;
 use crate::store::{After, Found, Store, Wanted};
 use crate::subscription::Decision;
 use bytes::Bytes;
@@ -39,6 +40,7 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
     pub notes: Notes,
+    pub steering: Steering,
     /// Where viewers are.
     pub geo: Arc<Geo>,
     /// `None` where every request may come in.
@@ -60,15 +62,17 @@ impl Node {
     pub fn new(config: &config::Edge, store: Arc<Store>, geo: Arc<Geo>, registry: Registry) -> Self {
         let places = geo.clone();
         let locate: Countries = Arc::new(move |address| places.country(address).found());
+        let (metrics, departure) = (store.metrics.clone(), Departure::default());
         Self {
             gate: Gate::new(&config.access, locate, store.metrics.clone()),
             clients: Clients::new(&config.access.limits, store.metrics.clone(), Instant::now()),
             playlists: Arc::new(Playlists::new(store.clone(), config)),
-            metrics: store.metrics.clone(),
             limits: Limits::new(config),
             notes: Notes::new(&config.name),
+            steering: Steering::new(config, geo.clone(), metrics.clone(), departure.begun.clone()),
+            metrics,
             geo,
-            departure: Departure::default(),
+            departure,
             registry,
             purge_token: config.purge.token.clone(),
             hold_max: config.hold_max,
@@ -110,7 +114,10 @@ impl Node {
             Class::Playlist => self.playlist(request, &target, deadline).await,
             _ => self.object(request, &target, deadline).await,
         };
-        reply.unwrap_or_else(|refusal| Reply::refusal(class, refusal))
+        match reply {
+            Ok(reply) => self.steering.steer(request, client, reply),
+            Err(refusal) => Reply::refusal(class, refusal),
+        }
     }
 
     /// A client's place among the connections.
@@ -151,6 +158,8 @@ impl Node {
                     Body::Refusal(Refusal::UpstreamBroken)
                 }
             },
+            "load" => text("application/json", self.steering.load_page()),
+            "fleet" => text("application/json", self.steering.fleet_page(Instant::now())),
             _ => Body::Refusal(Refusal::NoSuchPage),
         };
         Reply::own(body)

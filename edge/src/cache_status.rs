@@ -20,13 +20,15 @@ pub enum Note {
     Held,
     /// Not answered: upstream failed, or the request was refused here.
     Refused,
+    /// Another edge is to serve this viewer.
+    Steered,
     /// A page of the node itself.
     Own,
 }
 
 /// The field lines of this node, made once as far as they are the same for all.
 pub struct Notes {
-    lines: [Vec<u8>; 9],
+    lines: [Vec<u8>; 10],
 }
 
 impl Notes {
@@ -45,6 +47,7 @@ impl Notes {
                 line("; fwd=miss; collapsed"),
                 line("; fwd=miss; collapsed; detail=held"),
                 line(""),
+                line("; detail=steered"),
                 line("; detail=own"),
             ],
         }
@@ -76,6 +79,7 @@ mod tests {
             ("edge", Note::Stale, None, Some(-3), "edge; hit; detail=stale; ttl=-3"),
             ("edge", Note::Held, None, Some(0), "edge; fwd=miss; collapsed; detail=held; ttl=0"),
             ("edge", Note::Refused, Some("hold-late"), None, "edge; detail=hold-late"),
+            ("edge", Note::Steered, None, None, "edge; detail=steered"),
             ("edge", Note::Own, None, None, "edge; detail=own"),
             ("1.fra", Note::Stored, None, Some(i64::MIN), "\"1.fra\"; fwd=miss; stored; ttl=-9223372036854775808"),
         ] {

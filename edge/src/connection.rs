@@ -246,6 +246,7 @@ impl Connection {
                 self.write(&[Bytes::from(text)]).await?;
             }
             Body::Text(_, text) => self.write(&[Bytes::from(text)]).await?,
+            Body::Steered(steered) => self.write(&[Bytes::from(steered.into_text())]).await?,
             Body::Growing { reader, slice, .. } => {
                 self.write(&[]).await?;
                 self.grow(reader, slice, chunked).await?;

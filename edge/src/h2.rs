@@ -148,6 +148,7 @@ impl Peer<'_> {
                 Body::Growing { reader, slice, .. } => sink.grow(reader, slice).await?,
                 Body::Refusal(refusal) => sink.put(Bytes::from(format!("{refusal}\n")), true).await?,
                 Body::Text(_, text) => sink.put(Bytes::from(text), true).await?,
+                Body::Steered(steered) => sink.put(Bytes::from(steered.into_text()), true).await?,
                 Body::NotModified(_) | Body::Preflight => {}
             }
         }

@@ -76,6 +76,11 @@ impl<'a> Target<'a> {
         Ok(Self { path, query, class, agreed })
     }
 
+    /// Whether another edge has sent the viewer here.
+    pub fn is_steered(&self) -> bool {
+        self.query.split('&').any(|pair| pair.strip_prefix(STEERED).is_some_and(|rest| rest.starts_with('=')))
+    }
+
     /// The key if the object belongs to a live stream: neither who asks nor what for may split it.
     pub fn live_key(&self) -> Cow<'a, str> {
         if self.agreed {
@@ -214,13 +219,16 @@ fn canonical<'a>(path: &'a str, query: &str, keep: impl Fn(&str) -> bool) -> Cow
     Cow::Owned(format!("{path}?{}", pairs.join("&")))
 }
 
+/// Marks a request whose viewer another edge has sent here, under the other's name.
+pub const STEERED: &str = "_vivid_steered";
+
 fn is_directive(name: &str) -> bool {
     name.starts_with("_HLS_")
 }
 
-/// CTA-5004 and CTA-5006: what players and servers say of themselves never selects an object.
+/// CTA-5004 and CTA-5006, and this node's own mark: what players and servers say of themselves never selects an object.
 fn is_report(name: &str) -> bool {
-    name.starts_with("CMCD") || name.starts_with("CMSD")
+    name.starts_with("CMCD") || name.starts_with("CMSD") || name == STEERED
 }
 
 /// Names under which players, packagers and token services say who asks. Live objects do not differ by them.
@@ -364,6 +372,8 @@ mod tests {
         assert_eq!(target.live_key(), "/a/b.m3u8?a=1&z=2&z=1");
         assert_eq!(target.whole_key(), "/a/b.m3u8?a=1&token=t&z=2&z=1");
         assert_eq!(read("/a?CMCD-Request=x&").whole_key(), "/a");
+        assert_eq!(read("/a?x=1&_vivid_steered=par1").whole_key(), "/a?x=1");
+        assert!(read("/a?x=1&_vivid_steered=par1").is_steered() && !read("/a?_vivid_steered_=par1").is_steered());
     }
 
     #[test]

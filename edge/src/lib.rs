@@ -2,7 +2,7 @@
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
 //! [`store::freshness`], [`store::purge`], [`access`], [`send_rate`], [`object`], [`client`], [`request`], [`reply`],
-//! [`refusal`], [`cache_status`].
+//! [`refusal`], [`cache_status`], and those of [`steer`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
 //! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
 //! goes in the steps of a [`departure`].
@@ -28,6 +28,7 @@ pub mod reply;
 pub mod request;
 pub mod send_rate;
 pub mod server;
+pub mod steer;
 pub mod store;
 pub mod stream;
 pub mod subscription;

@@ -32,6 +32,7 @@ pub struct Metrics {
     pub databases: Databases,
     denied: Vec<IntCounter>,
     verified: Vec<IntCounter>,
+    pub fleet: Fleet,
     pub holds: IntGauge,
     pub subscriptions: IntGauge,
     pub connections: IntGauge,
@@ -57,6 +58,15 @@ macro_rules! label {
             fn index(self) -> usize { self as usize }
         }
     };
+}
+
+mod fleet;
+
+pub use fleet::{Fleet, Polled, Steered};
+
+/// The word of a value in a label.
+pub fn word<L: Label + PartialEq>(label: L) -> &'static str {
+    L::VALUES.iter().find(|(value, _)| *value == label).map_or("", |(_, word)| word)
 }
 
 label!(
@@ -190,6 +200,7 @@ impl Metrics {
                 "Tokens with a right signature, by whether they were known already.",
                 "verified",
             )?,
+            fleet: Fleet::new(&mut make)?,
             holds: make.gauge("vivid_edge_holds", "Requests that wait now.")?,
             subscriptions: make.gauge("vivid_edge_subscriptions", "Renditions followed upstream now.")?,
             connections: make.gauge("vivid_edge_connections", "Connections of viewers now.")?,

@@ -7,6 +7,7 @@ use crate::object::{Head, Object, put_decimal, put_lines, put_number, put_status
 use crate::playlists::Version;
 use crate::range::Slice;
 use crate::refusal::Refusal;
+use crate::steer::said::Steered;
 use bytes::BufMut;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
@@ -36,6 +37,8 @@ pub enum Body {
     Text(&'static str, String),
     /// The answer to a browser that asks whether it may ask.
     Preflight,
+    /// The viewer is sent to another edge.
+    Steered(Box<Steered>),
 }
 
 /// How the transport frames the answer.
@@ -66,6 +69,7 @@ impl Reply {
             Body::Refusal(refusal) => refusal.status(),
             Body::Text(..) => StatusCode::OK,
             Body::Preflight => StatusCode::NO_CONTENT,
+            Body::Steered(steered) => steered.status(),
         }
     }
 
@@ -78,6 +82,7 @@ impl Reply {
             Body::NotModified(_) | Body::Preflight => Some(0),
             Body::Refusal(refusal) => Some(refusal.to_string().len() as u64 + 1),
             Body::Text(_, text) => Some(text.len() as u64),
+            Body::Steered(steered) => Some(steered.text().len() as u64),
         }
     }
 
@@ -127,7 +132,7 @@ impl Reply {
         match &self.body {
             Body::Object(object) | Body::Slice(object, _) | Body::NotModified(object) => Some(&object.head),
             Body::Growing { head, .. } => Some(head),
-            Body::Refusal(_) | Body::Text(..) | Body::Preflight => None,
+            Body::Refusal(_) | Body::Text(..) | Body::Preflight | Body::Steered(_) => None,
         }
     }
 
@@ -168,6 +173,7 @@ impl Reply {
             Body::Refusal(refusal) => put_refusal(out, *refusal),
             Body::Text(content_type, _) => put_text(out, content_type),
             Body::Preflight => out.put_slice(PREFLIGHT),
+            Body::Steered(steered) => steered.put_fields(out),
         }
         if let Some(head) = self.kept() {
             // RFC 9111, 5.1: every answer that this node did not fetch for its viewer says how old it is.

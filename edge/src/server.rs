@@ -118,6 +118,11 @@ impl Server {
         self.listeners[0].addr
     }
 
+    /// What answers, for whoever asks without a transport.
+    pub fn node(&self) -> Arc<Node> {
+        self.node.clone()
+    }
+
     /// Where HTTPS is served.
     pub fn tls_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter(|listener| listener.secure).map(|listener| listener.addr).collect()
@@ -149,6 +154,7 @@ impl Server {
             _ = join_all(accepting) => {}
             () = sweep(&door.node) => {}
             () = door.watch_certificates() => {}
+            () = door.node.steering.watch() => {}
             () = follow_databases(&door.node, self.check_databases) => {}
             () = door.node.store.upstreams.probe() => {}
         }

@@ -1,14 +1,17 @@
-//! An origin's multivariant playlist: rewritten, it declares both pathways and is still a multivariant playlist.
+//! An origin's multivariant playlist: moved elsewhere, or with both pathways declared, it is still a multivariant playlist.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use manifest::follow::{Followed, read};
-use manifest::rewrite::{Pathway, Source, Template};
+use manifest::rewrite::{Pathway, Source, Template, relocate};
 use manifest::steering::{PathwayId, ServerUri};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let source = Source { playlist_url: "http://o/live/x/index.m3u8", base_url: "http://o" };
+    if let Ok(moved) = relocate(text, &source, "http://a") {
+        assert!(matches!(read(&moved), Ok(Followed::Multivariant(_))), "{moved}");
+    }
     let Ok(template) = Template::parse(text, &source) else { return };
     let (Ok(a), Ok(b)) = (PathwayId::new("a"), PathwayId::new("b")) else { return };
     let Ok(server) = ServerUri::new("http://r/steer/x".to_owned()) else { return };

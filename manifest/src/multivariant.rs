@@ -76,6 +76,22 @@ impl Variant {
     }
 }
 
+/// Whether a text is a multivariant playlist (RFC 8216bis, 4.4.6) and no media playlist. Either has tags that the other must
+/// not have, so the first of them decides; `None` where none is there yet.
+pub fn is_multivariant(text: &[u8]) -> Option<bool> {
+    const MULTIVARIANT: [&[u8]; 3] = [b"#EXT-X-STREAM-INF:", b"#EXT-X-MEDIA:", b"#EXT-X-I-FRAME-STREAM-INF:"];
+    const MEDIA: [&[u8]; 3] = [b"#EXT-X-TARGETDURATION:", b"#EXTINF:", b"#EXT-X-MEDIA-SEQUENCE:"];
+    let begins = |line: &[u8], tags: &[&[u8]]| tags.iter().any(|tag| line.starts_with(tag));
+    if !text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).starts_with(b"#EXTM3U") {
+        return None;
+    }
+    text.split(|byte| *byte == b'\n').find_map(|line| match line {
+        line if begins(line, &MULTIVARIANT) => Some(true),
+        line if begins(line, &MEDIA) => Some(false),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

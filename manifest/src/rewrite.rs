@@ -127,6 +127,23 @@ impl Template {
     }
 }
 
+/// The same multivariant playlist for whoever has it from elsewhere: every URI absolute, and those under
+/// `source.base_url` moved to `base_url`. Nothing else changes, not even which pathways there are.
+///
+/// # Errors
+/// As [`Template::parse`].
+pub fn relocate(text: &str, source: &Source<'_>, base_url: &str) -> Result<String, RewriteError> {
+    let pieces = read::Playlist::scan(text)?.relocated(source)?;
+    let mut moved = String::with_capacity(pieces.iter().map(Piece::length).sum::<usize>() + text.len() / 2);
+    for piece in &pieces {
+        moved.push_str(match piece {
+            Piece::Text(literal) => literal,
+            Piece::Id | Piece::Base => base_url,
+        });
+    }
+    Ok(moved)
+}
+
 impl Item {
     fn length(&self) -> usize {
         match self {

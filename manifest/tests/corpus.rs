@@ -3,7 +3,7 @@
 use manifest::delta::delta_update;
 use manifest::follow::{Followed, read};
 use manifest::mpd::{self, MpdError};
-use manifest::rewrite::{Pathway, Source, Template};
+use manifest::rewrite::{Pathway, Source, Template, relocate};
 use manifest::steering::{PathwayId, ServerUri};
 
 #[test]
@@ -15,6 +15,8 @@ fn rewritten_playlists_declare_both_pathways() {
     let mut seeds = 0;
     for entry in std::fs::read_dir(folder).expect("seeds").flatten() {
         let text = std::fs::read_to_string(entry.path()).expect("UTF-8");
+        let moved = relocate(&text, &source, "http://a").expect("a multivariant playlist");
+        assert!(matches!(read(&moved), Ok(Followed::Multivariant(_))), "{moved}");
         let template = Template::parse(&text, &source).expect("a multivariant playlist");
         let others = [Pathway { id: &b, base_url: "http://b" }];
         let written = template.render(Pathway { id: &a, base_url: "http://a" }, &others, &server);

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use manifest::rewrite::{Pathway, RewriteError, Source, Template};
+use manifest::rewrite::{Pathway, RewriteError, Source, Template, relocate};
 use manifest::steering::{PathwayId, ServerUri};
 use quick_m3u8::config::ParsingOptionsBuilder;
 use quick_m3u8::tag::AttributeValue;
@@ -71,6 +71,31 @@ fn undoing_the_edits_gives_the_original_back() {
 }
 
 #[test]
+fn a_relocated_playlist_differs_in_its_uris_alone() {
+    let moved = |text: &str| relocate(text, &SOURCE, "https://par1.example:8443/cdn");
+    for seed in 0..500 {
+        let text = generate(seed, "https://origin.example/base/live/x/");
+        assert_eq!(
+            moved(&text).unwrap().replace("https://par1.example:8443/cdn", SOURCE.base_url),
+            text,
+            "seed {seed}"
+        );
+    }
+    let text = "#EXTM3U\r\n#EXT-X-DEFINE:NAME=\"n\",VALUE=\"v\"\r\n#EXT-X-DEFINE:QUERYPARAM=\"t\"\r\n\
+        #EXT-X-CONTENT-STEERING:SERVER-URI=\"/base/steer\",PATHWAY-ID=\"one\"\r\n\
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",URI=\"../{$n}.m3u8?t={$t}\"\r\n\
+        #EXT-X-SESSION-KEY:METHOD=SAMPLE-AES,URI=\"skd://key\"\r\n# URI=\"a comment\"\r\n\
+        #EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\",PATHWAY-ID=\"one\"\r\nhttps://other.example/v.m3u8\r\n\
+        #EXT-X-STREAM-INF:BANDWIDTH=2,AUDIO=\"a\",PATHWAY-ID=\"two\"\r\n720p/index.m3u8";
+    let expected = text
+        .replace("/base/steer", "https://par1.example:8443/cdn/steer")
+        .replace("../{$n}.m3u8", "https://par1.example:8443/cdn/live/v.m3u8")
+        .replace("720p/index", "https://par1.example:8443/cdn/live/x/720p/index");
+    assert_eq!(moved(text).unwrap(), expected);
+    assert_eq!(moved("#EXTM3U\n#EXT-X-TARGETDURATION:2\n"), Err(RewriteError::MediaPlaylist));
+}
+
+#[test]
 fn what_cannot_be_rewritten_says_why() {
     for (text, error) in [
         ("", RewriteError::NotAPlaylist),
@@ -112,7 +137,9 @@ fn damaged_playlists_never_panic() {
                 bytes.push(b'#');
             }
         }
-        if let Ok(rewritten) = rewrite(&String::from_utf8_lossy(&bytes)) {
+        let text = String::from_utf8_lossy(&bytes);
+        let _ = relocate(&text, &SOURCE, "https://par1.example");
+        if let Ok(rewritten) = rewrite(&text) {
             assert!(rewritten.contains("#EXT-X-CONTENT-STEERING:SERVER-URI=\"https://router.example/steer/x?s=00\""));
         }
     }

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 
-fn key() -> UrlKey {
+pub(crate) fn key() -> UrlKey {
     UrlKey { id: "k".to_owned(), secret: Secret::new(&[7; 32]) }
 }
 
@@ -26,7 +26,7 @@ fn keyed(upstream: SocketAddr) -> Edge {
 }
 
 /// A token of the viewer `name` for `path` that lasts as long as any test.
-fn token(path: &str, name: u64) -> String {
+pub(crate) fn token(path: &str, name: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = Claims {
         key: key().id,

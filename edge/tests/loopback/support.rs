@@ -383,6 +383,19 @@ pub(crate) struct Got {
 }
 
 impl Got {
+    pub(crate) fn read(head: String, body: Vec<u8>) -> Self {
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut fields = HashMap::<String, String>::new();
+        for (name, value) in head.lines().skip(1).filter_map(|line| line.split_once(": ")) {
+            let known = fields.entry(name.to_ascii_lowercase()).or_default();
+            *known = if known.is_empty() { value.to_owned() } else { format!("{known}, {value}") };
+        }
+        if let Some(told) = fields.get_mut("cache-status") {
+            *told = timeless(told);
+        }
+        Self { status, head, fields, body }
+    }
+
     /// The head of an answer that came in frames.
     pub(crate) fn of(head: &http::response::Parts) -> Self {
         let mut fields = HashMap::<String, String>::new();
@@ -452,16 +465,7 @@ impl Viewer {
             }
         };
         let head = String::from_utf8(self.input.drain(..end + 4).collect()).unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut fields = HashMap::<String, String>::new();
-        for (name, value) in head.lines().skip(1).filter_map(|line| line.split_once(": ")) {
-            let known = fields.entry(name.to_ascii_lowercase()).or_default();
-            *known = if known.is_empty() { value.to_owned() } else { format!("{known}, {value}") };
-        }
-        if let Some(told) = fields.get_mut("cache-status") {
-            *told = timeless(told);
-        }
-        Ok(Got { status, head, fields, body: Vec::new() })
+        Ok(Got::read(head, Vec::new()))
     }
 
     async fn read_body(&mut self, mut got: Got) -> Result<Got, String> {

@@ -162,6 +162,30 @@ impl<'a> Playlist<'a> {
         Ok(items)
     }
 
+    /// All lines with the places marked where URIs lie under the base.
+    pub(super) fn relocated(&self, source: &Source<'_>) -> Result<Vec<Piece>, RewriteError> {
+        let mut places = Places { source, variables: &self.variables, expanded: 0 };
+        let mut pieces = Vec::new();
+        for line in &self.lines {
+            let mut cut = Cut::new(line.raw.to_owned());
+            match line.kind {
+                Kind::Header | Kind::Plain | Kind::Variant => {}
+                Kind::VariantUri => cut.replace(line.body.clone(), places.of(&line.raw[line.body.clone()])?),
+                Kind::Steering | Kind::IFrames | Kind::Rendition | Kind::Located => {
+                    for attribute in attributes(&line.raw[line.body.clone()]) {
+                        if matches!(attribute.name, "URI" | "SERVER-URI") {
+                            let start = line.body.start;
+                            let span = start + attribute.span.start..start + attribute.span.end;
+                            cut.replace(span, places.of(attribute.value)?);
+                        }
+                    }
+                }
+            }
+            pieces.extend(cut.finish());
+        }
+        Ok(pieces)
+    }
+
     /// A line with the places marked where pathways differ.
     fn cut(
         &self,
