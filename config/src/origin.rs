@@ -23,6 +23,8 @@ pub struct Origin {
 pub struct Ingest {
     /// Anyone may publish any name without a key.
     pub open: bool,
+    /// A publisher with the right key takes a name from the one that has it. Not where `open` lets anyone in.
+    pub takeover: bool,
     pub publishers: Vec<PublishRule>,
     pub connections_max: usize,
     /// From the first byte to the accepted publish.
@@ -35,7 +37,7 @@ pub struct Ingest {
     pub linger: Duration,
 }
 
-/// `stream` may be published with `key`; `*` is any stream.
+/// `stream` may be published with `key`; [`ANY_STREAM`] is any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishRule {
     pub stream: String,
@@ -69,6 +71,7 @@ pub(crate) struct Raw {
 #[serde(default, deny_unknown_fields)]
 struct RawIngest {
     open: bool,
+    takeover: bool,
     publishers: Vec<RawPublishRule>,
     connections_max: usize,
     handshake_timeout_ms: u64,
@@ -110,6 +113,7 @@ impl Default for RawIngest {
     fn default() -> Self {
         Self {
             open: false,
+            takeover: true,
             publishers: Vec::new(),
             connections_max: 64,
             handshake_timeout_ms: 5000,
@@ -140,9 +144,25 @@ impl Raw {
     }
 }
 
+/// In a [`PublishRule`]: every stream.
+pub const ANY_STREAM: &str = "*";
+
+/// Whether a stream can have this name: 1 to 64 of `[A-Za-z0-9_-]`, which is the same in every URL of Vivid.
+pub fn is_stream_name(name: &str) -> bool {
+    let usable = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=64).contains(&name.len()) && name.bytes().all(usable)
+}
+
+const STREAM_NAME: &str = "1 to 64 letters, digits, hyphens or underscores";
+
 impl RawIngest {
     fn valid(self, problems: &mut Vec<Problem>) -> Ingest {
         for (index, rule) in self.publishers.iter().enumerate() {
+            if rule.stream != ANY_STREAM && !is_stream_name(&rule.stream) {
+                let key = format!("origin.ingest.publishers[{index}].stream");
+                let text = format!("{:?} is no stream name; write \"*\" for any, or {STREAM_NAME}", rule.stream);
+                problems.push(Problem::new(key, text));
+            }
             if rule.key.is_empty() {
                 let key = format!("origin.ingest.publishers[{index}].key");
                 problems.push(Problem::new(key, "is empty; write a secret, or set origin.ingest.open = true"));
@@ -154,6 +174,7 @@ impl RawIngest {
         let linger = ms("origin.ingest.linger_ms", self.linger_ms, 0..=600_000);
         Ingest {
             open: self.open,
+            takeover: self.takeover,
             publishers: self.publishers.into_iter().map(|r| PublishRule { stream: r.stream, key: r.key }).collect(),
             connections_max: within(problems, "origin.ingest.connections_max", self.connections_max, 1..=10_000),
             handshake_timeout,
@@ -180,6 +201,30 @@ impl RawWindow {
                 1..=6,
             ),
             holds_max: within(problems, "origin.window.holds_max", self.holds_max, 1..=1_000_000),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Config;
+
+    #[test]
+    fn a_rule_names_a_stream_that_can_be_or_all_of_them() {
+        let rule = |stream: &str| {
+            let text = format!("[origin]\n[[origin.ingest.publishers]]\nstream = \"{stream}\"\nkey = \"secret\"\n");
+            Config::parse(&text, [])
+        };
+        for stream in ["*", "show", "A-1_b", &"x".repeat(64)] {
+            assert!(rule(stream).is_ok(), "{stream}");
+        }
+        for stream in ["", "live/show", "show*", "a b", "..", "\u{e4}", &"x".repeat(65)] {
+            let told = rule(stream).expect_err("is valid")[0].to_string();
+            assert!(told.starts_with("line 3: origin.ingest.publishers[0].stream: "), "{told}");
+            assert!(
+                told.ends_with("write \"*\" for any, or 1 to 64 letters, digits, hyphens or underscores"),
+                "{told}"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::access::clients::{Clients, Taken};
 use crate::access::{Countries, Gate};
 use crate::cache_status::{Note, Notes};
 use crate::client::Client;
+use crate::coding::Coding;
 use crate::conditions;
 use crate::connection::Limits;
 use crate::departure::Departure;
@@ -187,7 +188,7 @@ impl Node {
             };
             match opened {
                 Opened::Followed(rendition) => {
-                    let followed = self.followed(&rendition, directives, request.gzip, deadline).await?;
+                    let followed = self.followed(&rendition, directives, request.codings.best(), deadline).await?;
                     let Some((object, note, held)) = followed else { continue };
                     let lookup = if note == Note::Held { Lookup::Collapsed } else { Lookup::Hit };
                     self.metrics.looked_up(Class::Playlist, lookup);
@@ -220,7 +221,7 @@ impl Node {
         &self,
         rendition: &Arc<Rendition>,
         directives: Result<Directives, manifest::DirectiveError>,
-        gzip: bool,
+        coding: Coding,
         deadline: Instant,
     ) -> Result<Option<(Arc<Object>, Note, Option<Arc<Version>>)>, Refusal> {
         let shown = rendition.look();
@@ -234,7 +235,7 @@ impl Node {
         };
         let wait = directives.wait;
         rendition.asked(matches!(wait, Some(Wait::Part(_))));
-        let spelling = Spelling { gzip, directed: wait.is_some(), skip: directives.skip };
+        let spelling = Spelling { coding, directed: wait.is_some(), skip: directives.skip };
         let answer = |shown: &Shown| shown.version.answer(spelling).clone();
         match shown.standing.decide(wait, Instant::now()) {
             Decision::Answer { stale: false } => Ok(Some((answer(&shown), Note::Hit, None))),

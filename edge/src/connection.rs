@@ -21,7 +21,7 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout, timeout_at};
@@ -295,12 +295,13 @@ impl Connection {
         }
     }
 
-    /// Writes `output` and then `chunks`, in as few calls as the socket lets.
+    /// Writes `output` and then `chunks`, in as few calls as the socket lets. A viewer that takes them too slowly is cut, and
+    /// with it what the kernel holds for it.
     async fn write(&mut self, chunks: &[Bytes]) -> Result<(), Over> {
         let Self { node, stream, output, .. } = self;
         let meter = stream.meter();
         let mut at = Place { chunk: 0, offset: 0 };
-        let writing = poll_fn(|cx| {
+        let mut write = |cx: &mut Context<'_>| {
             while !at.is_end(output, chunks) {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let count = at.fill(&mut slices, output, chunks);
@@ -311,21 +312,22 @@ impl Connection {
             }
             // Over TLS the last record waits in a buffer; on plain sockets there is none and this costs nothing.
             Pin::new(&mut *stream).poll_flush(cx).map_err(|_| Over)
-        });
-        tokio::pin!(writing);
+        };
         let mut watch = node.limits.send_rate.watch(tokio::time::Instant::now().into_std());
         loop {
             tokio::select! {
                 biased;
-                written = &mut writing => return written,
+                written = poll_fn(&mut write) => return written,
                 () = sleep_until(watch.next_look().into()) => {
                     if !watch.keeps_up(meter.acknowledged(), tokio::time::Instant::now().into_std()) {
-                        node.metrics.bit(Bound::SendRate);
-                        return Err(Over);
+                        break;
                     }
                 }
             }
         }
+        node.metrics.bit(Bound::SendRate);
+        stream.abandon();
+        Err(Over)
     }
 }
 

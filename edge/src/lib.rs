@@ -12,6 +12,7 @@ pub mod answer;
 pub mod cache_status;
 pub mod cdn_loop;
 pub mod client;
+pub mod coding;
 pub mod conditions;
 pub mod connection;
 pub mod departure;

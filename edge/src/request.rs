@@ -1,6 +1,7 @@
 //! One request as it came over HTTP/1.1, read once. Bodies are refused, so no two parsers can disagree on framing; the one
 //! page that takes a body takes it only with a plain `Content-Length`.
 
+use crate::coding::Accepted;
 use crate::refusal::Refusal;
 use crate::upstream::Passed;
 use bytes::{Buf, Bytes, BytesMut};
@@ -18,7 +19,7 @@ pub struct Request {
     pub method: Method,
     pub http10: bool,
     pub keep_alive: bool,
-    pub gzip: bool,
+    pub codings: Accepted,
     pub range: Option<Bytes>,
     pub if_none_match: Option<Bytes>,
     pub if_modified_since: Option<Bytes>,
@@ -220,7 +221,7 @@ impl Request {
             13 if is("authorization") => self.authorization = Some(keep(value)),
             13 if is("if-none-match") => self.if_none_match = Some(keep(value)),
             14 if is("content-length") => self.body_length = body_length(value).ok_or(Refusal::Body)?,
-            15 if is("accept-encoding") => self.gzip = self.gzip || takes_gzip(value),
+            15 if is("accept-encoding") => self.codings.add(value),
             17 if is("if-modified-since") => self.if_modified_since = Some(keep(value)),
             17 if is("transfer-encoding") => return Err(Refusal::Body),
             _ => {}
@@ -293,24 +294,10 @@ fn joined(before: Option<Bytes>, value: Bytes) -> Bytes {
     }
 }
 
-/// Whether `Accept-Encoding` allows gzip: named, or `*`, and not with a weight of zero.
-fn takes_gzip(value: &[u8]) -> bool {
-    value.split(|byte| *byte == b',').any(|option| {
-        let mut parts = option.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let coding = parts.next().unwrap_or_default();
-        let named = coding.eq_ignore_ascii_case(b"gzip") || coding == b"*";
-        let refused = parts.any(|weight| {
-            weight.len() > 2
-                && weight[..2].eq_ignore_ascii_case(b"q=")
-                && weight[2..].iter().all(|byte| matches!(byte, b'0' | b'.'))
-        });
-        named && !refused
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coding::Coding;
 
     fn read(text: &str) -> Result<Request, Refusal> {
         Request::read(Bytes::copy_from_slice(text.as_bytes()))
@@ -324,8 +311,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            (request.target(), request.method, request.keep_alive, request.gzip),
-            ("/a?b", Method::Get, true, true)
+            (request.target(), request.method, request.keep_alive, request.codings.best()),
+            ("/a?b", Method::Get, true, Coding::Brotli)
         );
         assert_eq!(request.range.as_deref(), Some(&b"bytes=0-"[..]));
         assert_eq!(request.passed.cdn_loop.as_deref(), Some(&b"a, b; x"[..]));
@@ -372,20 +359,6 @@ mod tests {
             ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
         ] {
             assert_eq!(read(text).unwrap().keep_alive, expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn gzip_is_taken_only_where_it_is_allowed() {
-        for (value, expected) in [
-            ("gzip", true),
-            ("br, GZIP;q=0.5", true),
-            ("*", true),
-            ("gzip;q=0", false),
-            ("gzip; q=0.0", false),
-            ("br", false),
-        ] {
-            assert_eq!(takes_gzip(value.as_bytes()), expected, "{value}");
         }
     }
 

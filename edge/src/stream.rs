@@ -2,10 +2,12 @@
 
 use bytes::{Buf, Bytes};
 use pingora::protocols::l4::ext::get_tcp_info;
+use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -28,6 +30,16 @@ impl Stream {
             Self::Plain(stream) => stream.as_raw_fd(),
             Self::Tls(stream) => stream.get_ref().0.as_raw_fd(),
         })
+    }
+
+    /// Closing it resets the connection: the kernel drops what it still holds for the other end.
+    pub fn abandon(&self) {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // A socket that takes no options is as good as closed.
+        let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether HTTP/2 was agreed on by ALPN (RFC 7301).

@@ -64,6 +64,8 @@ pub struct Publisher {
 pub enum StreamClosed {
     #[error("the stream no longer takes frames of this publisher")]
     Over,
+    #[error("another publisher took the name over; publish under another name, or with one encoder only")]
+    TakenOver,
     #[error("no IDR picture came to begin with; set the encoder to H.264 with closed GOPs and a key frame every 2 s")]
     NoKeyFrame,
 }
@@ -125,7 +127,7 @@ pub fn admit(ingest: &config::Ingest, request: &PublishRequest) -> Result<(), Re
     if request.app != APP {
         return Err(Refusal::NotAllowed);
     }
-    if !is_stream_name(&request.stream) {
+    if !config::is_stream_name(&request.stream) {
         return Err(Refusal::BadName);
     }
     if ingest.open {
@@ -134,16 +136,10 @@ pub fn admit(ingest: &config::Ingest, request: &PublishRequest) -> Result<(), Re
     let key = request.key.as_deref().unwrap_or_default();
     let mut allowed = subtle::Choice::from(0);
     for rule in &ingest.publishers {
-        let covers = rule.stream == "*" || rule.stream == request.stream;
+        let covers = rule.stream == config::ANY_STREAM || rule.stream == request.stream;
         allowed |= rule.key.as_bytes().ct_eq(key.as_bytes()) & subtle::Choice::from(u8::from(covers));
     }
     if bool::from(allowed) { Ok(()) } else { Err(Refusal::UnknownKey) }
-}
-
-/// 1 to 64 of `[A-Za-z0-9_-]`: what a stream name may be in every URL of Vivid.
-pub fn is_stream_name(name: &str) -> bool {
-    let usable = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    (1..=64).contains(&name.len()) && name.bytes().all(usable)
 }
 
 /// The one application: streams are published to `/live/{stream}` and watched at `/live/{stream}`.

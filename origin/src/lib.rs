@@ -12,7 +12,5 @@ mod streams;
 mod testing;
 mod window;
 
-pub use ingest::{
-    Announced, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit, is_stream_name,
-};
+pub use ingest::{Announced, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit};
 pub use server::{OriginError, Server};

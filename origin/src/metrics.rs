@@ -92,6 +92,31 @@ impl Metrics {
     }
 }
 
+/// What one of many adds to a gauge. It is taken back however its owner ends, by a panic as well.
+#[derive(Debug)]
+pub(crate) struct Share {
+    gauge: IntGauge,
+    held: i64,
+}
+
+impl Share {
+    pub(crate) fn new(gauge: &IntGauge, held: i64) -> Self {
+        gauge.add(held);
+        Self { gauge: gauge.clone(), held }
+    }
+
+    pub(crate) fn set(&mut self, held: i64) {
+        self.gauge.add(held - self.held);
+        self.held = held;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.gauge.sub(self.held);
+    }
+}
+
 fn gauge(name: &str, help: &str) -> Result<IntGauge> {
     IntGauge::with_opts(Opts::new(name, help))
 }

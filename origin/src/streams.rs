@@ -74,7 +74,8 @@ impl Directory {
 
     /// The publisher of this stream is gone; another one may take the name.
     fn release(&self, stream: &Arc<Stream>) {
-        self.with_entry(stream, |entry| entry.busy = false);
+        // A publisher that takes the name over may be on its way in.
+        self.with_entry(stream, |entry| entry.busy = entry.intake.capacity() < entry.intake.max_capacity());
     }
 
     /// Ends the stream, unless a publisher took the name in this moment.
@@ -147,7 +148,9 @@ impl Publishing for Directory {
             entries.insert(request.stream.clone(), self.start(&request.stream));
         }
         let entry = entries.get_mut(&request.stream).ok_or(Refusal::NameTaken)?;
-        if entry.busy {
+        let ingest = &self.0.context.config.ingest;
+        // Without keys anyone could take any stream away.
+        if entry.busy && (ingest.open || !ingest.takeover) {
             return Err(Refusal::NameTaken);
         }
         let (publisher, items) = Publisher::channel(PUBLISHER_QUEUE);
@@ -171,6 +174,22 @@ mod tests {
             metrics: Metrics::register(&registry).unwrap(),
             transcode_metrics: transcode::Metrics::register(&registry).unwrap(),
         })
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_leaves_no_gauge_behind() {
+        let directory = directory();
+        let stream = Arc::new(Stream::new("a".to_owned(), 6));
+        let (_intake, publishers) = mpsc::channel(1);
+        let task = task::Task::new(directory.clone(), Arc::clone(&stream), publishers);
+        let metrics = &directory.0.context.metrics;
+        assert_eq!(metrics.streams.get(), 1);
+        let panics = async move {
+            let _task = task;
+            panic!("as a test wants it")
+        };
+        assert!(directory.spawn(&stream, panics).await.unwrap_err().is_panic());
+        assert_eq!((metrics.streams.get(), metrics.window_bytes.get()), (0, 0));
     }
 
     #[tokio::test]

@@ -1,18 +1,16 @@
-//! One version of a playlist: every answer that a viewer may get of it, built once.
+//! One version of a playlist: every answer that a viewer may get of it, built once, when the first one asks for it.
 
 use super::First;
+use crate::coding::Coding;
 use crate::key::Class;
 use crate::metrics::Metrics;
 use crate::object::{Head, Object};
 use crate::subscription::Standing;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::header::{self, HeaderName};
 use manifest::delta::delta_update;
-use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// One version of a playlist, with its answers built once.
@@ -29,24 +27,45 @@ pub struct Version {
 /// What tells the answers of one version apart.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spelling {
-    pub gzip: bool,
+    pub coding: Coding,
     /// Asked with directives: without them the URL will name another version soon, with them it never will.
     pub directed: bool,
     /// `_HLS_skip`.
     pub skip: bool,
 }
 
-/// By [`Version::answer`].
-type Answers = [Arc<Object>; 4];
+/// One text in each coding, asked for without directives and with them. A coding that nobody takes is never made, so
+/// that no held viewer waits for it.
+struct Answers {
+    plain: Bytes,
+    told: Arc<Told>,
+    by_coding: [OnceLock<[Arc<Object>; 2]>; Coding::ALL.len()],
+}
+
+/// What all answers of a version say.
+struct Told {
+    arrived: Instant,
+    /// How long they may be used, asked for without directives and with them.
+    lifetimes: [Duration; 2],
+    /// Which hops it took, and when the origin said it, are true of this version's answers too.
+    fields: Vec<(HeaderName, String)>,
+}
 
 impl Version {
     pub(super) fn new(first: &First, standing: Standing, arrived: Instant, metrics: &Arc<Metrics>) -> Self {
         let full = Bytes::copy_from_slice(&first.bytes);
         let text = std::str::from_utf8(&first.bytes).unwrap_or_default();
         let delta = first.media.can_skip_until_s.and_then(|skip_until_s| delta_update(text, skip_until_s));
+        let names = [header::DATE, header::LAST_MODIFIED, HeaderName::from_static("cache-status")];
+        let fields = names.into_iter().filter_map(|name| {
+            let value = first.head.field(name.as_str())?.to_owned();
+            Some((name, value))
+        });
+        let lifetimes = [false, true].map(|directed| lifetime(first, standing, directed));
+        let told = Arc::new(Told { arrived, lifetimes, fields: fields.collect() });
         Self {
-            full: answers(full, first, standing, arrived),
-            delta: delta.map(|text| answers(Bytes::from(text), first, standing, arrived)),
+            full: Answers::new(full, &told),
+            delta: delta.map(|text| Answers::new(Bytes::from(text), &told)),
             arrived,
             last_written: AtomicU64::new(0),
             metrics: metrics.clone(),
@@ -55,7 +74,7 @@ impl Version {
 
     pub fn answer(&self, spelling: Spelling) -> &Arc<Object> {
         let answers = self.delta.as_ref().filter(|_| spelling.skip).unwrap_or(&self.full);
-        &answers[2 * usize::from(spelling.gzip) + usize::from(spelling.directed)]
+        &answers.of(spelling.coding)[usize::from(spelling.directed)]
     }
 
     /// A held viewer has its answer.
@@ -76,31 +95,38 @@ impl Drop for Version {
     }
 }
 
-fn answers(plain: Bytes, first: &First, standing: Standing, arrived: Instant) -> Answers {
-    let packed = pack(&plain);
-    // Which hops it took, and when the origin said it, are true of this version's answers too.
-    let told = [header::DATE, header::LAST_MODIFIED, HeaderName::from_static("cache-status")];
-    let etag = fingerprint(&plain);
-    let make = |gzip: bool, directed: bool| {
-        let gzip = gzip && packed.is_some();
-        let life = lifetime(first, standing, directed);
-        let control = format!("public, max-age={}", life.as_secs());
-        let tag = format!("\"{etag:016x}{}\"", if gzip { "-gzip" } else { "" });
+impl Answers {
+    fn new(plain: Bytes, told: &Arc<Told>) -> Self {
+        Self { plain, told: told.clone(), by_coding: Default::default() }
+    }
+
+    fn of(&self, coding: Coding) -> &[Arc<Object>; 2] {
+        self.by_coding[coding as usize].get_or_init(|| {
+            let packed = coding.pack(&self.plain);
+            let coding = if packed.is_some() { coding } else { Coding::Identity };
+            let body = packed.unwrap_or_else(|| self.plain.clone());
+            self.told.lifetimes.map(|lifetime| self.object(coding, &body, lifetime))
+        })
+    }
+
+    fn object(&self, coding: Coding, body: &Bytes, lifetime: Duration) -> Arc<Object> {
+        let packed = coding != Coding::Identity;
+        let control = format!("public, max-age={}", lifetime.as_secs());
+        let etag = fingerprint(&self.plain);
+        let tag = if packed { format!("\"{etag:016x}-{}\"", coding.token()) } else { format!("\"{etag:016x}\"") };
         let mut pairs = vec![
             (header::CONTENT_TYPE, "application/vnd.apple.mpegurl"),
             (header::CACHE_CONTROL, control.as_str()),
             (header::VARY, "Accept-Encoding"),
             (header::ETAG, tag.as_str()),
         ];
-        if gzip {
-            pairs.push((header::CONTENT_ENCODING, "gzip"));
+        if packed {
+            pairs.push((header::CONTENT_ENCODING, coding.token()));
         }
-        pairs.extend(told.iter().filter_map(|name| Some((name.clone(), first.head.field(name.as_str())?))));
-        let head = Head::own(Class::Playlist, arrived, life, &pairs);
-        let body = packed.as_ref().filter(|_| gzip).unwrap_or(&plain).clone();
-        Arc::new(Object::new(Arc::new(head), vec![body], arrived))
-    };
-    [make(false, false), make(false, true), make(true, false), make(true, true)]
+        pairs.extend(self.told.fields.iter().map(|(name, value)| (name.clone(), value.as_str())));
+        let head = Head::own(Class::Playlist, self.told.arrived, lifetime, &pairs);
+        Arc::new(Object::new(Arc::new(head), vec![body.clone()], self.told.arrived))
+    }
 }
 
 /// RFC 8216bis, 6.2.5.2 and B.1: an answer to a blocking request never changes, so it may live six target durations; one
@@ -111,13 +137,6 @@ fn lifetime(first: &First, standing: Standing, directed: bool) -> Duration {
         (true, false) => Duration::from_secs(1),
         (false, _) => first.lifetime.unwrap_or(standing.target / 2).max(Duration::from_secs(1)),
     }
-}
-
-/// `None` where packing fails, which in memory it does not.
-fn pack(plain: &[u8]) -> Option<Bytes> {
-    // Level 4 is within 3 % of level 9 on playlists at a third of the time, which every held viewer waits for.
-    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4 + 64), Compression::new(4));
-    encoder.write_all(plain).and_then(|()| encoder.finish()).ok().map(Bytes::from)
 }
 
 /// FNV-1a: the same bytes have the same tag on every node.

@@ -33,6 +33,7 @@ async fn every_transport_carries_the_same_answer() {
     for (target, field) in [
         (RENDITION, ""),
         (RENDITION, "Accept-Encoding: gzip\r\n"),
+        (RENDITION, "Accept-Encoding: gzip, br\r\n"),
         (RENDITION, unmodified.as_str()),
         ("/live/test/720p/index.m3u8?_HLS_msn=99", ""),
         ("/live/test/720p/index.m3u8?_HLS_msn=300", ""),

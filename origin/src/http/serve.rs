@@ -1,6 +1,7 @@
 //! Accepts HTTP connections, HTTP/1.1 and HTTP/2 with prior knowledge on the same port, and drains them at the end.
 
 use super::App;
+use crate::metrics::Share;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -64,9 +65,8 @@ async fn connection(socket: TcpStream, service: TowerToHyperService<axum::Router
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    app.metrics().connections.inc();
+    let _open = Share::new(&app.metrics().connections, 1);
     exchange(socket, service, HEADERS_MAX, stop).await;
-    app.metrics().connections.dec();
 }
 
 /// Serves one connection, which has `headers_max` for each request's head.

@@ -1,10 +1,10 @@
 //! Drives one session over its socket: deadlines, the hand-over of items, and an end the encoder gets to read.
 
+use crate::metrics::Share;
 use crate::rtmp::listener::Ingest;
 use crate::rtmp::session::{Closed, Event, Session};
 use crate::{Ingested, PublishRequest, Publisher, StreamClosed};
 use bytes::BytesMut;
-use prometheus::IntGauge;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) struct Connection {
     ingest: Arc<Ingest>,
     session: Session,
     input: BytesMut,
-    open: OpenGauge,
+    open: Share,
 }
 
 /// Why a connection ended.
@@ -42,13 +42,10 @@ enum Ended {
     Stopped,
 }
 
-/// Counts down even when the task panics.
-struct OpenGauge(IntGauge);
-
 impl Connection {
     pub(super) fn new(socket: TcpStream, peer: SocketAddr, ingest: Arc<Ingest>) -> Self {
         let session = Session::new(ingest.config.message_bytes_max);
-        let open = OpenGauge::new(&ingest.metrics.connections);
+        let open = Share::new(&ingest.metrics.connections, 1);
         Self { socket, peer, ingest, session, input: BytesMut::with_capacity(READ_BYTES), open }
     }
 
@@ -195,22 +192,10 @@ impl Ended {
             Self::Idle(_) => "idle",
             Self::Hangup => "hangup",
             Self::Io(_) => "io",
-            Self::Stream(_) => "stream_closed",
+            Self::Stream(StreamClosed::TakenOver) => "taken_over",
+            Self::Stream(StreamClosed::Over | StreamClosed::NoKeyFrame) => "stream_closed",
             Self::Stopped => "stopped",
         }
-    }
-}
-
-impl OpenGauge {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for OpenGauge {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

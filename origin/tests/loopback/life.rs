@@ -75,6 +75,49 @@ async fn a_name_has_one_publisher_at_a_time() {
     assert!(back.await.is_ok(), "the name is free once its publisher has gone");
 }
 
+/// The configuration of an origin whose publishers have keys.
+fn keyed(takeover: bool) -> config::Origin {
+    config(|config| {
+        config.ingest.open = false;
+        config.ingest.takeover = takeover;
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_with_a_key_takes_its_name_over_from_a_dead_connection() {
+    let world = World::start(keyed(true));
+    let clip = Recipe::regular(5).clip();
+    // It stays connected and sends nothing more, as one does whose network is gone.
+    let dead = world.play("a", clip.clone(), 4.0).await.unwrap();
+    let mut follower = Follower::join(&world.client, "a", "180p").await;
+    let publisher = world.publish("a").unwrap();
+    let sending = tokio::spawn(async move {
+        crate::world::send(&publisher, clip.later(60_000), 2.0).await;
+        publisher
+    });
+    let closed = timeout(Duration::from_secs(5), dead.closed()).await;
+    assert_eq!(closed, Ok(StreamClosed::TakenOver));
+    while !follower.text.contains("#EXT-X-DISCONTINUITY\n") {
+        assert!(follower.step().await, "the stream ended");
+    }
+    let publisher = sending.await.unwrap();
+    drop(dead);
+    let next = world.publish("a").unwrap();
+    assert_eq!(timeout(Duration::from_secs(5), publisher.closed()).await, Ok(StreamClosed::TakenOver));
+    assert_eq!(world.metric("vivid_origin_epochs_total{reason=\"publisher_back\"}").await, 1.0);
+    drop(next);
+    assert_eq!(world.metric("vivid_origin_streams").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_not_taken_over_without_a_key_or_against_the_configuration() {
+    for config in [keyed(false), config(|config| assert!(config.ingest.open && config.ingest.takeover))] {
+        let world = World::start(config);
+        let _first = world.publish("a").unwrap();
+        assert_eq!(world.publish("a").unwrap_err(), Refusal::NameTaken);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_that_comes_back_goes_on_after_a_discontinuity() {
     let world = World::start(config(|config| config.ingest.linger = Duration::from_secs(20)));

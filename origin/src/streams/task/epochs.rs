@@ -1,0 +1,134 @@
+//! Epochs of a stream: how one begins, and what becomes of one that breaks off.
+
+use super::Task;
+use crate::epoch::{Break, Found};
+use crate::ingest::Ingested;
+use crate::streams::live::{self, Broken, Live, Zero};
+use crate::streams::phase::{HEALTHY, Phase, Reason, Said, back_off, is_other_gop, verdict};
+use media::{Frame, FrameRate};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a worker may take over what it still holds, while the source's next frames wait.
+const FINISH_MAX: Duration = Duration::from_secs(2);
+/// How far a rate that was measured over minutes may be off.
+const RATE_TOLERANCE: f64 = 0.0002;
+
+impl Task {
+    pub(super) async fn broken(&mut self, broken: &Broken) {
+        let Phase::Live(live) = &self.phase else { return };
+        let (ran, passes) = (live.began.elapsed(), live.passes_through());
+        tracing::warn!(stream = %self.stream.name, %broken, ?ran, "epoch broken off");
+        self.end_epoch().await;
+        let Phase::Waiting { known, not_before, .. } = &mut self.phase else { return };
+        let (reason, keep_passthrough) = verdict(broken, ran);
+        if std::mem::replace(&mut self.reason, reason) == Reason::PublisherBack && is_other_gop(broken) {
+            // It was taken for what it had been: its encoder was set anew meanwhile, and can be learnt like any other.
+            let source = known.source.clone();
+            let items = [Some(Ingested::Video(source.video)), source.audio.map(Ingested::Audio)];
+            self.phase = self.analysing(items.into_iter().flatten());
+            return;
+        }
+        if let Broken::Time(Break::Rate { hz }) = broken {
+            // Minutes measure better than the first seconds did: they tell 29.97 from 30.
+            known.source.rate = FrameRate::nearest(*hz, RATE_TOLERANCE);
+        }
+        if !keep_passthrough {
+            known.source.gop = None;
+        }
+        if reason == Reason::WorkerEnded {
+            let delay = back_off(self.failures);
+            *not_before = Instant::now() + if passes { Duration::ZERO } else { delay };
+            self.worker_failed(delay);
+        }
+    }
+
+    /// One failure is forgiven. After more of them in a row what is passed through does not wait for a worker.
+    fn worker_failed(&mut self, delay: Duration) {
+        self.alone = self.failures > 0;
+        self.ladder_from = Instant::now() + delay;
+        self.failures += 1;
+    }
+
+    /// Ends the running epoch, if any: what the worker still holds is published, then the stream waits for a key frame.
+    pub(super) async fn end_epoch(&mut self) {
+        if !matches!(self.phase, Phase::Live(_)) {
+            return;
+        }
+        let now = Instant::now();
+        let Phase::Live(mut live) =
+            std::mem::replace(&mut self.phase, Phase::Lingering { until: now, holds_until: None })
+        else {
+            return;
+        };
+        if live.began.elapsed() >= HEALTHY && !live.is_alone() {
+            self.failures = 0;
+        }
+        live.finish();
+        if let Some(mut made) = self.made.take() {
+            let stop = self.directory.0.stop.clone();
+            let drain = async {
+                while let Ok(Some(made)) = timeout_at(now + FINISH_MAX, made.recv()).await {
+                    if live.made(&self.directory.0.context, made).is_err() {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                () = drain => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        let known = live.known.clone();
+        live.close(&self.directory.0.context);
+        let said = Said { video: true, audio: true };
+        self.phase = Phase::Waiting { known: Box::new(known), said, not_before: now };
+    }
+
+    pub(super) async fn start(&mut self, found: Found) {
+        let Found { known, frames, zero_unix_ms } = found;
+        let zero = Zero {
+            source_ms: frames.first().map_or(0, |frame| frame.pts),
+            unix_ms: zero_unix_ms,
+            id_min: self.last_id + 1,
+            backlog: frames.len(),
+            alone: std::mem::take(&mut self.alone) || Instant::now() < self.ladder_from,
+        };
+        let context = &self.directory.0.context;
+        let plan = live::plan(context, &known, self.plan.as_ref());
+        let passes = live::passes_through(&plan);
+        match Live::start(context, &self.stream, known.clone(), (zero, plan.clone())) {
+            Ok((live, made)) => {
+                context.metrics.epochs.with_label_values(&[self.reason.label()]).inc();
+                let source = &live.known.source;
+                let (reason, hz, gop) = (self.reason, source.rate.hz(), source.gop);
+                tracing::info!(stream = %self.stream.name, epoch = %live.id(), ?reason, hz, gop, "epoch started");
+                self.last_id = live.id().0;
+                self.plan = Some(plan);
+                self.made = made;
+                self.phase = Phase::Live(Box::new(live));
+                self.replay(frames).await;
+            }
+            Err(error) => {
+                let delay = back_off(self.failures);
+                let not_before = Instant::now() + if passes { Duration::ZERO } else { delay };
+                self.worker_failed(delay);
+                tracing::error!(stream = %self.stream.name, %error, ?delay, "epoch cannot start; trying again");
+                let said = Said { video: true, audio: true };
+                self.phase = Phase::Waiting { known: Box::new(known), said, not_before };
+            }
+        }
+    }
+
+    /// The frames that were held while the source was learnt.
+    async fn replay(&mut self, frames: Vec<Frame>) {
+        let live_frame = frames.len() == 1;
+        for frame in frames {
+            let Phase::Live(live) = &mut self.phase else { return };
+            let received = live_frame.then(std::time::Instant::now);
+            if let Err(broken) = live.source(&self.directory.0.context, &frame, received) {
+                self.broken(&broken).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Publishers of a stream: they come, they go, and one takes over from another.
+
+use super::Task;
+use crate::ingest::Announced;
+use crate::streams::Incoming;
+use crate::streams::phase::{ABSENCE_MAX, Phase, Reason, Said};
+use tokio::time::Instant;
+
+impl Task {
+    pub(super) fn welcome(&mut self, (items, ending): Incoming) {
+        (self.items, self.ending) = (Some(items), ending);
+        self.announced = Announced::default();
+        self.stream.set_abandoned(false);
+        if self.stream.next_msn().is_some() {
+            self.reason = Reason::PublisherBack;
+        }
+        self.phase = match self.known.take() {
+            Some(known) => Phase::Waiting { known: Box::new(known), said: Said::default(), not_before: Instant::now() },
+            None => self.analysing([]),
+        };
+    }
+
+    pub(super) async fn publisher_gone(&mut self) {
+        tracing::info!(stream = %self.stream.name, "publisher gone");
+        self.dismiss().await;
+        let now = Instant::now();
+        let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
+        self.phase =
+            Phase::Lingering { until: now + self.context().config.ingest.linger, holds_until: Some(holds_until) };
+        self.directory.release(&self.stream);
+    }
+
+    /// Ends what the publisher began, and remembers what it sent.
+    pub(super) async fn dismiss(&mut self) {
+        self.items = None;
+        self.end_epoch().await;
+        if let Phase::Waiting { known, .. } = &self.phase {
+            // A source that has left its grid is learnt anew: its encoder may have been set right.
+            self.known = Some((**known).clone()).filter(|known| known.source.gop.is_some());
+        }
+    }
+}
