@@ -9,6 +9,7 @@ use edge::access::signed_url::Claims;
 use edge::key::{Target, resolve};
 use edge::range::Range;
 use edge::request::Request;
+use edge::steer::load::Load;
 use edge::subscription::{Brought, Effect, Heard, Step, Subscription, Viewers};
 use edge::upstream::PeerId;
 use edge::upstream::resume::Torn;
@@ -125,4 +126,12 @@ fn resumed_answers() {
         }
     }
     assert_eq!((joined, whole, other), (3, 2, 1));
+}
+
+#[test]
+fn load_pages() {
+    let mut names: Vec<_> =
+        seeds("load_page").iter().filter_map(|seed| Load::read(seed)).map(|load| load.name).collect();
+    names.sort();
+    assert_eq!(names, ["lon1", "par1"]);
 }
