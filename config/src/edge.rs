@@ -4,12 +4,14 @@ mod access;
 mod cache;
 mod fleet;
 mod purge;
+mod slices;
 mod tls;
 
 pub use access::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use cache::Cache;
 pub use fleet::{Fleet, SteerMode};
 pub use purge::Purge;
+pub use slices::Slices;
 pub use tls::{CertificateFiles, Tls, TlsVersion};
 
 use crate::Problem;
@@ -51,6 +53,7 @@ pub struct Edge {
     pub keepalive_timeout: Duration,
     pub cache: Cache,
     pub purge: Purge,
+    pub slices: Slices,
     pub tls: Tls,
 }
 
@@ -76,6 +79,7 @@ pub(crate) struct Raw {
     keepalive_timeout_ms: u64,
     cache: cache::Raw,
     purge: purge::Raw,
+    slices: slices::Raw,
     tls: tls::Raw,
 }
 
@@ -101,6 +105,7 @@ impl Default for Raw {
             keepalive_timeout_ms: 60_000,
             cache: cache::Raw::default(),
             purge: purge::Raw::default(),
+            slices: slices::Raw::default(),
             tls: tls::Raw::default(),
         }
     }
@@ -147,6 +152,7 @@ impl Raw {
             keepalive_timeout,
             cache: self.cache.valid(problems),
             purge: self.purge.valid(problems),
+            slices: self.slices.valid(self.object_bytes_max, problems),
             tls: self.tls.valid(problems),
         }
     }

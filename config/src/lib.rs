@@ -17,7 +17,7 @@ mod transcode;
 
 pub use edge::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use edge::{
-    Cache, CertificateFiles, Edge, Fleet, Purge, Shields, SteerMode, Tls, TlsVersion, Upstream, UpstreamPeer,
+    Cache, CertificateFiles, Edge, Fleet, Purge, Shields, Slices, SteerMode, Tls, TlsVersion, Upstream, UpstreamPeer,
     UpstreamProtocol,
 };
 pub use fleet::{FleetEdge, FleetFile};

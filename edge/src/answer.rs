@@ -8,7 +8,7 @@ use crate::coding::Coding;
 use crate::conditions;
 use crate::connection::Limits;
 use crate::departure::Departure;
-use crate::fill::{Fill, Opening, Outcome, Place, Reader};
+use crate::fill::{self, Fill, Opening, Outcome, Place};
 use crate::key::{Class, Target, normalized};
 use crate::live::Known;
 use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
@@ -19,6 +19,7 @@ use crate::refusal::Refusal;
 use crate::reply::{Body, Reply};
 use crate::request::{Method, PURGE_PAGE, Request};
 use crate::steer::Steering;
+use crate::store::pieces::{Pieces, Reader};
 use crate::store::{After, Found, Store, Wanted};
 use crate::subscription::Decision;
 use bytes::Bytes;
@@ -315,15 +316,28 @@ impl Node {
         // HTTP/1.0 has no framing that could tell an aborted body from a whole one.
         let (ready, note) = self.ready(&wanted, found, lookup, (deadline, request.http10)).await?;
         let body = match ready {
+            Ready::Whole(object) if object.layout.is_some() => self.in_pieces(request, &wanted, object)?,
             Ready::Whole(object) => conditions::of_whole(request, object)?,
             Ready::Growing(head, reader) => match conditions::range(request, &head) {
                 Some(range) => {
                     self.in_time(deadline, Box::pin(part_of_growing(request, reader, head, range))).await??
                 }
-                None => Body::Growing { slice: None, reader, head },
+                None => Body::Growing { slice: None, reader: Reader::Fill(reader), head },
             },
         };
         Ok(Reply { class, body, note, held: None })
+    }
+
+    /// An object that is kept in pieces is read as if it grew: its viewer's bytes are fetched as they are come to.
+    fn in_pieces(&self, request: &Request, wanted: &Wanted<'_>, object: Arc<Object>) -> Result<Body, Refusal> {
+        let slice = match conditions::of_whole(request, object.clone())? {
+            Body::Object(_) => None,
+            Body::Slice(_, slice) => Some(slice),
+            not_modified => return Ok(not_modified),
+        };
+        let first = slice.map_or(0, |slice| slice.ends().0);
+        let pieces = Pieces::new(self.store.clone(), wanted, object.clone(), first).ok_or(Refusal::UpstreamBroken)?;
+        Ok(Body::Growing { head: object.head.clone(), reader: Reader::Pieces(Box::new(pieces)), slice })
     }
 
     /// Waits until what was found can be told: from its head on, or `whole`.
@@ -373,7 +387,7 @@ impl Node {
 /// An object, or the beginning of one.
 enum Ready {
     Whole(Arc<Object>),
-    Growing(Arc<Head>, Reader),
+    Growing(Arc<Head>, fill::Reader),
 }
 
 /// A viewer's place among those who wait.
@@ -422,7 +436,12 @@ fn note(lookup: Lookup, head: &Head) -> Note {
 }
 
 /// A range of what is being filled, as soon as it can be told.
-async fn part_of_growing(request: &Request, reader: Reader, head: Arc<Head>, range: Range) -> Result<Body, Refusal> {
+async fn part_of_growing(
+    request: &Request,
+    reader: fill::Reader,
+    head: Arc<Head>,
+    range: Range,
+) -> Result<Body, Refusal> {
     let slice = loop {
         let wait = match (head.length, range.of_growing(reader.fill().bytes())) {
             (Some(length), _) => break Some(range.of(length)?),
@@ -438,7 +457,7 @@ async fn part_of_growing(request: &Request, reader: Reader, head: Arc<Head>, ran
             Err(Outcome::Private) => return Err(Refusal::UpstreamBroken),
         }
     };
-    Ok(Body::Growing { slice, reader, head })
+    Ok(Body::Growing { slice, reader: Reader::Fill(reader), head })
 }
 
 /// A part of an object that is whole, without a copy.

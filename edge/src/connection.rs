@@ -7,7 +7,6 @@
 use crate::access::bucket::Pace;
 use crate::answer::{Node, slice_of};
 use crate::client::Client;
-use crate::fill::Reader;
 use crate::key::Class;
 use crate::metrics::Bound;
 use crate::range::{Slice, Window};
@@ -15,6 +14,7 @@ use crate::refusal::Refusal;
 use crate::reply::{Body, Frame, Reply};
 use crate::request::{Method, Request};
 use crate::send_rate::SendRate;
+use crate::store::pieces::Reader;
 use crate::stream::{Rewound, Stream};
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
@@ -261,7 +261,7 @@ impl Connection {
     /// Passes on a growing object. An aborted fill ends the connection before its framing is complete, which is how
     /// HTTP/1.1 says that a body is not whole (RFC 9112, 8).
     async fn grow(&mut self, mut reader: Reader, slice: Option<Slice>, chunked: bool) -> Result<(), Over> {
-        let mut window = Window::of(slice);
+        let mut window = Window::of(slice).from(reader.offset());
         while !window.is_done() {
             let Some(bytes) = self.next_bytes(&mut reader).await? else { break };
             let bytes = window.take(&bytes);

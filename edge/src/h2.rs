@@ -7,13 +7,13 @@ use crate::access::bucket::Bucket;
 use crate::answer::{Node, slice_of};
 use crate::client::Client;
 use crate::connection::LINGER;
-use crate::fill::Reader;
 use crate::key::Class;
 use crate::metrics::Bound;
 use crate::range::{Slice, Window};
 use crate::reply::{Body, Reply};
 use crate::request::{BODY_BYTES_MAX, Method, Request};
 use crate::send_rate::Watch;
+use crate::store::pieces::Reader;
 use crate::stream::Rewound;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -194,7 +194,7 @@ impl Sink<'_> {
     }
 
     async fn grow(&mut self, mut reader: Reader, slice: Option<Slice>) -> Result<(), Over> {
-        let mut window = Window::of(slice);
+        let mut window = Window::of(slice).from(reader.offset());
         while !window.is_done() {
             let next = tokio::select! {
                 biased;

@@ -87,7 +87,7 @@ label!(
 label!(
     /// How a fill ended.
     FillEnd {
-        Whole = "whole", Confirmed = "confirmed", Negative = "negative", Stale = "stale", Refused = "refused",
+        Whole = "whole", Pieces = "pieces", Confirmed = "confirmed", Negative = "negative", Stale = "stale", Refused = "refused",
         Aborted = "aborted",
     }
 );

@@ -2,6 +2,7 @@
 
 use crate::key::Class;
 use crate::store::freshness::{self, Lease, Unstored};
+use crate::store::layout::Layout;
 use crate::store::purge::Tags;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
@@ -31,7 +32,7 @@ pub struct Head {
 }
 
 /// A whole object.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Object {
     pub head: Arc<Head>,
     /// Status line, fields and `Content-Length` of the whole answer: a hit copies this and adds what is its own.
@@ -41,6 +42,8 @@ pub struct Object {
     pub length: u64,
     pub fresh_until: Instant,
     pub stale: Stale,
+    /// It is kept in pieces: this is its head, `length` is that of the whole, and there are no chunks.
+    pub layout: Option<Layout>,
 }
 
 /// What may happen to an object that is not fresh any more.
@@ -148,6 +151,11 @@ impl Object {
         Self::with(head, chunks.into_boxed_slice(), length, arrived)
     }
 
+    /// What is kept of an object in pieces besides those.
+    pub fn in_pieces(head: Arc<Head>, layout: Layout, arrived: Instant) -> Self {
+        Self { layout: Some(layout.clone()), ..Self::with(head, Box::default(), layout.length, arrived) }
+    }
+
     fn with(head: Arc<Head>, chunks: Box<[Bytes]>, length: u64, arrived: Instant) -> Self {
         let mut start = BytesMut::with_capacity(head.fields.len() + 96);
         put_status_line(&mut start, head.status);
@@ -161,13 +169,14 @@ impl Object {
             ask_from: fresh_until,
             kept_until: arrived + lease.whole(),
         };
-        Self { start: start.freeze(), chunks, length, fresh_until, stale, head }
+        Self { start: start.freeze(), chunks, length, fresh_until, stale, layout: None, head }
     }
 
     /// The same bytes under a head that a 304 brought up to date; `None` if the 304 is about another version.
     pub fn refreshed(&self, rules: &config::Cache, headers: &HeaderMap, now: Instant) -> Option<Self> {
         let head = self.head.refreshed(rules, headers, now)?;
-        Some(Self::with(Arc::new(head), self.chunks.clone(), self.length, now))
+        let new = Self::with(Arc::new(head), self.chunks.clone(), self.length, now);
+        Some(Self { layout: self.layout.clone(), ..new })
     }
 
     /// The same object after upstream failed at `now`: shown at once for as long as errors allow, and asked for again
@@ -178,7 +187,7 @@ impl Object {
             ask_from: now + pause,
             ..self.stale
         };
-        Self { head: self.head.clone(), start: self.start.clone(), chunks: self.chunks.clone(), stale, ..*self }
+        Self { stale, ..self.clone() }
     }
 
     /// The same object, not fresh any more from `now` on.
@@ -191,9 +200,7 @@ impl Object {
             ask_from: now,
             kept_until: until(self.stale.kept_until, lease.whole() - lease.fresh),
         };
-        let fresh_until = self.fresh_until.min(now);
-        let (head, start, chunks) = (self.head.clone(), self.start.clone(), self.chunks.clone());
-        Self { head, start, chunks, stale, fresh_until, ..*self }
+        Self { stale, fresh_until: self.fresh_until.min(now), ..self.clone() }
     }
 
     /// Of no use after `end`, whatever upstream said.
@@ -207,7 +214,8 @@ impl Object {
 
     /// What keeping it costs, in bytes: the body, the header block, the tags.
     pub fn weight(&self) -> u64 {
-        self.length + (self.start.len() + self.head.fields.len() + self.head.tags.bytes()) as u64
+        let length = if self.layout.is_some() { 0 } else { self.length };
+        length + (self.start.len() + self.head.fields.len() + self.head.tags.bytes()) as u64
     }
 
     pub fn is_fresh(&self, now: Instant) -> bool {

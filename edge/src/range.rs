@@ -127,6 +127,11 @@ impl Window {
         Self { skip, left: slice.and_then(Slice::length).unwrap_or(u64::MAX) }
     }
 
+    /// Of bytes that begin at `offset`, at most where the window does.
+    pub fn from(self, offset: u64) -> Self {
+        Self { skip: self.skip.saturating_sub(offset), ..self }
+    }
+
     /// Nothing more will come through.
     pub fn is_done(&self) -> bool {
         self.left == 0

@@ -1,13 +1,13 @@
 //! An answer as a value, and the bytes of its header: what any transport writes, decided by none.
 
 use crate::cache_status::{Note, Notes};
-use crate::fill::Reader;
 use crate::key::Class;
 use crate::object::{Head, Object, put_decimal, put_lines, put_number, put_status_line};
 use crate::playlists::Version;
 use crate::range::Slice;
 use crate::refusal::Refusal;
 use crate::steer::said::Steered;
+use crate::store::pieces::Reader;
 use bytes::BufMut;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
@@ -169,6 +169,9 @@ impl Reply {
             Body::Object(_) => out.put_slice(b"Accept-Ranges: bytes\r\n"),
             Body::Slice(object, slice) => put_content_range(out, *slice, Some(object.length)),
             Body::Growing { head, slice: Some(slice), .. } => put_content_range(out, *slice, head.length),
+            Body::Growing { head, slice: None, .. } if head.length.is_some() => {
+                out.put_slice(b"Accept-Ranges: bytes\r\n")
+            }
             Body::Growing { slice: None, .. } | Body::NotModified(_) => {}
             Body::Refusal(refusal) => put_refusal(out, *refusal),
             Body::Text(content_type, _) => put_text(out, content_type),

@@ -11,17 +11,21 @@ use cache::Cache;
 use http::StatusCode;
 use job::Job;
 use parking_lot::Mutex;
+use pieces::Cut;
 use purge::Purge;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub mod cache;
 pub mod freshness;
 mod job;
+pub mod layout;
+pub mod pieces;
 pub mod purge;
 
 /// All objects of this node, and the way to get more.
@@ -35,6 +39,9 @@ pub struct Store {
     cache: Cache,
     fills: Mutex<Fills>,
     object_bytes_max: u64,
+    slices: config::Slices,
+    /// The name of the next version of an object that is kept in pieces.
+    versions: AtomicU64,
 }
 
 /// An object, or what will be one.
@@ -110,6 +117,8 @@ impl Store {
             rules: config.cache,
             fills: Mutex::default(),
             object_bytes_max: config.object_bytes_max,
+            slices: config.slices,
+            versions: AtomicU64::new(first_version()),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             upstreams,
@@ -126,7 +135,15 @@ impl Store {
         match self.stored(wanted.key).await {
             Some(Stored::Fresh(object)) => Ok((Found::Whole(object), Lookup::Hit)),
             Some(Stored::Stale(object)) => Box::pin(self.renew(wanted, after, object)).await,
-            None => Box::pin(self.fetch(wanted, after, None)).await,
+            None => Box::pin(self.fetch(wanted, after, Start::New)).await,
+        }
+    }
+
+    /// The same for a piece of an object. It is as fresh as what is known of the whole.
+    async fn get_cut(self: &Arc<Self>, wanted: &Wanted<'_>, cut: Cut) -> Result<(Found, Lookup), Refusal> {
+        match self.stored(wanted.key).await {
+            Some(Stored::Fresh(object) | Stored::Stale(object)) => Ok((Found::Whole(object), Lookup::Hit)),
+            None => self.fetch(wanted, After::Keep, Start::Cut(Box::new(cut))).await,
         }
     }
 
@@ -136,7 +153,9 @@ impl Store {
     /// As [`Self::get`].
     pub fn get_alone(self: &Arc<Self>, wanted: &Wanted<'_>) -> Result<Arc<Fill>, Refusal> {
         let mut fills = self.fills.lock();
-        self.room(&fills)?;
+        if fills.by_key.len() + fills.alone >= FILLS_MAX {
+            return Err(self.full());
+        }
         fills.alone += 1;
         drop(fills);
         let (fill, filler) = Fill::start();
@@ -182,11 +201,11 @@ impl Store {
     ) -> Result<(Found, Lookup), Refusal> {
         let now = Instant::now();
         if now >= stale.stale.revalidating_until {
-            return self.fetch(wanted, after, Some(stale)).await;
+            return self.fetch(wanted, after, Start::Renewal(stale)).await;
         }
         if now >= stale.stale.ask_from {
             // One at a time, and none of it is this viewer's concern: a bound that bites has been counted.
-            let _ = self.fetch(wanted, after, Some(stale.clone())).await;
+            let _ = self.fetch(wanted, after, Start::Renewal(stale.clone())).await;
         }
         Ok((Found::Whole(stale), Lookup::Stale))
     }
@@ -195,7 +214,7 @@ impl Store {
         self: &Arc<Self>,
         wanted: &Wanted<'_>,
         after: After,
-        prior: Option<Arc<Object>>,
+        start: Start,
     ) -> Result<(Found, Lookup), Refusal> {
         let (mut job, filler) = match self.begin(wanted)? {
             Begun::Joined(fill) => return Ok((Found::Growing(fill, Place::Joined), Lookup::Collapsed)),
@@ -214,8 +233,8 @@ impl Store {
             job.leave();
             return Ok((Found::Growing(filler.fill(), Place::Joined), Lookup::Collapsed));
         }
-        let lookup = if prior.is_some() { Lookup::Expired } else { Lookup::Miss };
-        job.prior = prior;
+        let lookup = if matches!(start, Start::Renewal(_)) { Lookup::Expired } else { Lookup::Miss };
+        job.start = start;
         let fill = filler.fill();
         self.spawn(job, filler, after)?;
         Ok((Found::Growing(fill, Place::First), lookup))
@@ -225,11 +244,11 @@ impl Store {
     /// began it leaves before it runs.
     fn begin(self: &Arc<Self>, wanted: &Wanted<'_>) -> Result<Begun, Refusal> {
         let mut fills = self.fills.lock();
-        let room = self.room(&fills);
+        let full = fills.by_key.len() + fills.alone >= FILLS_MAX;
         match fills.by_key.entry(wanted.key.into()) {
             Entry::Occupied(fill) => Ok(Begun::Joined(fill.get().clone())),
+            Entry::Vacant(_) if full => Err(self.full()),
             Entry::Vacant(free) => {
-                room?;
                 let (fill, filler) = Fill::start();
                 free.insert(fill.clone());
                 Ok(Begun::Started(Job::new(self, wanted, fill, false), filler))
@@ -237,12 +256,9 @@ impl Store {
         }
     }
 
-    fn room(&self, fills: &Fills) -> Result<(), Refusal> {
-        if fills.by_key.len() + fills.alone < FILLS_MAX {
-            return Ok(());
-        }
+    fn full(&self) -> Refusal {
         self.metrics.bit(Bound::Fills);
-        Err(Refusal::FillsFull)
+        Refusal::FillsFull
     }
 
     fn spawn(&self, job: Job, filler: Filler, after: After) -> Result<(), Refusal> {
@@ -259,6 +275,18 @@ impl Store {
             }
         });
         Ok(())
+    }
+
+    fn next_version(&self) -> u64 {
+        self.versions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Drops a version of an object that is kept in pieces, but not a newer one.
+    async fn forget_version(&self, key: &str, whole: &Object) {
+        if self.cache.get(key).await.is_some_and(|known| known.layout == whole.layout) {
+            self.cache.remove(key).await;
+        }
+        self.cache.remove_pieces(key, whole).await;
     }
 
     async fn forget(&self, key: &str) {
@@ -281,10 +309,25 @@ impl Store {
     }
 }
 
+/// Why a fill begins.
+#[derive(Default)]
+enum Start {
+    #[default]
+    New,
+    /// What is stored is stale: upstream may confirm it, and it may stand in for an upstream that fails.
+    Renewal(Arc<Object>),
+    Cut(Box<Cut>),
+}
+
 /// What a request for an object that is not stored has come to.
 enum Begun {
     Joined(Arc<Fill>),
     Started(Job, Filler),
+}
+
+/// Not one that a life of this node before had.
+fn first_version() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 fn gauge(bytes: u64) -> i64 {

@@ -1,6 +1,6 @@
 //! Everything that no followed playlist names: weighed by bytes, each entry for as long as there is any use for it.
 
-use super::purge::Purge;
+use super::purge::{PIECE, Purge};
 use crate::object::Object;
 use moka::Expiry;
 use moka::future::Cache as Moka;
@@ -46,8 +46,10 @@ impl Cache {
         }
         if purge.needs_a_look_at_all() {
             for (index, (key, object)) in self.entries.iter().enumerate() {
-                if purge.takes(&key, &object.head.tags) {
-                    purged += 1;
+                // Pieces go with the object that they are of, and are as stale as it is.
+                let piece = key.contains(PIECE);
+                if purge.takes(&key, &object.head.tags) && !(piece && purge.soft) {
+                    purged += usize::from(!piece);
                     self.take_out(&key, &object, purge.soft, now).await;
                 }
                 if index % LOOKS_AT_ONCE == 0 {
@@ -63,6 +65,15 @@ impl Cache {
             self.entries.insert(key.into(), Arc::new(object.expired(now))).await;
         } else {
             self.entries.invalidate(key).await;
+            self.remove_pieces(key, object).await;
+        }
+    }
+
+    /// Drops the pieces of an object, if it is kept in pieces.
+    pub async fn remove_pieces(&self, key: &str, object: &Object) {
+        let Some(layout) = &object.layout else { return };
+        for index in 0..layout.count().min(PIECES_REMOVED_MAX) {
+            self.entries.invalidate(layout.key(key, index).as_str()).await;
         }
     }
 
@@ -82,6 +93,9 @@ const ENTRY_BYTES: u64 = 200;
 
 /// Entries that a purge looks at before viewers have their turn.
 const LOOKS_AT_ONCE: usize = 256;
+
+/// Nobody finds a piece without its object, so the rest of a longer one only takes room, until it is evicted.
+const PIECES_REMOVED_MAX: u64 = 16_384;
 
 struct Lifetime;
 

@@ -1,7 +1,7 @@
 //! One fill: what is asked upstream, what is made of the answer, and who gets it.
 
 use super::freshness::{Unstored, is_failure};
-use super::{After, Offered, Store, Wanted};
+use super::{After, Offered, Start, Store, Wanted};
 use crate::fill::{Fill, Filler};
 use crate::key::Class;
 use crate::metrics::{Bound, FillEnd};
@@ -14,6 +14,8 @@ use http::{HeaderName, StatusCode};
 use std::sync::Arc;
 use std::time::Instant;
 
+mod cutting;
+
 pub(super) struct Job {
     store: Arc<Store>,
     fill: Arc<Fill>,
@@ -24,8 +26,7 @@ pub(super) struct Job {
     promise: Option<Promise>,
     /// For one requester: not on the list, only counted.
     alone: bool,
-    /// What is stored, stale: upstream may confirm it, and it may stand in for an upstream that fails.
-    pub(super) prior: Option<Arc<Object>>,
+    pub(super) start: Start,
 }
 
 /// Requests for the rest of one object. An upstream that breaks off every answer must not be asked for ever.
@@ -55,24 +56,29 @@ impl Job {
             passed: wanted.passed.clone(),
             promise: wanted.promise,
             alone,
-            prior: None,
+            start: Start::New,
         }
     }
 
     pub(super) async fn run(self, filler: Filler, after: After) {
-        let conditions = self.prior.as_deref().map(conditions).unwrap_or_default();
+        let conditions = match &self.start {
+            Start::New => Vec::new(),
+            Start::Renewal(prior) => conditions(prior),
+            Start::Cut(cut) => cut.conditions(),
+        };
         let answer = match self.store.upstreams.get(&self.errand(&conditions)).await {
             Ok(answer) => answer,
             Err(refusal) => return self.failed(refusal, filler).await,
         };
-        match (answer.status, &self.prior) {
+        match (answer.status, &self.start) {
+            (_, Start::Cut(cut)) => self.piece(cut, answer, filler).await,
             (StatusCode::OK, _) => self.whole(answer, filler, after).await,
-            (StatusCode::NOT_MODIFIED, Some(prior)) => self.confirmed(answer, prior, filler, after).await,
+            (StatusCode::NOT_MODIFIED, Start::Renewal(prior)) => self.confirmed(answer, prior, filler, after).await,
             // Nothing was asked for in part, and nothing under a condition: such an answer has no meaning here.
             (StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED, _) => {
                 self.failed(Refusal::UpstreamBroken, filler).await;
             }
-            (status, Some(prior)) if is_failure(status) && Instant::now() < stands_in_until(prior) => {
+            (status, Start::Renewal(prior)) if is_failure(status) && Instant::now() < stands_in_until(prior) => {
                 self.failed(Refusal::UpstreamBroken, filler).await;
             }
             _ => self.other(answer, filler).await,
@@ -101,6 +107,11 @@ impl Job {
         let metrics = &self.store.metrics;
         let (arrived, source) = (Instant::now(), answer.peer);
         let head = Head::from_upstream(&self.store.rules, answer.status, &answer.headers, self.class, arrived);
+        if let Some(layout) = self.layout(&head, &answer.headers, &after) {
+            // The rest of this answer is not wanted.
+            drop(answer);
+            return self.in_pieces(head, layout, arrived, filler).await;
+        }
         if head.length.is_some_and(|length| length > self.store.object_bytes_max) {
             metrics.bit(Bound::ObjectBytes);
             return self.refuse(filler, FillEnd::Refused, Refusal::ObjectTooLarge);
@@ -240,6 +251,11 @@ impl Job {
             return;
         }
         self.store.keep(&self.key, object).await;
+        if let Start::Renewal(prior) = &self.start
+            && prior.layout != object.layout
+        {
+            self.store.cache.remove_pieces(&self.key, prior).await;
+        }
         if self.fill.is_purged(&self.key, &object.head.tags) {
             self.store.metrics.unstored(Unstored::Purged);
             self.store.forget(&self.key).await;
@@ -250,7 +266,8 @@ impl Job {
     /// asked again.
     async fn failed(&self, refusal: Refusal, filler: Filler) {
         let now = Instant::now();
-        let Some(prior) = self.prior.as_ref().filter(|prior| now < stands_in_until(prior)) else {
+        let prior = if let Start::Renewal(prior) = &self.start { Some(prior) } else { None };
+        let Some(prior) = prior.filter(|prior| now < stands_in_until(prior)) else {
             return self.refuse(filler, FillEnd::Refused, refusal);
         };
         self.store.metrics.filled(FillEnd::Stale);

@@ -12,6 +12,7 @@ mod http;
 mod http2;
 mod noise;
 mod origins;
+mod pieces;
 mod purge;
 mod resumes;
 mod secure;

@@ -1,0 +1,80 @@
+//! Fills of large objects: what is known of the whole, and one piece after the other.
+
+use super::Job;
+use crate::fill::Filler;
+use crate::metrics::FillEnd;
+use crate::object::{Head, Object};
+use crate::refusal::Refusal;
+use crate::store::After;
+use crate::store::layout::Layout;
+use crate::store::pieces::Cut;
+use crate::upstream::Answer;
+use http::{HeaderMap, StatusCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A piece is found only by what is known of the whole, which has a lifetime.
+const PIECE_LIFE: Duration = Duration::from_secs(31_536_000);
+
+impl Job {
+    /// How the object is to be kept, if in pieces: what is live, private or not to be stored never is.
+    pub(super) fn layout(&self, head: &Head, headers: &HeaderMap, after: &After) -> Option<Layout> {
+        let slices = self.store.slices;
+        let length = head.length.filter(|length| *length > slices.above_bytes)?;
+        let ordinary = matches!(after, After::Keep) && head.lease.is_ok() && !self.alone;
+        if !ordinary || self.store.live.get(&self.key).is_some() {
+            return None;
+        }
+        Layout::of(headers, length, self.store.next_version(), slices.bytes)
+    }
+
+    /// Keeps what is known of the whole; its readers ask for pieces.
+    pub(super) async fn in_pieces(&self, head: Head, layout: Layout, arrived: Instant, filler: Filler) {
+        self.store.metrics.filled(FillEnd::Pieces);
+        let object = Arc::new(Object::in_pieces(Arc::new(head), layout, arrived));
+        self.keep(&object).await;
+        self.leave();
+        filler.finish(object);
+    }
+
+    pub(super) async fn piece(&self, cut: &Cut, mut answer: Answer, filler: Filler) {
+        if !cut.is_answer(answer.status, &answer.headers) {
+            return self.no_piece(cut, answer.status, filler).await;
+        }
+        let mut head = Head::own(self.class, cut.whole.head.born, PIECE_LIFE, &[]);
+        head.length = Some(cut.piece.length());
+        head.tags = cut.whole.head.tags.clone();
+        let head = Arc::new(head);
+        filler.open(head.clone());
+        if let Err(refusal) = fill(&mut answer, &filler, cut.piece.length()).await {
+            tracing::warn!(key = %cut.key, %refusal, first = cut.piece.first, "piece aborted");
+            return self.refuse(filler, FillEnd::Aborted, refusal);
+        }
+        self.store.metrics.filled(FillEnd::Whole);
+        let object = Arc::new(Object::new(head, filler.chunks(), Instant::now()));
+        self.keep(&object).await;
+        self.leave();
+        filler.finish(object);
+    }
+
+    /// Upstream has another version now, or nothing: bytes of two versions are never mixed, so whoever reads the old one
+    /// is cut off, and whoever comes begins with the new one. An upstream that only fails changes nothing.
+    async fn no_piece(&self, cut: &Cut, status: StatusCode, filler: Filler) {
+        if !status.is_server_error() {
+            tracing::warn!(key = %cut.key, %status, "upstream has another version of an object that is being read");
+            self.store.forget_version(&cut.key, &cut.whole).await;
+        }
+        self.refuse(filler, FillEnd::Refused, Refusal::UpstreamBroken);
+    }
+}
+
+/// Passes on a body that must have exactly so many bytes.
+async fn fill(answer: &mut Answer, filler: &Filler, length: u64) -> Result<(), Refusal> {
+    while let Some(bytes) = answer.chunk().await? {
+        if filler.bytes() + bytes.len() as u64 > length {
+            return Err(Refusal::UpstreamBroken);
+        }
+        filler.push(bytes);
+    }
+    if filler.bytes() == length { Ok(()) } else { Err(Refusal::UpstreamBroken) }
+}
