@@ -25,6 +25,12 @@ impl AvcConfig {
         let byte = |index| self.record.get(index).copied().unwrap_or_default();
         format!("avc1.{:02x}{:02x}{:02x}", byte(1), byte(2), byte(3))
     }
+
+    /// Whether the decoders of browsers and phones take it: Baseline, Main and High, whose pictures have 8 bits and no
+    /// more colour than 4:2:0.
+    pub fn is_widely_decoded(&self) -> bool {
+        self.record.get(1).is_some_and(|profile| WIDE_PROFILES.contains(profile))
+    }
 }
 
 /// Bytes of each NAL unit length of the source: 1, 2 or 4. `None` for a record that ends before it says so.
@@ -89,6 +95,8 @@ fn with_four_byte_lengths(record: &[u8]) -> Bytes {
     record.into()
 }
 
+/// profile_idc of Baseline, Main and High.
+const WIDE_PROFILES: [u8; 3] = [66, 77, 100];
 const NAL_TYPE_IDR: u8 = 5;
 /// Real records have 40 to 60 bytes.
 const RECORD_BYTES_MAX: usize = 4096;
@@ -104,6 +112,15 @@ mod tests {
             let config = AvcConfig::parse(samples::bytes(record)).unwrap();
             assert_eq!(((config.width, config.height), config.codec()), (size, codec.to_owned()));
             assert_eq!(config.record, samples::bytes(record));
+        }
+    }
+
+    #[test]
+    fn more_than_8_bits_or_4_2_0_is_not_for_every_decoder() {
+        for (record, _, codec) in samples::AVC {
+            let config = AvcConfig::parse(samples::bytes(record)).unwrap();
+            let wide = !["avc1.f4", "avc1.7a"].iter().any(|high| codec.starts_with(high));
+            assert_eq!(config.is_widely_decoded(), wide, "{codec}");
         }
     }
 

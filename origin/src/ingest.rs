@@ -68,6 +68,8 @@ pub enum StreamClosed {
     TakenOver,
     #[error("no IDR picture came to begin with; set the encoder to H.264 with closed GOPs and a key frame every 2 s")]
     NoKeyFrame,
+    #[error("no video came, and sound alone is not taken; set the encoder to send H.264 video")]
+    NoVideo,
 }
 
 /// Where a stream leaves the reason why it drops its end.

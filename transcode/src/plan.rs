@@ -81,8 +81,8 @@ impl Make {
     }
 }
 
-/// Plans the first epoch of a stream: cuts on the source's own IDR pictures where they allow it, and else on a grid that
-/// suits AAC.
+/// Plans the first epoch of a stream: cuts on the source's own IDR pictures where they allow it and viewers can decode
+/// them, and else on a grid that suits AAC.
 pub fn plan(source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
     let on_gops = grid_of_gops(source, segmenting, |_| true);
     let passthrough = on_gops.is_some();
@@ -99,7 +99,7 @@ pub fn plan(source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
 
 /// The whole number of GOPs nearest the target that also divides into parts of a fair length: (segment, part) in frames.
 fn grid_of_gops(source: &Source, segmenting: &Segmenting, suits: impl Fn((u32, u32)) -> bool) -> Option<(u32, u32)> {
-    let gop = source.gop.filter(|&gop| gop > 0)?;
+    let gop = source.gop.filter(|&gop| gop > 0 && source.video.is_widely_decoded())?;
     let target = frames(source.rate, segmenting.segment);
     let part = frames(source.rate, segmenting.part);
     let longest = (target * 2.0) as u32 / gop;

@@ -92,6 +92,11 @@ impl Analysis {
         !self.frames.is_empty()
     }
 
+    /// Whether the publisher has said what its pictures are.
+    pub(crate) fn has_video(&self) -> bool {
+        self.video.is_some()
+    }
+
     /// No more can be waited for: what is known now.
     pub(crate) fn decide(&mut self) -> Option<Found> {
         let video = self.video.clone().filter(|_| self.has_begun())?;

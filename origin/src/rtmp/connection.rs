@@ -94,7 +94,11 @@ impl Connection {
                             self.flush().await?;
                             return Ok((request, publisher));
                         }
-                        Err(refusal) => self.session.refuse(refusal),
+                        Err(refusal) => {
+                            let stream: String = request.stream.chars().take(NAME_CHARS_LOGGED).collect();
+                            info!(peer = %self.peer, ?stream, "publish refused");
+                            self.session.refuse(refusal);
+                        }
                     },
                     Event::Item(_) => {}
                     Event::Dropped(reason) => self.ingest.metrics.message_dropped(reason),
@@ -199,6 +203,8 @@ impl Ended {
     }
 }
 
+/// A stream name has at most 64; what is refused may be anything.
+const NAME_CHARS_LOGGED: usize = 64;
 /// About 25 ms of a 20 Mbit/s stream.
 const READ_BYTES: usize = 64 << 10;
 /// For the encoder to read the reason; well inside the 2 s the listener drains.

@@ -147,8 +147,10 @@ impl Task {
             Phase::Analysing { analysis, .. } => match analysis.decide() {
                 Some(found) => self.start(found).await,
                 None => {
-                    tracing::warn!(stream = %self.stream.name, "no key frame came; the publisher is sent away");
-                    self.ending.because(StreamClosed::NoKeyFrame);
+                    let has_video = analysis.has_video();
+                    let reason = if has_video { StreamClosed::NoKeyFrame } else { StreamClosed::NoVideo };
+                    tracing::warn!(stream = %self.stream.name, %reason, "the publisher is sent away");
+                    self.ending.because(reason);
                     self.publisher_gone().await;
                 }
             },

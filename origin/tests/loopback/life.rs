@@ -4,7 +4,7 @@ use crate::clip::Recipe;
 use crate::follower::Follower;
 use crate::world::{World, config, worker};
 use media::{Frame, TrackKind};
-use origin::{Refusal, StreamClosed};
+use origin::{Ingested, Refusal, StreamClosed};
 use std::time::Duration;
 use tokio::time::timeout;
 use transcode::WorkerProgram;
@@ -159,7 +159,7 @@ async fn a_source_that_leaves_its_grid_is_encoded_under_the_same_name() {
     let irregular = Recipe { video: IRREGULAR, ..Recipe::regular(8) };
     let mut clip = regular.clone();
     let later = irregular.clip().later(5_000);
-    clip.items.extend(later.items.into_iter().filter(|item| matches!(item, origin::Ingested::Frame(_))));
+    clip.items.extend(later.items.into_iter().filter(|item| matches!(item, Ingested::Frame(_))));
     let playing = world.play("a", clip, 2.0);
     let mut follower = Follower::join(&world.client, "a", "180p").await;
     while !follower.text.contains("#EXT-X-DISCONTINUITY\n") {
@@ -320,9 +320,10 @@ async fn a_stream_without_sound_has_no_audio_rendition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publisher_without_key_frames_is_sent_away_and_told_why() {
     let world = World::start(config(|config| config.segment.analysis_max = Duration::from_millis(200)));
-    let publisher = world.publish("a").unwrap();
     let no_key = |frame: &Frame| frame.kind == TrackKind::Audio || !frame.keyframe;
-    for item in Recipe::regular(3).clip().only(no_key).items {
+    let clip = Recipe::regular(3).clip().only(no_key);
+    let publisher = world.publish("a").unwrap();
+    for item in clip.items {
         if publisher.send(item).await.is_err() {
             break;
         }
@@ -330,6 +331,19 @@ async fn a_publisher_without_key_frames_is_sent_away_and_told_why() {
     let closed = timeout(Duration::from_secs(10), publisher.closed()).await;
     assert_eq!(closed, Ok(StreamClosed::NoKeyFrame));
     assert!(timeout(Duration::from_secs(10), world.publish_again("a")).await.is_ok(), "the name is free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_of_sound_alone_is_told_what_is_missing() {
+    let world = World::start(config(|config| config.segment.analysis_max = Duration::from_millis(200)));
+    let sound = Recipe::regular(3).clip().only(|frame| frame.kind == TrackKind::Audio);
+    let publisher = world.publish("a").unwrap();
+    for item in sound.items.into_iter().filter(|item| !matches!(item, Ingested::Video(_))) {
+        if publisher.send(item).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(timeout(Duration::from_secs(10), publisher.closed()).await, Ok(StreamClosed::NoVideo));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,12 @@ use super::*;
 use bytes::Bytes;
 use config::{Audio, Rung};
 
+/// The head of a configuration record: High profile.
+const HIGH: &[u8] = &[1, 100, 0, 31];
+
 fn source(rate: (u32, u32), gop: Option<u32>) -> Source {
     Source {
-        video: AvcConfig { record: Bytes::new(), width: 1280, height: 720 },
+        video: AvcConfig { record: Bytes::from_static(HIGH), width: 1280, height: 720 },
         audio: Some(AacConfig { record: Bytes::new(), sample_rate: 48_000, channels: 2 }),
         rate: FrameRate::new(rate.0, rate.1).unwrap(),
         gop,
@@ -15,7 +18,7 @@ fn source(rate: (u32, u32), gop: Option<u32>) -> Source {
 
 fn sized(width: u32, height: u32) -> Source {
     let mut source = source((30, 1), None);
-    source.video = AvcConfig { record: Bytes::new(), width, height };
+    source.video = AvcConfig { width, height, ..source.video };
     source
 }
 
@@ -92,6 +95,17 @@ fn a_source_without_a_usable_gop_is_cut_on_a_grid_that_suits_aac() {
         let Make::Video { width: 1280, height: 720, .. } = plan.renditions[0].make else {
             panic!("{rate:?} with GOP {gop:?} must be encoded at its own size");
         };
+    }
+}
+
+#[test]
+fn pictures_that_few_can_decode_are_not_passed_through() {
+    // High 10, High 4:2:2, High 4:4:4 Predictive.
+    for profile in [110, 122, 244] {
+        let mut source = source((30, 1), Some(60));
+        source.video.record = vec![1, profile, 0, 31].into();
+        let plan = plan_of(&source);
+        assert!(matches!(plan.renditions[0].make, Make::Video { width: 1280, height: 720, .. }), "{profile}");
     }
 }
 

@@ -95,6 +95,17 @@ async fn rates_that_are_no_whole_number_stay_on_the_grid() {
     assert_sound(&transcode(&recipe.clip(), &[120]).await, 120);
 }
 
+/// What few viewers could decode is not passed through, though its key frames would allow it.
+#[tokio::test]
+async fn ten_bits_and_4_2_2_become_eight_bits_and_4_2_0() {
+    let recipe =
+        Recipe { video: &["-pix_fmt", "yuv422p10le", "-tune", "zerolatency", "-g", "60"], ..Recipe::default() };
+    let outcome = transcode(&recipe.clip(), &[240]).await;
+    assert_eq!(outcome.renditions.len(), 3);
+    assert!(matches!(outcome.job.plan.renditions[0].make, Make::Video { width: 640, height: 480, .. }));
+    assert_sound(&outcome, 120);
+}
+
 #[tokio::test]
 async fn mono_at_44_1_khz_becomes_mono_at_48_khz() {
     let recipe = Recipe { audio: "sine=frequency=440:sample_rate=44100", ..Recipe::default() };
