@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// First of five HTTP ports (router, origin, shield, CDN A, CDN B); RTMP is the sixth. Default: 8080 to 8084, RTMP 1935
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=layout::BASE_PORT_MAX))]
     base_port: Option<u16>,
     /// A file whose settings apply to every tier; addresses and ports are set by `vivid dev`
     #[arg(long)]

@@ -93,10 +93,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::CheckConfig { file } => {
             let config = config::Config::load(&file)?;
             logging::filter(&config.log).with_context(|| format!("{} has one thing to mend", file.display()))?;
+            let runs_none = config.origin.is_none() && config.edge.is_none() && config.router.is_none();
             if let Some(fleet) = config.edge.and_then(|edge| edge.fleet.file) {
                 config::FleetFile::load(&fleet)?;
             }
-            println!("{} is valid", file.display());
+            let but = if runs_none { ", but runs no tier; add [origin], [edge] or [router]" } else { "" };
+            println!("{} is valid{but}", file.display());
             Ok(())
         }
         Command::ReferenceConfig => {

@@ -140,6 +140,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_no_publisher_can_send_is_refused() {
+        let found = |key: &str| {
+            let rule = format!("{{ stream = \"*\", key = \"{key}\" }}");
+            Config::parse(&format!("[origin.ingest]\npublishers = [{rule}]\n"), [])
+                .map_err(|found| found[0].to_string())
+        };
+        for key in ["k", "a+b%20c=?ü"] {
+            assert!(found(key).is_ok(), "{key}");
+        }
+        for key in ["", "a secret", "a&b", "a\\tb"] {
+            assert!(found(key).unwrap_err().contains("publishers[0].key: "), "{key}");
+        }
+    }
+
+    #[test]
     fn the_environment_overrides_the_file() {
         let vars =
             [("VIVID__EDGE__UPSTREAM__URL", "http://shield:80"), ("VIVID__EDGE__HOLD_MAX_MS", "14000"), ("HOME", "/")];

@@ -167,6 +167,10 @@ impl RawIngest {
                 let key = format!("origin.ingest.publishers[{index}].key");
                 problems.push(Problem::new(key, "is empty; write a secret, or set origin.ingest.open = true"));
             }
+            if rule.key.contains(|c: char| c == '&' || c.is_whitespace() || c.is_control()) {
+                let key = format!("origin.ingest.publishers[{index}].key");
+                problems.push(Problem::new(key, "cannot be sent in a URL; write a secret without spaces and '&'"));
+            }
         }
         let mut ms = |name: &str, value, range| Duration::from_millis(within(problems, name, value, range));
         let handshake_timeout = ms("origin.ingest.handshake_timeout_ms", self.handshake_timeout_ms, 500..=60_000);

@@ -17,10 +17,17 @@ pub struct Problem {
 /// Why a file gives no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read {path}: {source}; give the path of a TOML file with --config", path = path.display())]
+    #[error("cannot read {path}: {source}; {advice}", path = path.display(), advice = advice(source))]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{path} has {count} to mend:{list}", path = path.display(), count = count(problems), list = list(problems))]
     Invalid { path: PathBuf, problems: Vec<Problem> },
+}
+
+fn advice(unreadable: &std::io::Error) -> &'static str {
+    match unreadable.kind() {
+        std::io::ErrorKind::InvalidData => "save it as UTF-8 text",
+        _ => "give the path of a TOML file",
+    }
 }
 
 impl Problem {

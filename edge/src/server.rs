@@ -45,7 +45,9 @@ struct Listener {
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
-    #[error("cannot listen on {addr}: {source}; stop what uses it, or write another {key}")]
+    #[error(
+        "cannot listen on {addr}: {source}; stop what uses the port, or set {key} to an address of this machine and a free port"
+    )]
     Listen { key: &'static str, addr: SocketAddr, source: io::Error },
     #[error(transparent)]
     Upstream(#[from] UpstreamError),

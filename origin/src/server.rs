@@ -25,7 +25,9 @@ pub struct Server {
 /// Why an origin cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
-    #[error("cannot listen for HTTP on {addr}: {source}; stop what uses the port or change origin.http_listen")]
+    #[error(
+        "cannot listen for HTTP on {addr}: {source}; stop what uses the port, or set origin.http_listen to an address of this machine and a free port"
+    )]
     Listen { addr: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Rtmp(#[from] ListenError),

@@ -48,6 +48,8 @@ pub(crate) fn routes(state: Arc<Shared>) -> Router {
         .route("/_vivid/metrics", get(metrics))
         .route("/_vivid/livez", get(async || plain(StatusCode::OK, "live")))
         .route("/_vivid/readyz", get(async || plain(StatusCode::OK, "ready")))
+        .fallback(async || plain(StatusCode::NOT_FOUND, NOTHING_HERE))
+        .method_not_allowed_fallback(async || plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD are answered here"))
         .layer(cors)
         .with_state(state)
 }
@@ -224,6 +226,8 @@ fn plain(status: StatusCode, sentence: impl Into<String>) -> Response {
     (status, headers, format!("{}\n", sentence.into())).into_response()
 }
 
+const NOTHING_HERE: &str =
+    "there is nothing at this path; streams are at /live/STREAM/index.m3u8, which names the CDNs that have their media";
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 /// The parameter of our own URLs that carries the session.
 const SESSION: &str = "s";

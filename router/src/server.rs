@@ -38,7 +38,9 @@ pub struct Server {
 /// Why a router cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
-    #[error("cannot listen on {address}: {source}; stop what uses the port, or set router.listen to another one")]
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses the port, or set router.listen to an address of this machine and a free port"
+    )]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("viewers cannot be steered: {0}; correct router.cdns or router.public_url")]
     Steering(#[from] SteeringError),

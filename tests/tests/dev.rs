@@ -95,6 +95,15 @@ async fn a_second_vivid_dev_on_the_same_ports_says_so_and_ends() {
 }
 
 #[tokio::test]
+async fn a_base_port_that_leaves_no_room_is_refused_with_the_bound() {
+    for port in ["0", "65531", "70000"] {
+        let ended = run_vivid(&["dev", "--base-port", port]).await.unwrap();
+        assert!(!ended.status.success());
+        assert!(ended.output.contains("is not in 1..=65530"), "{}", ended.output);
+    }
+}
+
+#[tokio::test]
 async fn a_tier_whose_log_reader_is_gone_still_stops() {
     let file = config("[edge]\nlisten = \"127.0.0.1:0\"\n");
     let mut child = tokio::process::Command::new(tests::vivid_binary().unwrap())
@@ -133,6 +142,9 @@ async fn a_bad_configuration_is_told_by_key_and_line() {
         "{}",
         ended.output
     );
+    let empty = config("");
+    let ended = run_vivid(&["check-config", empty.path().to_str().unwrap()]).await.unwrap();
+    assert!(ended.output.contains("is valid, but runs no tier; add [origin], [edge] or [router]"), "{}", ended.output);
     let absent = config("[edge]\n");
     let ended = run_vivid(&["router", "--config", absent.path().to_str().unwrap()]).await.unwrap();
     assert!(ended.output.contains("has no [router] section; add one"), "{}", ended.output);

@@ -28,7 +28,9 @@ pub(super) struct Ingest {
 /// Why RTMP cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    #[error("cannot listen for RTMP on {address}: {source}; stop what uses the port or change origin.rtmp_listen")]
+    #[error(
+        "cannot listen for RTMP on {address}: {source}; stop what uses the port, or set origin.rtmp_listen to an address of this machine and a free port"
+    )]
     Bind { address: SocketAddr, source: std::io::Error },
     #[error("cannot register the metrics of RTMP ingest: {0}; register one listener per registry")]
     Metrics(#[from] prometheus::Error),

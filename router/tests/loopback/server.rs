@@ -36,7 +36,19 @@ async fn head_has_no_body_and_options_is_a_preflight() {
         assert_eq!(preflight.status(), 200, "{path}");
         assert_eq!(preflight.headers()["access-control-allow-origin"], "*");
         let post = world.client.post(&url).send().await.unwrap();
-        assert_eq!(post.status(), 405, "{path}");
+        assert_eq!((post.status().as_u16(), post.headers()["allow"].to_str().unwrap()), (405, "GET,HEAD"), "{path}");
+        assert!(post.text().await.unwrap().starts_with("GET and HEAD"), "{path}");
+    }
+    world.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_a_sentence_says_where_to_go() {
+    let world = World::start().await;
+    for path in ["/nothing", "/live/x", "/live/x/720p/index.m3u8", "/live/x/720p/e/1.m4s"] {
+        let response = world.get(path).await;
+        assert_eq!(response.status(), 404, "{path}");
+        assert!(response.text().await.unwrap().contains("/live/STREAM/index.m3u8"), "{path}");
     }
     world.stop.cancel();
 }
