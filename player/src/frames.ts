@@ -59,6 +59,11 @@ export class Frames {
     return this.newest && now - this.newest.at < 1_000 ? this.newest : null;
   }
 
+  /** Whether the pictures of late carried a bar that could be read. */
+  get hasBar(): boolean {
+    return this.newest !== null && this.barless <= PATIENCE;
+  }
+
   private next(): void {
     this.video.requestVideoFrameCallback((_now, frame) => {
       this.onFrame(frame);

@@ -7,11 +7,11 @@ import { Frames } from "./frames";
 import { type Entry, Journal } from "./journal";
 import { Recent, type Sample } from "./latency";
 import { Panel } from "./panel";
-import { Session, type State } from "./session";
-import { type Snapshot, snapshot } from "./snapshot";
+import { Session } from "./session";
+import { type Snapshot, STANDING_MS, snapshot } from "./snapshot";
 import { sourceOf } from "./source";
 import { Tiers } from "./tiers";
-import { messageFor, publishCommand } from "./words";
+import { messageFor, publishCommand, type Shown } from "./words";
 
 declare global {
   interface Window {
@@ -27,9 +27,9 @@ declare global {
 
 const SHOW_MS = 250;
 const RTMP_PORT = 1935;
-/** A picture that stands this long is not called live. */
-const STANDING_MS = 1_000;
-const BADGES: Record<State["is"], string> = {
+/** After this long the viewer is told that the picture stands. */
+const TELL_STANDING_MS = 3_000;
+const BADGES: Record<Shown["is"], string> = {
   loading: "Connecting",
   playing: "Live",
   recovering: "Reconnecting",
@@ -37,6 +37,8 @@ const BADGES: Record<State["is"], string> = {
   absent: "Not live",
   unreachable: "No answer",
   unsupported: "Unsupported",
+  standing: "Buffering",
+  misnamed: "No such name",
 };
 
 const video = element("video", HTMLVideoElement);
@@ -44,7 +46,7 @@ const source = sourceOf(new URL(location.href));
 const journal = new Journal();
 const panel = new Panel();
 const edges = new Recent(60_000, 1_000);
-let state: State = { is: "loading" };
+let state: Shown = { is: "loading" };
 let firstFrameAt: number | null = null;
 
 const frames = new Frames(video, {
@@ -64,7 +66,7 @@ const session = new Session(source.src, source.stream, {
   ready: () => void controls.play(),
   changed(now) {
     state = now;
-    announce();
+    announce(state);
   },
 });
 const controls = new Controls(() => session);
@@ -75,14 +77,14 @@ function now(): Snapshot {
 
 function showBadge(standingMs: number): void {
   const badge = element("badge", HTMLElement);
-  const standing = state.is === "playing" && standingMs > STANDING_MS;
-  badge.dataset["state"] = standing ? "loading" : state.is;
-  write(badge.querySelector("b") ?? badge, standing ? "Buffering" : BADGES[state.is]);
+  const shown = state.is === "playing" && standingMs > STANDING_MS ? "standing" : state.is;
+  badge.dataset["state"] = shown;
+  write(badge.querySelector("b") ?? badge, BADGES[shown]);
 }
 
-function announce(): void {
+function announce(shown: Shown): void {
   showBadge(0);
-  const message = messageFor(state, source.stream, command);
+  const message = messageFor(shown, source.stream, command);
   const notice = element("notice", HTMLElement);
   notice.hidden = message === null;
   const code = notice.querySelector("code");
@@ -97,11 +99,12 @@ function announce(): void {
 function show(): void {
   const at = now();
   if (at.latency?.kind === "edge") edges.push({ at: at.at, seconds: at.latency.seconds });
-  const chart =
-    at.latency?.kind === "edge"
-      ? edges.samples(at.at)
-      : frames.glass.samples(at.at).filter((sample) => sample.at > at.at - 60_000);
+  const chart = frames.hasBar
+    ? frames.glass.samples(at.at).filter((sample) => sample.at > at.at - 60_000)
+    : edges.samples(at.at);
   panel.show(at, chart);
+  const stands = state.is === "playing" && at.standingMs > TELL_STANDING_MS;
+  announce(stands ? { is: "standing" } : state);
   showBadge(at.standingMs);
   controls.update();
 }
@@ -122,12 +125,13 @@ function publishAt(port: number): void {
   if (next === command) return;
   command = next;
   write(element("command", HTMLElement), command);
-  announce();
+  announce(state);
 }
 
 function fillIn(): void {
-  document.title = `${source.stream} · Vivid`;
-  element("stream", HTMLInputElement).value = source.foreign ? source.src : source.stream;
+  document.title = `${source.misnamed ?? source.stream} · Vivid`;
+  const asked = source.misnamed ?? (source.foreign ? source.src : source.stream);
+  element("stream", HTMLInputElement).value = asked;
   const playlist = element("playlist", HTMLAnchorElement);
   playlist.href = source.src;
   write(playlist, source.src);
@@ -156,7 +160,12 @@ window.vivid = {
   events: journal.entries,
 };
 fillIn();
-session.start();
+if (source.misnamed === undefined) {
+  session.start();
+} else {
+  state = { is: "misnamed", name: source.misnamed };
+  announce(state);
+}
 window.setInterval(show, SHOW_MS);
 void new Tiers({
   cdn: () => session.lastCdn,

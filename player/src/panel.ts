@@ -11,7 +11,6 @@ const CHART: Frame = { width: 320, height: 96, spanMs: 60_000 };
 const KINDS = {
   glass: "glass to glass, read off the bar code in the picture",
   edge: "behind the live edge, by the player’s own account; the picture carries no bar code",
-  none: "waiting for the first picture",
 };
 
 export class Panel {
@@ -21,10 +20,11 @@ export class Panel {
   private top = 0;
 
   show(now: Snapshot, chart: readonly Sample[]): void {
-    const kind = now.latency?.kind ?? "none";
-    if (this.card) this.card.dataset["kind"] = kind;
+    const kind = now.latency?.kind;
+    if (this.card) this.card.dataset["kind"] = kind ?? "none";
     text("latency", seconds(now.latency?.seconds ?? null));
-    text("latency-kind", KINDS[kind]);
+    const none = now.presented > 0 ? "the picture stands" : "waiting for the first picture";
+    text("latency-kind", kind ? KINDS[kind] : none);
     this.drawChart(now.at, chart);
     const shown = now.rendition;
     text("rendition", shown ? rendition(shown.height, shown.bitrate) : "–");
@@ -32,14 +32,13 @@ export class Panel {
       "cdn",
       now.cdn ? `${now.cdn.pathway === "." ? "" : `${now.cdn.pathway} · `}${now.cdn.host}` : "–",
     );
-    text("buffer", now.presented > 0 ? seconds(now.bufferSeconds) : "–");
-    text("speed", `${now.playbackRate.toFixed(2)} ×`);
+    const played = (figure: string) => (now.presented > 0 ? figure : "–");
+    const stalls = `${now.stallCount} · ${seconds(now.stallSeconds, 1)}`;
+    text("buffer", played(seconds(now.bufferSeconds)));
+    text("speed", played(`${now.playbackRate.toFixed(2)} ×`));
     text("first", now.firstFrameMs === null ? "–" : seconds(now.firstFrameMs / 1000));
-    text(
-      "stalls",
-      now.stallCount === 0 ? "none" : `${now.stallCount} · ${seconds(now.stallSeconds, 1)}`,
-    );
-    text("dropped", `${now.dropped} of ${now.presented + now.dropped}`);
+    text("stalls", played(now.stallCount === 0 ? "none" : stalls));
+    text("dropped", played(`${now.dropped} of ${now.presented + now.dropped}`));
   }
 
   private drawChart(now: number, samples: readonly Sample[]): void {

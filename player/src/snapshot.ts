@@ -45,6 +45,9 @@ export interface Snapshot {
   restarts: number;
 }
 
+/** A picture that stands this long has no latency to speak of. */
+export const STANDING_MS = 1_000;
+
 /** What a snapshot is taken of. */
 export interface Subject {
   session: Session;
@@ -65,7 +68,10 @@ export function snapshot({
 }: Subject): Snapshot {
   const at = performance.now();
   const glass = frames.glassNow(at);
-  const edge = state === "playing" ? session.edgeDistance : null;
+  const standingMs = video.paused ? 0 : frames.meter.standingMs(at);
+  // Where the picture carries a bar, or stands, the player's own account would only mislead.
+  const tellsEdge = state === "playing" && !frames.hasBar && standingMs < STANDING_MS;
+  const edge = tellsEdge ? session.edgeDistance : null;
   return {
     at,
     src: session.src,
@@ -93,7 +99,7 @@ export function snapshot({
     stallCount: frames.meter.count,
     stallSeconds: frames.meter.seconds,
     stalls: frames.meter.stalls,
-    standingMs: video.paused ? 0 : frames.meter.standingMs(at),
+    standingMs,
     presented: frames.presented,
     dropped: video.getVideoPlaybackQuality().droppedVideoFrames,
     restarts: journal.restarts,

@@ -9,11 +9,13 @@ export interface Source {
   stream: string;
   /** Given by `?src=` instead of a stream's name. */
   foreign: boolean;
+  /** What was asked for, where no stream can have that name. */
+  misnamed?: string;
 }
 
 const DEFAULT_STREAM = "demo";
 
-/** `?src=` wins over `?stream=`; a name that no origin accepts falls back to the default. */
+/** `?src=` wins over `?stream=`; without either it is the default. */
 export function sourceOf(page: URL): Source {
   const given = page.searchParams.get("src");
   if (given && URL.canParse(given, page.href)) {
@@ -22,9 +24,10 @@ export function sourceOf(page: URL): Source {
       return { src: src.href, stream: nameIn(src), foreign: true };
     }
   }
-  const wanted = page.searchParams.get("stream") ?? DEFAULT_STREAM;
+  const wanted = page.searchParams.get("stream") || DEFAULT_STREAM;
   const stream = isStreamName(wanted) ? wanted : DEFAULT_STREAM;
-  return { src: new URL(`/live/${stream}/index.m3u8`, page).href, stream, foreign: false };
+  const source = { src: new URL(`/live/${stream}/index.m3u8`, page).href, stream, foreign: false };
+  return stream === wanted ? source : { ...source, misnamed: wanted };
 }
 
 /** The stream's name in an address of ours, else the host. */

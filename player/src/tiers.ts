@@ -61,12 +61,12 @@ function row(process: Process, opinions: Opinion[], cdn: Cdn | null, note: Eleme
   const made = document.createElement("li");
   const up = process.state === "running";
   made.dataset["up"] = String(up);
-  made.dataset["serving"] = String(cdn?.pathway === process.name);
+  made.dataset["serving"] = String(up && cdn?.pathway === process.name);
   const name = document.createElement("b");
   name.textContent = process.name;
   const details = document.createElement("small");
   const opinion = opinions.find((entry) => entry.name === process.name);
-  details.textContent = up ? "" : process.state;
+  details.textContent = process.state;
   made.title = [
     process.url,
     process.pid === null ? null : `pid ${process.pid}`,

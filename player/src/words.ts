@@ -2,6 +2,9 @@
 
 import type { State } from "./session";
 
+/** What the page shows: what the session does, or why there is none, or that its picture does not move. */
+export type Shown = State | { is: "standing" } | { is: "misnamed"; name: string };
+
 /** A headline and what to do about it. */
 export interface Message {
   title: string;
@@ -23,7 +26,7 @@ export function publishCommand(stream: string, host: string, port: number): stri
 }
 
 /** What to tell the viewer instead of a picture; null while one moves. */
-export function messageFor(state: State, stream: string, command: string): Message | null {
+export function messageFor(state: Shown, stream: string, command: string): Message | null {
   switch (state.is) {
     case "playing":
       return null;
@@ -31,6 +34,16 @@ export function messageFor(state: State, stream: string, command: string): Messa
       return { title: "Connecting", text: "Waiting for the first picture." };
     case "recovering":
       return { title: "Reconnecting", text: "The connection broke. The page keeps trying." };
+    case "standing":
+      return {
+        title: "Waiting for the stream",
+        text: "Nothing new has come for some seconds. The page keeps trying.",
+      };
+    case "misnamed":
+      return {
+        title: `No stream can be named ${state.name}`,
+        text: "A name has 1 to 64 letters, digits, hyphens or underscores. Write another one above.",
+      };
     case "ended":
       return { title: "The stream has ended", text: "The page plays on when it comes back." };
     case "absent":

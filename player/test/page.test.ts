@@ -33,6 +33,16 @@ describe("source", () => {
     }
     expect(isStreamName("a".repeat(65))).toBe(false);
   });
+
+  it("tells a name that no stream can have from one that is only not live", () => {
+    expect(read("?stream=a b").misnamed).toBe("a b");
+    for (const query of ["", "?stream=", "?stream=a-b", "?src=/live/y/index.m3u8"]) {
+      expect(read(query).misnamed).toBeUndefined();
+    }
+    const told = messageFor({ is: "misnamed", name: "a b" }, "demo", "ffmpeg");
+    expect(told?.title).toBe("No stream can be named a b");
+    expect(told?.command).toBeUndefined();
+  });
 });
 
 describe("playlists", () => {
@@ -94,6 +104,7 @@ describe("words", () => {
       command,
     });
     expect(messageFor({ is: "playing" }, "x", command)).toBeNull();
+    expect(messageFor({ is: "standing" }, "x", command)?.title).toBe("Waiting for the stream");
   });
 
   it("give figures with their units", () => {
