@@ -197,7 +197,7 @@ impl Ended {
             Self::Hangup => "hangup",
             Self::Io(_) => "io",
             Self::Stream(StreamClosed::TakenOver) => "taken_over",
-            Self::Stream(StreamClosed::Over | StreamClosed::NoKeyFrame) => "stream_closed",
+            Self::Stream(_) => "stream_closed",
             Self::Stopped => "stopped",
         }
     }
