@@ -29,6 +29,7 @@ use http::{HeaderName, StatusCode};
 use parking_lot::Mutex;
 use peer::{Ask, Peer, ThisNode};
 use probe::Probing;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tally::Tally;
@@ -90,6 +91,8 @@ pub enum UpstreamError {
     Url(String),
     #[error("root certificates cannot be loaded; install ca-certificates, or mend SSL_CERT_FILE and SSL_CERT_DIR")]
     Certificates,
+    #[error("no certificate can be read from {path}, which edge.upstream.ca_file names; write the path of a PEM file", path = .0.display())]
+    Authorities(PathBuf),
 }
 
 struct Member {
@@ -117,11 +120,11 @@ impl PeerId {
 
 impl Upstreams {
     /// # Errors
-    /// If a URL has no host, or the machine's root certificates cannot be loaded.
+    /// If a URL has no host, or the authorities' certificates cannot be loaded.
     pub fn new(config: &config::Edge, metrics: Arc<Metrics>) -> Result<Self, UpstreamError> {
         let config::Upstream { peers, shields, .. } = &config.upstream;
         let this_node = ThisNode { name: config.name.clone(), cdn_loop: CdnLoop::new(&config.name) };
-        let (this_node, connector) = (Arc::new(this_node), Arc::new(peer::connector()?));
+        let (this_node, connector) = (Arc::new(this_node), Arc::new(peer::connector(config.upstream.ca_file.as_deref())?));
         let member = |known: &config::UpstreamPeer| {
             Ok(Member {
                 peer: Peer::new(&known.url, &config.upstream, connector.clone(), this_node.clone())?,

@@ -3,6 +3,7 @@
 use crate::Problem;
 use crate::bounded::{base_url, within};
 use serde::Deserialize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Whom this node asks: shields, or origins.
@@ -11,6 +12,8 @@ pub struct Upstream {
     /// At least one, each URL once.
     pub peers: Vec<UpstreamPeer>,
     pub protocol: UpstreamProtocol,
+    /// PEM certificates of the authorities that an upstream's certificate may be from, instead of the machine's own.
+    pub ca_file: Option<PathBuf>,
     pub connect_timeout: Duration,
     /// Longest wait for the first byte of an answer; a blocking reload may take all of it.
     pub response_timeout: Duration,
@@ -33,6 +36,9 @@ pub enum UpstreamProtocol {
     /// HTTP/2 without TLS, by prior knowledge.
     #[serde(rename = "h2c")]
     H2c,
+    /// HTTP/2 over TLS, agreed on by ALPN.
+    #[serde(rename = "h2")]
+    H2,
 }
 
 /// How one of several upstreams is chosen, and when a second one is asked.
@@ -57,6 +63,7 @@ pub struct Shields {
 pub(super) struct Raw {
     url: Option<String>,
     protocol: UpstreamProtocol,
+    ca_file: Option<PathBuf>,
     connect_timeout_ms: u64,
     response_timeout_ms: u64,
 }
@@ -91,7 +98,13 @@ fn one() -> f64 {
 
 impl Default for Raw {
     fn default() -> Self {
-        Self { url: None, protocol: UpstreamProtocol::Http1, connect_timeout_ms: 2000, response_timeout_ms: 13_000 }
+        Self {
+            url: None,
+            protocol: UpstreamProtocol::Http1,
+            ca_file: None,
+            connect_timeout_ms: 2000,
+            response_timeout_ms: 13_000,
+        }
     }
 }
 
@@ -126,7 +139,33 @@ impl Raw {
             }
             (None, false) => several(peers, problems),
         };
-        Upstream { peers, protocol: self.protocol, connect_timeout, response_timeout, shields: shields.valid(problems) }
+        check_tls(&peers, self.protocol, self.ca_file.is_some(), problems);
+        Upstream {
+            peers,
+            protocol: self.protocol,
+            ca_file: self.ca_file,
+            connect_timeout,
+            response_timeout,
+            shields: shields.valid(problems),
+        }
+    }
+}
+
+/// One protocol is spoken with all of them.
+fn check_tls(peers: &[UpstreamPeer], protocol: UpstreamProtocol, has_authorities: bool, problems: &mut Vec<Problem>) {
+    let is_secure = |peer: &UpstreamPeer| peer.url.starts_with("https://");
+    let mut problem = |key, message| problems.push(Problem::new(key, message));
+    match protocol {
+        UpstreamProtocol::H2 if !peers.iter().all(is_secure) => {
+            problem("edge.upstream.protocol", "is HTTP/2 over TLS; write https:// URLs, or \"h2c\"");
+        }
+        UpstreamProtocol::H2c if peers.iter().any(is_secure) => {
+            problem("edge.upstream.protocol", "is HTTP/2 without TLS; write http:// URLs, or \"h2\"");
+        }
+        _ => {}
+    }
+    if has_authorities && !peers.iter().any(is_secure) {
+        problem("edge.upstream.ca_file", "has no effect on http:// URLs; leave it out, or write an https:// URL");
     }
 }
 
@@ -214,6 +253,21 @@ mod tests {
         }
         let many: String = (0..17).map(|number| format!("[[edge.upstreams]]\nurl = \"http://h{number}\"\n")).collect();
         assert!(upstream(&many).expect_err("too many")[0].contains("write at most 16"));
+    }
+
+    #[test]
+    fn protocol_and_authorities_go_with_the_urls() {
+        let good = "[edge.upstream]\nurl = \"https://a\"\nprotocol = \"h2\"\nca_file = \"/a.pem\"";
+        assert!(upstream(good).is_ok());
+        for (text, expected) in [
+            ("[edge.upstream]\nprotocol = \"h2\"", "write https:// URLs, or \"h2c\""),
+            ("[edge.upstream]\nurl = \"https://a\"\nprotocol = \"h2c\"", "write http:// URLs, or \"h2\""),
+            ("upstreams = [{ url = \"https://a\" }, { url = \"http://b\" }]\n[edge.upstream]\nprotocol = \"h2\"", "or \"h2c\""),
+            ("[edge.upstream]\nca_file = \"/a.pem\"", "edge.upstream.ca_file: has no effect"),
+        ] {
+            let problems = upstream(text).expect_err(text);
+            assert!(problems.len() == 1 && problems[0].contains(expected), "{text}: {problems:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,10 @@ use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -250,7 +253,7 @@ impl Peer {
         let mut peer = HttpPeer::new(address, self.tls, self.host.clone());
         match self.protocol {
             config::UpstreamProtocol::Http1 => peer.options.set_http_version(1, 1),
-            config::UpstreamProtocol::H2c => peer.options.set_http_version(2, 2),
+            config::UpstreamProtocol::H2c | config::UpstreamProtocol::H2 => peer.options.set_http_version(2, 2),
         }
         peer.options.connection_timeout = Some(self.connect_timeout);
         peer.options.max_h2_streams = STREAMS_MAX;
@@ -321,9 +324,15 @@ fn is_trace(value: &[u8]) -> bool {
 ///
 /// Pingora loads root certificates even where no upstream has TLS, and panics where the environment names files that
 /// are not there.
-pub(super) fn connector() -> Result<Connector, UpstreamError> {
-    std::panic::catch_unwind(|| Connector::new(Some(ConnectorOptions::new(IDLE_CONNECTIONS_MAX))))
-        .map_err(|_| UpstreamError::Certificates)
+pub(super) fn connector(ca_file: Option<&Path>) -> Result<Connector, UpstreamError> {
+    let mut options = ConnectorOptions::new(IDLE_CONNECTIONS_MAX);
+    if let Some(path) = ca_file {
+        let unreadable = || UpstreamError::Authorities(path.to_owned());
+        let mut certificates = CertificateDer::pem_file_iter(path).map_err(|_| unreadable())?;
+        certificates.next().and_then(Result::ok).ok_or_else(unreadable)?;
+        options.ca_file = Some(path.to_str().ok_or_else(unreadable)?.to_owned());
+    }
+    std::panic::catch_unwind(|| Connector::new(Some(options))).map_err(|_| UpstreamError::Certificates)
 }
 
 async fn send(session: &mut HttpSession, request: Box<RequestHeader>) -> Result<(), Refusal> {

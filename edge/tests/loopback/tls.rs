@@ -2,8 +2,9 @@
 
 use crate::secure::{ALL, Authority, Files, HOST, connect, node, tls, viewer};
 use crate::support::{Fake, Node, Origin, RENDITION, Viewer, config, in_time, whole};
-use config::{CertificateFiles, TlsVersion};
+use config::{CertificateFiles, TlsVersion, UpstreamProtocol};
 use rustls::version::{TLS12, TLS13};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -188,6 +189,61 @@ async fn a_short_answer_is_one_record() {
     let before = records.load(Ordering::Relaxed);
     assert_eq!(viewer.get("/a").await.body.len(), 2048);
     assert_eq!(records.load(Ordering::Relaxed) - before, 1, "header and body leave together");
+}
+
+/// An edge whose upstream is a node's HTTPS listener.
+fn edge_of(shield: &Node, protocol: UpstreamProtocol, ca_file: Option<PathBuf>) -> Node {
+    let mut config = config("edge", shield.addr);
+    config.upstream.peers[0].url = format!("https://localhost:{}", shield.tls_addrs[0].port());
+    config.upstream.protocol = protocol;
+    config.upstream.ca_file = ca_file;
+    Node::with(config)
+}
+
+#[tokio::test]
+async fn an_edge_follows_its_shield_over_tls_by_an_authority_of_the_fleet() {
+    let (origin, authority, files) = (Origin::at(100, 1), Authority::new(), Files::new());
+    let fake = origin.start().await;
+    let ca_file = files.path().join("ca.pem");
+    std::fs::write(&ca_file, authority.pem()).unwrap();
+    let pair = files.put("shield", &authority.issue("localhost", 2100));
+    for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::H2] {
+        let config = config::Edge { tls: tls(vec![pair.clone()]), ..config("shield", fake.addr) };
+        let shield = Node::with(config);
+        let edge = edge_of(&shield, protocol, Some(ca_file.clone()));
+        let media = "/live/test/720p/e1/100.0.m4s";
+        let bytes = format!("bytes of {media}").repeat(500);
+        let (one, other) = tokio::join!(edge.get(RENDITION), edge.get(media));
+        assert_eq!((one.text(), other.text()), (origin.playlist(), bytes), "{protocol:?}");
+        // A hold and a fill at once are two connections of HTTP/1.1, and two streams of one of HTTP/2.
+        shield.until("vivid_edge_holds", &[], 1.0).await;
+        assert_eq!(edge.get("/live/test/720p/e1/100.m4s").await.status, 200);
+        let connections = shield.metric("vivid_edge_connections", &[]);
+        assert_eq!(connections == 1.0, protocol == UpstreamProtocol::H2, "{protocol:?}: {connections}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_cannot_prove_its_name_is_not_believed() {
+    let (fake, authority, files) = (anything().await, Authority::new(), Files::new());
+    let ca_file = files.path().join("ca.pem");
+    std::fs::write(&ca_file, authority.pem()).unwrap();
+    let nodes = [("right", "localhost"), ("other", "other.example")].map(|(name, host)| {
+        let pair = files.put(name, &authority.issue(host, 2100));
+        Node::with(config::Edge { tls: tls(vec![pair]), ..config(name, fake.addr) })
+    });
+    for (shield, ca_file, status) in
+        [(&nodes[0], Some(ca_file.clone()), 200), (&nodes[0], None, 502), (&nodes[1], Some(ca_file.clone()), 502)]
+    {
+        for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::H2] {
+            let edge = edge_of(shield, protocol, ca_file.clone());
+            assert_eq!(edge.get("/a").await.status, status, "{protocol:?}");
+        }
+    }
+    let mut config = config("edge", fake.addr);
+    config.upstream.ca_file = Some(files.path().join("other.key"));
+    let error = edge::Server::bind(config, &prometheus::Registry::new()).err().unwrap().to_string();
+    assert!(error.contains("other.key") && error.contains("edge.upstream.ca_file"), "{error}");
 }
 
 /// Counts the TLS records that come.
