@@ -124,7 +124,8 @@ impl Upstreams {
     pub fn new(config: &config::Edge, metrics: Arc<Metrics>) -> Result<Self, UpstreamError> {
         let config::Upstream { peers, shields, .. } = &config.upstream;
         let this_node = ThisNode { name: config.name.clone(), cdn_loop: CdnLoop::new(&config.name) };
-        let (this_node, connector) = (Arc::new(this_node), Arc::new(peer::connector(config.upstream.ca_file.as_deref())?));
+        let (this_node, connector) =
+            (Arc::new(this_node), Arc::new(peer::connector(config.upstream.ca_file.as_deref())?));
         let member = |known: &config::UpstreamPeer| {
             Ok(Member {
                 peer: Peer::new(&known.url, &config.upstream, connector.clone(), this_node.clone())?,

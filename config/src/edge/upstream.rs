@@ -262,7 +262,10 @@ mod tests {
         for (text, expected) in [
             ("[edge.upstream]\nprotocol = \"h2\"", "write https:// URLs, or \"h2c\""),
             ("[edge.upstream]\nurl = \"https://a\"\nprotocol = \"h2c\"", "write http:// URLs, or \"h2\""),
-            ("upstreams = [{ url = \"https://a\" }, { url = \"http://b\" }]\n[edge.upstream]\nprotocol = \"h2\"", "or \"h2c\""),
+            (
+                "upstreams = [{ url = \"https://a\" }, { url = \"http://b\" }]\n[edge.upstream]\nprotocol = \"h2\"",
+                "or \"h2c\"",
+            ),
             ("[edge.upstream]\nca_file = \"/a.pem\"", "edge.upstream.ca_file: has no effect"),
         ] {
             let problems = upstream(text).expect_err(text);

@@ -17,6 +17,7 @@ use pingora::upstreams::peer::HttpPeer;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -332,7 +333,8 @@ pub(super) fn connector(ca_file: Option<&Path>) -> Result<Connector, UpstreamErr
         certificates.next().and_then(Result::ok).ok_or_else(unreadable)?;
         options.ca_file = Some(path.to_str().ok_or_else(unreadable)?.to_owned());
     }
-    std::panic::catch_unwind(|| Connector::new(Some(options))).map_err(|_| UpstreamError::Certificates)
+    std::panic::catch_unwind(AssertUnwindSafe(|| Connector::new(Some(options))))
+        .map_err(|_| UpstreamError::Certificates)
 }
 
 async fn send(session: &mut HttpSession, request: Box<RequestHeader>) -> Result<(), Refusal> {

@@ -213,7 +213,8 @@ async fn an_edge_follows_its_shield_over_tls_by_an_authority_of_the_fleet() {
         let edge = edge_of(&shield, protocol, Some(ca_file.clone()));
         let media = "/live/test/720p/e1/100.0.m4s";
         let bytes = format!("bytes of {media}").repeat(500);
-        let (one, other) = tokio::join!(edge.get(RENDITION), edge.get(media));
+        // One after the other: what is asked at once before any connection stands opens one each.
+        let (one, other) = (edge.get(RENDITION).await, edge.get(media).await);
         assert_eq!((one.text(), other.text()), (origin.playlist(), bytes), "{protocol:?}");
         // A hold and a fill at once are two connections of HTTP/1.1, and two streams of one of HTTP/2.
         shield.until("vivid_edge_holds", &[], 1.0).await;
