@@ -11,7 +11,9 @@ export function settings(stream: string, sessionId: string): Partial<HlsConfig> 
     lowLatencyMode: true,
     // Fragmented MP4 is passed through: a worker would only add two copies and a thread switch per part.
     enableWorker: false,
-    backBufferLength: 30,
+    // What was played is the browser's to drop. When hls.js drops it, it forgets the segment in progress with it, and
+    // where that segment ends it waits for ever for what it has: a stall every half minute or so, after the first.
+    backBufferLength: Number.POSITIVE_INFINITY,
     liveDurationInfinity: true,
 
     // Catch up gently after trouble. One stall does not buy a second of latency for the rest of the session.
