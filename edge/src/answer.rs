@@ -34,6 +34,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::{sleep_until, timeout_at};
 
 mod purging;
+mod streams;
 
 /// One node: everything that an answer needs.
 pub struct Node {
@@ -103,7 +104,7 @@ impl Node {
             Method::Unknown => return Reply::refusal(class, Refusal::UnknownMethod),
         }
         if let Some(own) = target.path.strip_prefix("/_vivid/") {
-            return self.own(own);
+            return self.own(own, target.query);
         }
         if let Some(list) = &request.passed.cdn_loop
             && let Err(refusal) = self.store.upstreams.cdn_loop().judge(list)
@@ -145,7 +146,7 @@ impl Node {
         Ok((gate.enter(request, client, target, now).map_err(Refusal::Denied)?, taken))
     }
 
-    fn own(&self, path: &str) -> Reply {
+    fn own(&self, path: &str, query: &str) -> Reply {
         let text = |content_type, text: String| Body::Text(content_type, text);
         let body = match path {
             "livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),
@@ -162,7 +163,11 @@ impl Node {
             },
             "load" => text("application/json", self.steering.load_page()),
             "fleet" => text("application/json", self.steering.fleet_page(Instant::now())),
-            _ => Body::Refusal(Refusal::NoSuchPage),
+            "streams" => self.streams_page(query),
+            _ => match path.strip_prefix("streams/") {
+                Some(stream) => self.stream_page(stream, Instant::now()),
+                None => Body::Refusal(Refusal::NoSuchPage),
+            },
         };
         Reply::own(body)
     }

@@ -145,6 +145,12 @@ fn with_letters(target: &str) -> String {
     out
 }
 
+/// The epoch in a path of the shapes that Vivid's tiers agreed on: `/live/{stream}/{rendition}/{epoch}/…`.
+pub fn epoch(path: &str) -> Option<&str> {
+    agreed(path).filter(|class| *class != Class::Playlist)?;
+    path.split('/').nth(4)
+}
+
 /// Resolves a reference of a playlist against the playlist's own path (RFC 3986, 5.2). `None` where it names another
 /// host, which viewers ask themselves.
 pub fn resolve(base: &str, reference: &str) -> Option<String> {
@@ -314,6 +320,15 @@ mod tests {
             ("/live/a/720p/k3x/12.m4s/", Class::Other),
         ] {
             assert_eq!(read(path).class, class, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_epoch_stands_before_the_file() {
+        assert_eq!(epoch("/live/a/720p/k3x/12.3.m4s"), Some("k3x"));
+        assert_eq!(epoch("/live/a/720p/k3x/init.mp4"), Some("k3x"));
+        for path in ["/live/a/720p/index.m3u8", "/hls/a/720p/k3x/12.m4s", "/live/a/720p/12.m4s"] {
+            assert_eq!(epoch(path), None, "{path}");
         }
     }
 

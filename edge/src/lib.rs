@@ -1,7 +1,7 @@
 //! The edge: live fan-out and cache of a CDN, as edge or as shield by configuration.
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
-//! [`store::freshness`], [`store::layout`], [`store::purge`], [`access`], [`send_rate`], [`object`], [`client`],
+//! [`store::freshness`], [`store::layout`], [`store::purge`], [`access`], [`send_rate`], [`object`], [`client`], [`releases`],
 //! [`request`], [`reply`], [`refusal`], [`cache_status`], and those of [`steer`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
 //! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
@@ -25,6 +25,7 @@ pub mod object;
 pub mod playlists;
 pub mod range;
 pub mod refusal;
+pub mod releases;
 pub mod reply;
 pub mod request;
 pub mod send_rate;

@@ -32,6 +32,8 @@ struct Slot {
     /// When it may go, once no playlist names it.
     until: Option<Instant>,
     object: Option<Arc<Object>>,
+    /// Requests upstream for it that have ended.
+    requests: u32,
 }
 
 /// What the window knows of a key.
@@ -50,6 +52,17 @@ pub enum Kept {
     Unnamed,
     /// The bound in bytes is reached.
     Full,
+}
+
+/// What is held of what one playlist names, and what it took to get it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    pub named: u64,
+    pub kept: u64,
+    pub kept_bytes: u64,
+    /// Objects that were asked for upstream, and how often in all.
+    pub fetched: u64,
+    pub requests: u64,
 }
 
 /// What one playlist named last; the difference to what it names next is what the window learns.
@@ -82,6 +95,27 @@ impl Live {
         slot.object = Some(object.clone());
         state.bytes += weight;
         Kept::Yes
+    }
+
+    /// Counts requests upstream for an object.
+    pub fn asked(&self, key: &str, requests: u32) {
+        if let Some(slot) = self.state.write().slots.get_mut(key) {
+            slot.requests = slot.requests.saturating_add(requests);
+        }
+    }
+
+    pub fn census(&self, names: &Names) -> Census {
+        let state = self.state.read();
+        let mut census = Census { named: names.0.len() as u64, ..Census::default() };
+        for slot in names.0.iter().filter_map(|key| state.slots.get(key)) {
+            if let Some(object) = &slot.object {
+                census.kept += 1;
+                census.kept_bytes += object.weight();
+            }
+            census.fetched += u64::from(slot.requests > 0);
+            census.requests += u64::from(slot.requests);
+        }
+        census
     }
 
     /// A playlist now names `now_named`; what it named before and does not any more stays until `until`.
@@ -139,7 +173,8 @@ impl Live {
 
 impl State {
     fn named(&mut self, key: &Arc<str>, promise: Promise) {
-        let slot = self.slots.entry(key.clone()).or_insert(Slot { promise, named: 0, until: None, object: None });
+        let slot =
+            self.slots.entry(key.clone()).or_insert(Slot { promise, named: 0, until: None, object: None, requests: 0 });
         slot.named += 1;
         slot.until = None;
     }

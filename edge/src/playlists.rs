@@ -17,9 +17,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+pub mod account;
 mod follower;
 mod version;
 
+use account::Account;
 use follower::Follower;
 pub use version::{Spelling, Version};
 
@@ -45,6 +47,7 @@ pub struct Rendition {
     asked_ms: AtomicU64,
     parts_asked_ms: AtomicU64,
     started: Instant,
+    pub account: Account,
 }
 
 /// What a viewer sees.
@@ -80,6 +83,11 @@ impl Playlists {
     pub fn new(store: Arc<Store>, config: &config::Edge) -> Self {
         let limits = Limits { idle: config.subscription_idle, subscriptions_max: config.subscriptions_max };
         Self { store, limits, followed: RwLock::default() }
+    }
+
+    /// Every rendition that is followed now.
+    pub fn all(&self) -> Vec<Arc<Rendition>> {
+        self.followed.read().values().cloned().collect()
     }
 
     pub fn followed(&self, key: &str) -> Option<Arc<Rendition>> {
@@ -161,7 +169,10 @@ impl Playlists {
             return false;
         }
         let rules = Subscription::new(&first.media, first.lifetime, source, self.limits.idle, now);
-        let version = Arc::new(Version::new(&first, rules.standing(), now, &self.store.metrics));
+        let account = Account::default();
+        drop(account.ask());
+        account.shown(source, first.media.part_target_s, Duration::ZERO);
+        let version = Arc::new(Version::new(&first, rules.standing(), now, (&self.store.metrics, &account.releases)));
         let (shown, _) = watch::channel(Shown { standing: rules.standing(), version, over: None });
         let rendition = Arc::new(Rendition {
             key: key.clone(),
@@ -170,6 +181,7 @@ impl Playlists {
             asked_ms: AtomicU64::new(0),
             parts_asked_ms: AtomicU64::new(NEVER),
             started: now,
+            account,
         });
         followed.insert(key, rendition.clone());
         self.store.metrics.subscriptions.inc();
@@ -220,7 +232,8 @@ impl Rendition {
         self.held.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn viewers(&self) -> Viewers {
+    /// Who is interested.
+    pub fn viewers(&self) -> Viewers {
         let last_asked = self.started + Duration::from_millis(self.asked_ms.load(Ordering::Relaxed));
         Viewers { last_asked, held: self.held.load(Ordering::Relaxed) }
     }

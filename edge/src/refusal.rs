@@ -23,8 +23,10 @@ pub enum Refusal {
     Method,
     #[error("this method is not known here; use GET, HEAD or OPTIONS")]
     UnknownMethod,
-    #[error("there is no such page; try /_vivid/metrics, /_vivid/livez or /_vivid/readyz")]
+    #[error("there is no such page; try /_vivid/metrics, /_vivid/streams, /_vivid/livez or /_vivid/readyz")]
     NoSuchPage,
+    #[error("nobody watches this stream here now; /_vivid/streams lists those that are followed")]
+    NoSuchStream,
     #[error("this needs the token of edge.purge.token, sent as `Authorization: Bearer TOKEN`")]
     Unauthorized,
     #[error("{0}")]
@@ -85,7 +87,7 @@ impl Refusal {
             Self::Target(TargetError::TooLong) => StatusCode::URI_TOO_LONG,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::HeaderSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::NoSuchPage => StatusCode::NOT_FOUND,
+            Self::NoSuchPage | Self::NoSuchStream => StatusCode::NOT_FOUND,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -119,6 +121,7 @@ impl Refusal {
             Self::Method => "method",
             Self::UnknownMethod => "unknown-method",
             Self::NoSuchPage => "no-such-page",
+            Self::NoSuchStream => "no-such-stream",
             Self::Unauthorized => "unauthorized",
             Self::Purge(_) => "purge",
             Self::Target(_) => "target",

@@ -69,7 +69,7 @@ pub enum Step {
 }
 
 /// A request upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
     /// Block until this position is there; `None` asks for the playlist as it is.
     pub at: Option<Position>,
@@ -337,6 +337,11 @@ impl Standing {
 
     fn usable(&self, now: Instant) -> bool {
         self.head.ended || self.failing_since.is_none_or(|since| now < since + self.linger())
+    }
+
+    /// Whether upstream has not confirmed the playlist lately.
+    pub fn is_failing(&self) -> bool {
+        self.failing_since.is_some()
     }
 
     /// Three target durations: how long a playlist outlives its upstream, and an object its playlist.

@@ -31,6 +31,7 @@ use peer::{Ask, Peer, ThisNode};
 use probe::Probing;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tally::Tally;
 use tokio::sync::watch;
@@ -72,6 +73,8 @@ pub struct Errand<'a> {
     pub promise: Option<Promise>,
     /// Conditions.
     pub fields: &'a [(HeaderName, Bytes)],
+    /// Counts the requests that this makes.
+    pub requests: Option<&'a AtomicU32>,
 }
 
 /// What a playlist says of an object that it names.
@@ -160,6 +163,11 @@ impl Upstreams {
         &self.this_node.cdn_loop
     }
 
+    /// How an upstream is known in the configuration.
+    pub fn url(&self, id: PeerId) -> &str {
+        self.members.get(id.index()).map_or("", |member| &member.url)
+    }
+
     /// Whether there is a choice at all.
     pub fn are_several(&self) -> bool {
         self.members.len() > 1
@@ -219,6 +227,9 @@ impl Upstreams {
     /// As [`Self::get`].
     pub async fn ask(self: &Arc<Self>, id: PeerId, errand: &Errand<'_>) -> Result<Answer, Refusal> {
         self.budgets.lock().earn();
+        if let Some(requests) = errand.requests {
+            requests.fetch_add(1, Ordering::Relaxed);
+        }
         let Member { peer, given_up, .. } = &self.members[id.index()];
         let held = errand.target.contains("_HLS_msn=") || errand.promise.is_some_and(|promise| promise.late.is_some());
         let tally = Tally::new(self.clone(), id, errand.class, held);

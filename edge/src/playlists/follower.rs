@@ -1,8 +1,8 @@
 //! The task that follows one rendition: it does what the rules say, shows what came, and fetches ahead.
 
+use super::account::What;
 use super::{First, Named, Over, PLAYLIST_BYTES_MAX, Playlists, Rendition, Shown, Version, named, read};
 use crate::key::Class;
-use crate::live::Names;
 use crate::metrics::{PlaylistNews, Second};
 use crate::object::Head;
 use crate::refusal::Refusal;
@@ -21,7 +21,6 @@ pub(super) struct Follower {
     rules: Subscription,
     /// Of the first request: which nodes have had it before this one.
     passed: Passed,
-    names: Names,
     /// The part that the last version hinted at.
     hinted: Option<Arc<str>>,
     last: Vec<u8>,
@@ -49,7 +48,7 @@ impl Follower {
     ) -> Self {
         // The trace of whoever came first says nothing about what is asked on behalf of all.
         let passed = Passed { traceparent: None, ..passed };
-        Self { playlists, rendition, rules, passed, names: Names::default(), hinted: None, last: Vec::new() }
+        Self { playlists, rendition, rules, passed, hinted: None, last: Vec::new() }
     }
 
     pub(super) async fn run(mut self, first: First) {
@@ -65,7 +64,7 @@ impl Follower {
             }
         };
         let gone_at = Instant::now() + self.rules.standing().linger();
-        self.playlists.store.live.name(&mut self.names, [], gone_at);
+        self.playlists.store.live.name(&mut self.rendition.account.names.lock(), [], gone_at);
         self.rendition.shown.send_modify(|shown| shown.over = Some(over));
         tracing::info!(rendition = %self.rendition.key, ?over, "following ended");
     }
@@ -137,13 +136,16 @@ impl Follower {
 
     async fn fetch_from(&self, source: PeerId, ask: Ask) -> Said {
         let store = &self.playlists.store;
+        let account = &self.rendition.account;
+        let _counted = account.ask();
         let failed = |refusal: Refusal| {
             tracing::warn!(rendition = %self.rendition.key, %refusal, "upstream failed");
+            account.went_wrong(source, What::Refused(refusal));
             Said::Failed { retry_after: None }
         };
         let target = ask.target(&self.rendition.key);
-        let errand =
-            Errand { target: &target, class: Class::Playlist, passed: &self.passed, promise: None, fields: &[] };
+        let (class, passed) = (Class::Playlist, &self.passed);
+        let errand = Errand { target: &target, class, passed, promise: None, fields: &[], requests: None };
         let mut answer = match store.upstreams.ask(source, &errand).await {
             Ok(answer) => answer,
             Err(refusal) => return failed(refusal),
@@ -161,12 +163,17 @@ impl Follower {
                 let Some((bytes, media)) = read(&chunks, length) else {
                     store.metrics.followed(PlaylistNews::Unreadable);
                     tracing::warn!(rendition = %self.rendition.key, length, "upstream's playlist cannot be read");
+                    account.went_wrong(source, What::Unreadable);
                     return Said::Failed { retry_after: None };
                 };
                 Said::Playlist(First { bytes, media, lifetime: head.lifetime(), head })
             }
-            404 | 410 => Said::Missing,
+            404 | 410 => {
+                account.went_wrong(source, What::Status(status));
+                Said::Missing
+            }
             _ => {
+                account.went_wrong(source, What::Status(status));
                 let seconds = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
                 tracing::debug!(rendition = %self.rendition.key, status, ?ask, "upstream has nothing new");
                 Said::Failed { retry_after: seconds.map(Duration::from_secs) }
@@ -190,11 +197,13 @@ impl Follower {
             }
             (Effect::Backwards, _) => {
                 metrics.followed(PlaylistNews::Backwards);
+                self.rendition.account.went_wrong(source, What::Backwards);
                 tracing::warn!(rendition = %self.rendition.key, "upstream's playlist went backwards; kept the newer one");
                 self.stand();
             }
             (Effect::OtherCut, _) => {
                 metrics.followed(PlaylistNews::OtherCut);
+                self.rendition.account.went_wrong(source, What::OtherCut);
                 tracing::info!(rendition = %self.rendition.key, "another upstream will go on after this segment");
                 self.stand();
             }
@@ -212,7 +221,9 @@ impl Follower {
             self.stand();
             return;
         }
-        let version = Arc::new(Version::new(&first, standing, arrived, &store.metrics));
+        let account = &self.rendition.account;
+        account.shown(source, first.media.part_target_s, self.rendition.started.elapsed());
+        let version = Arc::new(Version::new(&first, standing, arrived, (&store.metrics, &account.releases)));
         self.rendition.shown.send_replace(Shown { standing, version, over: None });
         store.metrics.followed(PlaylistNews::Newer);
         let ahead = self.name(&first, source);
@@ -243,7 +254,9 @@ impl Follower {
         let promise = |object: &Named| Promise { class: object.class, source, late: late.filter(|_| object.hint) };
         let keys = named.iter().map(|object| (object.key.clone(), promise(object)));
         let gone_at = Instant::now() + self.rules.standing().linger();
-        let new = self.playlists.store.live.name(&mut self.names, keys, gone_at);
+        let account = &self.rendition.account;
+        let new = self.playlists.store.live.name(&mut account.names.lock(), keys, gone_at);
+        account.facts.lock().newest = named.last().map(|object| object.key.clone());
         // An origin that does not hold requests for a hint had nothing to give before; now it has.
         let came_true = std::mem::take(&mut self.hinted);
         self.hinted = named.iter().rev().find(|object| object.hint).map(|object| object.key.clone());

@@ -5,6 +5,7 @@ use crate::coding::Coding;
 use crate::key::Class;
 use crate::metrics::Metrics;
 use crate::object::{Head, Object};
+use crate::releases::Releases;
 use crate::subscription::Standing;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
@@ -22,6 +23,7 @@ pub struct Version {
     /// When the last held viewer had it, in nanoseconds after `arrived`; 0 where none was held.
     last_written: AtomicU64,
     metrics: Arc<Metrics>,
+    releases: Arc<Releases>,
 }
 
 /// What tells the answers of one version apart.
@@ -52,7 +54,12 @@ struct Told {
 }
 
 impl Version {
-    pub(super) fn new(first: &First, standing: Standing, arrived: Instant, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        first: &First,
+        standing: Standing,
+        arrived: Instant,
+        (metrics, releases): (&Arc<Metrics>, &Arc<Releases>),
+    ) -> Self {
         let full = Bytes::copy_from_slice(&first.bytes);
         let text = std::str::from_utf8(&first.bytes).unwrap_or_default();
         let delta = first.media.can_skip_until_s.and_then(|skip_until_s| delta_update(text, skip_until_s));
@@ -69,6 +76,7 @@ impl Version {
             arrived,
             last_written: AtomicU64::new(0),
             metrics: metrics.clone(),
+            releases: releases.clone(),
         }
     }
 
@@ -81,6 +89,7 @@ impl Version {
     pub fn written(&self) {
         let taken = self.arrived.elapsed();
         self.metrics.release.observe(taken.as_secs_f64());
+        self.releases.observe(taken);
         self.last_written.fetch_max(taken.as_nanos() as u64, Ordering::Relaxed);
     }
 }

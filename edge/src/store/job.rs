@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::{HeaderName, StatusCode};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 mod cutting;
@@ -26,6 +27,8 @@ pub(super) struct Job {
     promise: Option<Promise>,
     /// For one requester: not on the list, only counted.
     alone: bool,
+    /// Upstream.
+    requests: AtomicU32,
     pub(super) start: Start,
 }
 
@@ -37,6 +40,9 @@ const ERROR_BYTES_MAX: u64 = 64 << 10;
 /// Takes the fill off the list however its task ends, so that the next request starts a new one.
 impl Drop for Job {
     fn drop(&mut self) {
+        if self.promise.is_some() {
+            self.store.live.asked(&self.key, *self.requests.get_mut());
+        }
         if self.alone {
             self.store.fills.lock().alone -= 1;
         } else {
@@ -56,6 +62,7 @@ impl Job {
             passed: wanted.passed.clone(),
             promise: wanted.promise,
             alone,
+            requests: AtomicU32::new(0),
             start: Start::New,
         }
     }
@@ -86,7 +93,8 @@ impl Job {
     }
 
     fn errand<'a>(&'a self, fields: &'a [(HeaderName, Bytes)]) -> Errand<'a> {
-        Errand { target: &self.url, class: self.class, passed: &self.passed, promise: self.promise, fields }
+        let requests = Some(&self.requests);
+        Errand { target: &self.url, class: self.class, passed: &self.passed, promise: self.promise, fields, requests }
     }
 
     fn refuse(&self, filler: Filler, end: FillEnd, refusal: Refusal) {

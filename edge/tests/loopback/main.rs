@@ -18,6 +18,7 @@ mod resumes;
 mod secure;
 mod shields;
 mod steering;
+mod streams;
 mod support;
 mod tls;
 mod transports;
