@@ -6,14 +6,15 @@ use bytes::{Bytes, BytesMut};
 use edge::access::cat::Message;
 use edge::access::denial::Denial;
 use edge::access::signed_url::Claims;
-use edge::key::{Target, resolve};
-use edge::range::Range;
+use edge::key::{Class, Target, resolve};
+use edge::range::{Growing, Range, Slice};
 use edge::request::Request;
 use edge::steer::load::Load;
+use edge::store::freshness::{Unstored, age, judge};
 use edge::subscription::{Brought, Effect, Heard, Step, Subscription, Viewers};
 use edge::upstream::PeerId;
 use edge::upstream::resume::Torn;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use manifest::Directives;
 use manifest::follow::{Followed, Media, read};
 use std::time::{Duration, Instant};
@@ -126,6 +127,58 @@ fn resumed_answers() {
         }
     }
     assert_eq!((joined, whole, other), (3, 2, 1));
+}
+
+#[test]
+fn ranges() {
+    let read = |seed: Vec<u8>| Range::read(std::str::from_utf8(&seed).unwrap());
+    let ranges: Vec<Range> = seeds("range").into_iter().filter_map(read).collect();
+    assert_eq!(ranges.len(), 5, "several ranges, and one that runs backwards, are none");
+    let (mut within, mut ready) = (0, 0);
+    for range in ranges {
+        for length in [0, 1, 1000, u64::MAX - 1, u64::MAX] {
+            if let Ok(slice) = range.of(length) {
+                let (first, last) = slice.ends();
+                assert!(first <= last && last < length && slice.length().is_some(), "{range:?} of {length}");
+                within += 1;
+            }
+            match range.of_growing(length) {
+                Growing::Ready(slice) => {
+                    let (first, bytes) = (slice.ends().0, slice.length());
+                    assert!(first < length, "{range:?} of {length} so far");
+                    assert!(bytes.is_none_or(|bytes| first + bytes <= length), "{range:?} of {length} so far");
+                    ready += usize::from(matches!(slice, Slice::From { .. }));
+                }
+                Growing::Wait { bytes } => assert!(bytes > length || length == u64::MAX, "{range:?} of {length}"),
+                Growing::Whole | Growing::WaitForEnd => {}
+            }
+        }
+    }
+    assert_eq!((within, ready), (14, 3));
+}
+
+#[test]
+fn lifetimes() {
+    let rules = config::Config::parse("[edge]\n", []).unwrap().edge.unwrap().cache;
+    let year = Duration::from_secs(31_536_000);
+    let mut refused = Vec::new();
+    for seed in seeds("cache_control") {
+        let mut headers = HeaderMap::new();
+        for line in String::from_utf8(seed).unwrap().lines() {
+            let (name, value) = line.split_once(": ").unwrap();
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap());
+        }
+        assert!(age(&headers) <= year);
+        for class in Class::ALL {
+            match judge(&rules, StatusCode::OK, &headers, class) {
+                Ok(lease) => assert!(lease.fresh <= year && lease.if_error <= rules.stale_if_error_max),
+                Err(why) => refused.push(why),
+            }
+        }
+    }
+    refused.sort();
+    refused.dedup();
+    assert_eq!(refused, [Unstored::Private, Unstored::Cookie, Unstored::Vary]);
 }
 
 #[test]
