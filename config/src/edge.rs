@@ -1,6 +1,7 @@
 //! `[edge]`: an edge or a shield, which are the same code.
 
 mod access;
+mod admin;
 mod cache;
 mod fleet;
 mod purge;
@@ -8,6 +9,7 @@ mod slices;
 mod tls;
 
 pub use access::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
+pub use admin::Admin;
 pub use cache::Cache;
 pub use fleet::{Fleet, SteerMode};
 pub use purge::Purge;
@@ -31,6 +33,7 @@ pub struct Edge {
     pub name: String,
     pub listen: SocketAddr,
     pub upstream: Upstream,
+    pub admin: Admin,
     pub geo: Geo,
     pub access: Access,
     pub fleet: Fleet,
@@ -62,6 +65,7 @@ pub struct Edge {
 pub(crate) struct Raw {
     name: String,
     listen: String,
+    admin: admin::Raw,
     geo: geo::Raw,
     access: access::Raw,
     upstreams: Vec<upstream::RawPeer>,
@@ -88,6 +92,7 @@ impl Default for Raw {
         Self {
             name: "edge".to_owned(),
             listen: "0.0.0.0:8083".to_owned(),
+            admin: admin::Raw::default(),
             geo: geo::Raw::default(),
             access: access::Raw::default(),
             upstreams: Vec::new(),
@@ -137,6 +142,7 @@ impl Raw {
         Edge {
             name: name(problems, "edge.name", self.name),
             listen: address(problems, "edge.listen", &self.listen),
+            admin: self.admin.valid(problems),
             access,
             geo,
             upstream: self.upstream.valid(self.upstreams, self.shields, problems),

@@ -15,7 +15,7 @@ mod problem;
 mod router;
 mod transcode;
 
-pub use edge::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
+pub use edge::{Access, Addresses, Admin, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use edge::{
     Cache, CertificateFiles, Edge, Fleet, Purge, Shields, Slices, SteerMode, Tls, TlsVersion, Upstream, UpstreamPeer,
     UpstreamProtocol,
@@ -112,6 +112,15 @@ mod tests {
         assert_eq!(problems("[edge]\n[edge.purge]\ntoken = \"secret\"\n").len(), 1);
         assert!(!problems("[edge]\n[edge.purge]\ntoken = \"secret\"\n")[0].contains("secret"));
         assert!(Config::parse("[edge]\n[edge.purge]\ntoken = \"0123456789abcdef\"\n", []).is_ok());
+    }
+
+    #[test]
+    fn an_admin_address_is_read() {
+        let admin = |text: &str| Config::parse(text, []).map(|config| config.edge.map(|edge| edge.admin.listen));
+        assert_eq!(admin("[edge]\n"), Ok(Some(None)));
+        let read = admin("[edge]\n[edge.admin]\nlisten = \"127.0.0.1:9083\"\n");
+        assert_eq!(read, Ok(Some("127.0.0.1:9083".parse().ok())));
+        assert!(problems("[edge]\n[edge.admin]\nlisten = \"9083\"\n")[0].contains("edge.admin.listen"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::fill::{self, Fill, Opening, Outcome, Place};
 use crate::key::{Class, Target, normalized};
 use crate::live::Known;
 use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
+use crate::moment::Moment;
 use crate::object::{Head, Object};
 use crate::playlists::{Opened, Over, Playlists, Rendition, Shown, Spelling, Version, answers_now};
 use crate::range::{Growing, Range, Slice, Window};
@@ -30,7 +31,7 @@ use prometheus::{Registry, TextEncoder};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout_at};
 
 mod purging;
@@ -53,6 +54,8 @@ pub struct Node {
     pub departure: Departure,
     registry: Registry,
     purge_token: Option<String>,
+    /// Those who run this node have an address of their own.
+    has_admin: bool,
     hold_max: Duration,
     holds_max: usize,
     holds: AtomicUsize,
@@ -78,6 +81,7 @@ impl Node {
             departure,
             registry,
             purge_token: config.purge.token.clone(),
+            has_admin: config.admin.listen.is_some(),
             hold_max: config.hold_max,
             holds_max: config.holds_max,
             holds: AtomicUsize::new(0),
@@ -86,8 +90,8 @@ impl Node {
     }
 
     /// Answers a request. Dropping the future gives up the viewer's place at once.
-    pub async fn answer(&self, request: &Request, client: Client) -> Reply {
-        let (target, _taken) = match self.enter(request, client) {
+    pub async fn answer(&self, request: &Request, client: Client, now: Moment) -> Reply {
+        let (target, _taken) = match self.enter(request, client, now) {
             Ok(entered) => entered,
             Err(refusal) => return Reply::refusal(Class::Other, refusal),
         };
@@ -96,6 +100,9 @@ impl Node {
             Err(error) => return Reply::refusal(Class::Other, Refusal::Target(error)),
         };
         let class = target.class;
+        if let Err(refusal) = self.is_served(target.path, client) {
+            return Reply::refusal(class, refusal);
+        }
         match request.method {
             Method::Get | Method::Head => {}
             Method::Options => return Reply { class, body: Body::Preflight, note: Note::Own, held: None },
@@ -104,7 +111,7 @@ impl Node {
             Method::Unknown => return Reply::refusal(class, Refusal::UnknownMethod),
         }
         if let Some(own) = target.path.strip_prefix("/_vivid/") {
-            return self.own(own, target.query);
+            return self.own(own, target.query, now.instant);
         }
         if let Some(list) = &request.passed.cdn_loop
             && let Err(refusal) = self.store.upstreams.cdn_loop().judge(list)
@@ -112,7 +119,7 @@ impl Node {
             return Reply::refusal(class, refusal);
         }
         self.count_cmcd(request, &target);
-        let deadline = Instant::now() + self.hold_max;
+        let deadline = now.instant + self.hold_max;
         let reply = match class {
             Class::Playlist => self.playlist(request, &target, deadline).await,
             _ => self.object(request, &target, deadline).await,
@@ -129,24 +136,44 @@ impl Node {
     /// `Limited`.
     pub fn connect(&self, client: Client) -> Result<Option<Taken<'_>>, Refusal> {
         match &self.clients {
-            Some(clients) => clients.connect(client.address, Instant::now()).map(Some).map_err(Refusal::Limited),
-            None => Ok(None),
+            Some(clients) if !client.admin => {
+                clients.connect(client.address, Instant::now()).map(Some).map_err(Refusal::Limited)
+            }
+            Some(_) | None => Ok(None),
         }
     }
 
     /// The target in its normal spelling, and the client's place, if the request may come in.
-    fn enter<'r>(&self, request: &'r Request, client: Client) -> Result<(Cow<'r, str>, Option<Taken<'_>>), Refusal> {
+    fn enter<'r>(
+        &self,
+        request: &'r Request,
+        client: Client,
+        now: Moment,
+    ) -> Result<(Cow<'r, str>, Option<Taken<'_>>), Refusal> {
+        let target = normalized(request.target());
+        if client.admin {
+            return Ok((target, None));
+        }
         let taken = match &self.clients {
-            Some(clients) => Some(clients.ask(client.address, Instant::now()).map_err(Refusal::Limited)?),
+            Some(clients) => Some(clients.ask(client.address, now.instant).map_err(Refusal::Limited)?),
             None => None,
         };
-        let target = normalized(request.target());
         let Some(gate) = &self.gate else { return Ok((target, taken)) };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        Ok((gate.enter(request, client, target, now).map_err(Refusal::Denied)?, taken))
+        Ok((gate.enter(request, client, target, now.unix_s()).map_err(Refusal::Denied)?, taken))
     }
 
-    fn own(&self, path: &str, query: &str) -> Reply {
+    /// Whether what lies at `path` is given to whoever came by this client's address.
+    fn is_served(&self, path: &str, client: Client) -> Result<(), Refusal> {
+        let own = path.strip_prefix("/_vivid/");
+        match own {
+            None if client.admin => Err(Refusal::NoSuchPage),
+            Some("livez" | "readyz" | "load") | None => Ok(()),
+            Some(_) if client.admin || !self.has_admin => Ok(()),
+            Some(_) => Err(Refusal::AdminPage),
+        }
+    }
+
+    fn own(&self, path: &str, query: &str, now: Instant) -> Reply {
         let text = |content_type, text: String| Body::Text(content_type, text);
         let body = match path {
             "livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),
@@ -162,10 +189,10 @@ impl Node {
                 }
             },
             "load" => text("application/json", self.steering.load_page()),
-            "fleet" => text("application/json", self.steering.fleet_page(Instant::now())),
+            "fleet" => text("application/json", self.steering.fleet_page(now)),
             "streams" => self.streams_page(query),
             _ => match path.strip_prefix("streams/") {
-                Some(stream) => self.stream_page(stream, Instant::now()),
+                Some(stream) => self.stream_page(stream, now),
                 None => Body::Refusal(Refusal::NoSuchPage),
             },
         };

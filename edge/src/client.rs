@@ -9,11 +9,17 @@ pub struct Client {
     pub address: IpAddr,
     /// Whether the connection is TLS.
     pub secure: bool,
+    /// Whether it came by the address of `edge.admin`: somebody who runs the node.
+    pub admin: bool,
 }
 
 impl Client {
     pub fn new(address: IpAddr, secure: bool) -> Self {
-        Self { address: address.to_canonical(), secure }
+        Self { address: address.to_canonical(), secure, admin: false }
+    }
+
+    pub fn admin(address: IpAddr) -> Self {
+        Self { admin: true, ..Self::new(address, false) }
     }
 }
 

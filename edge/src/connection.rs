@@ -9,6 +9,7 @@ use crate::answer::{Node, slice_of};
 use crate::client::Client;
 use crate::key::Class;
 use crate::metrics::Bound;
+use crate::moment::Moment;
 use crate::range::{Slice, Window};
 use crate::refusal::Refusal;
 use crate::reply::{Body, Frame, Reply};
@@ -213,7 +214,7 @@ impl Connection {
 
     /// Decides the reply, unless the viewer leaves first; then its place is free at once.
     async fn reply(&mut self, request: &Request) -> Result<Reply, Over> {
-        let answering = self.node.answer(request, self.client);
+        let answering = self.node.answer(request, self.client, Moment::now());
         tokio::pin!(answering);
         loop {
             // What arrives meanwhile is the next request; too much of it waits in the kernel.

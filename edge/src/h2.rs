@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::connection::LINGER;
 use crate::key::Class;
 use crate::metrics::Bound;
+use crate::moment::Moment;
 use crate::range::{Slice, Window};
 use crate::reply::{Body, Reply};
 use crate::request::{BODY_BYTES_MAX, Method, Request};
@@ -125,7 +126,7 @@ impl Peer<'_> {
                 }
                 let reply = tokio::select! {
                     biased;
-                    reply = self.node.answer(&request, self.client) => reply,
+                    reply = self.node.answer(&request, self.client, Moment::now()) => reply,
                     _ = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over::Left),
                 };
                 (reply, request.method)

@@ -21,6 +21,7 @@ pub mod h2;
 pub mod key;
 pub mod live;
 pub mod metrics;
+pub mod moment;
 pub mod object;
 pub mod playlists;
 pub mod range;

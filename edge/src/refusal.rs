@@ -25,6 +25,8 @@ pub enum Refusal {
     UnknownMethod,
     #[error("there is no such page; try /_vivid/metrics, /_vivid/streams, /_vivid/livez or /_vivid/readyz")]
     NoSuchPage,
+    #[error("this page is for those who run the node; ask for it at edge.admin.listen")]
+    AdminPage,
     #[error("nobody watches this stream here now; /_vivid/streams lists those that are followed")]
     NoSuchStream,
     #[error("this needs the token of edge.purge.token, sent as `Authorization: Bearer TOKEN`")]
@@ -87,7 +89,7 @@ impl Refusal {
             Self::Target(TargetError::TooLong) => StatusCode::URI_TOO_LONG,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::HeaderSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::NoSuchPage | Self::NoSuchStream => StatusCode::NOT_FOUND,
+            Self::NoSuchPage | Self::AdminPage | Self::NoSuchStream => StatusCode::NOT_FOUND,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -121,6 +123,7 @@ impl Refusal {
             Self::Method => "method",
             Self::UnknownMethod => "unknown-method",
             Self::NoSuchPage => "no-such-page",
+            Self::AdminPage => "admin-page",
             Self::NoSuchStream => "no-such-stream",
             Self::Unauthorized => "unauthorized",
             Self::Purge(_) => "purge",

@@ -39,7 +39,15 @@ pub struct Server {
 struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
-    secure: bool,
+    to: To,
+}
+
+/// Who comes by an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    Viewers,
+    Https,
+    Admin,
 }
 
 /// Why a node cannot start.
@@ -91,9 +99,12 @@ impl Server {
         registry: &Registry,
         mut sockets: Vec<TcpListener>,
     ) -> Result<Self, EdgeError> {
-        let mut listeners = vec![Listener::bind(config.listen, false, &mut sockets)?];
+        let mut listeners = vec![Listener::bind(config.listen, To::Viewers, &mut sockets)?];
         for addr in &config.tls.listen {
-            listeners.push(Listener::bind(*addr, true, &mut sockets)?);
+            listeners.push(Listener::bind(*addr, To::Https, &mut sockets)?);
+        }
+        if let Some(addr) = config.admin.listen {
+            listeners.push(Listener::bind(addr, To::Admin, &mut sockets)?);
         }
         let metrics = Arc::new(Metrics::new(registry)?);
         let secure = !config.tls.listen.is_empty();
@@ -127,7 +138,12 @@ impl Server {
 
     /// Where HTTPS is served.
     pub fn tls_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter(|listener| listener.secure).map(|listener| listener.addr).collect()
+        self.listeners.iter().filter(|listener| listener.to == To::Https).map(|listener| listener.addr).collect()
+    }
+
+    /// Where those who run this node look at it.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.listeners.iter().find(|listener| listener.to == To::Admin).map(|listener| listener.addr)
     }
 
     /// The sockets that this node listens on, for a process that takes them over.
@@ -192,8 +208,12 @@ impl Server {
 }
 
 impl Listener {
-    fn bind(addr: SocketAddr, secure: bool, sockets: &mut Vec<TcpListener>) -> Result<Self, EdgeError> {
-        let key = if secure { "edge.tls.listen" } else { "edge.listen" };
+    fn bind(addr: SocketAddr, to: To, sockets: &mut Vec<TcpListener>) -> Result<Self, EdgeError> {
+        let key = match to {
+            To::Viewers => "edge.listen",
+            To::Https => "edge.tls.listen",
+            To::Admin => "edge.admin.listen",
+        };
         let taken = |source| EdgeError::Listen { key, addr, source };
         let inherited = sockets.iter().position(|socket| socket.local_addr().is_ok_and(|local| local == addr));
         let socket = match inherited {
@@ -204,7 +224,7 @@ impl Listener {
         // The standard library's backlog of 128 would turn a flash crowd into retransmissions a second later.
         SockRef::from(&socket).listen(BACKLOG).map_err(taken)?;
         let addr = socket.local_addr().map_err(taken)?;
-        Ok(Self { socket, addr, secure })
+        Ok(Self { socket, addr, to })
     }
 }
 
@@ -216,16 +236,20 @@ struct Door {
 }
 
 async fn accept(listener: Listener, door: &Arc<Door>, connections: &TaskTracker) {
-    let Listener { socket, addr, secure } = listener;
+    let Listener { socket, addr, to } = listener;
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
     };
-    tracing::info!(%addr, tls = secure, "edge listens");
+    tracing::info!(%addr, ?to, "edge listens");
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
-                connections.spawn(door.clone().serve(socket, Client::new(peer.ip(), secure)));
+                let client = match to {
+                    To::Admin => Client::admin(peer.ip()),
+                    To::Viewers | To::Https => Client::new(peer.ip(), to == To::Https),
+                };
+                connections.spawn(door.clone().serve(socket, client));
             }
             Err(error) => {
                 // Out of descriptors or memory: asking again at once would only burn what is left.
@@ -239,7 +263,8 @@ async fn accept(listener: Listener, door: &Arc<Door>, connections: &TaskTracker)
 impl Door {
     async fn serve(self: Arc<Self>, socket: TcpStream, client: Client) {
         let gauge = &self.node.metrics.connections;
-        gauge.inc();
+        let viewers = i64::from(!client.admin);
+        gauge.add(viewers);
         // Answers leave in one call; waiting for more to send would only delay them.
         if socket.set_nodelay(true).is_ok() {
             match self.node.connect(client) {
@@ -253,7 +278,7 @@ impl Door {
                 Err(refusal) => Box::pin(self.connection(Stream::Plain(socket), client).refuse(refusal)).await,
             }
         }
-        gauge.dec();
+        gauge.sub(viewers);
     }
 
     async fn open(&self, socket: TcpStream, secure: bool) -> Option<Stream> {

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use edge::Server;
 use edge::answer::Node as Answering;
 use edge::client::Client;
+use edge::moment::Moment;
 use edge::reply::{Body, Frame};
 use edge::request::Request;
 use geo::fixture::{Value, database};
@@ -152,7 +153,7 @@ impl Tokyo {
     async fn get_with(&self, from: &str, target: &str, fields: &str) -> Got {
         let mut request = BytesMut::from(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
         let request = Request::take(&mut request).unwrap().unwrap();
-        let reply = in_time(self.node.answer(&request, Client::new(from.parse().unwrap(), false))).await;
+        let reply = in_time(self.node.answer(&request, Client::new(from.parse().unwrap(), false), Moment::now())).await;
         let mut head = Vec::new();
         reply.put_head(&mut head, Frame { http10: false, keep_alive: true }, &self.node.notes, Instant::now());
         let body = match reply.body {

@@ -251,6 +251,7 @@ fn playlist(live: &Live) -> String {
 pub(crate) struct Node {
     pub(crate) addr: SocketAddr,
     pub(crate) tls_addrs: Vec<SocketAddr>,
+    pub(crate) admin_addr: Option<SocketAddr>,
     pub(crate) registry: Registry,
     stop: CancellationToken,
     handed_over: CancellationToken,
@@ -282,10 +283,11 @@ impl Node {
     pub(crate) fn with(config: config::Edge) -> Self {
         let registry = Registry::new();
         let server = Server::bind(config, &registry).unwrap();
-        let (addr, tls_addrs, stop) = (server.addr(), server.tls_addrs(), CancellationToken::new());
+        let (addr, tls_addrs, admin_addr) = (server.addr(), server.tls_addrs(), server.admin_addr());
+        let stop = CancellationToken::new();
         let handed_over = server.handed_over();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { addr, tls_addrs, registry, stop, handed_over, running }
+        Self { addr, tls_addrs, admin_addr, registry, stop, handed_over, running }
     }
 
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
