@@ -5,6 +5,7 @@ mod admin;
 mod cache;
 mod fleet;
 mod purge;
+mod qoe;
 mod slices;
 mod tls;
 
@@ -13,6 +14,7 @@ pub use admin::Admin;
 pub use cache::Cache;
 pub use fleet::{Fleet, SteerMode};
 pub use purge::Purge;
+pub use qoe::Qoe;
 pub use slices::Slices;
 pub use tls::{CertificateFiles, Tls, TlsVersion};
 
@@ -56,6 +58,7 @@ pub struct Edge {
     pub keepalive_timeout: Duration,
     pub cache: Cache,
     pub purge: Purge,
+    pub qoe: Qoe,
     pub slices: Slices,
     pub tls: Tls,
 }
@@ -83,6 +86,7 @@ pub(crate) struct Raw {
     keepalive_timeout_ms: u64,
     cache: cache::Raw,
     purge: purge::Raw,
+    qoe: qoe::Raw,
     slices: slices::Raw,
     tls: tls::Raw,
 }
@@ -110,6 +114,7 @@ impl Default for Raw {
             keepalive_timeout_ms: 60_000,
             cache: cache::Raw::default(),
             purge: purge::Raw::default(),
+            qoe: qoe::Raw::default(),
             slices: slices::Raw::default(),
             tls: tls::Raw::default(),
         }
@@ -158,6 +163,7 @@ impl Raw {
             keepalive_timeout,
             cache: self.cache.valid(problems),
             purge: self.purge.valid(problems),
+            qoe: self.qoe.valid(problems),
             slices: self.slices.valid(self.object_bytes_max, problems),
             tls: self.tls.valid(problems),
         }

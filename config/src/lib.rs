@@ -17,8 +17,8 @@ mod transcode;
 
 pub use edge::{Access, Addresses, Admin, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use edge::{
-    Cache, CertificateFiles, Edge, Fleet, Purge, Shields, Slices, SteerMode, Tls, TlsVersion, Upstream, UpstreamPeer,
-    UpstreamProtocol,
+    Cache, CertificateFiles, Edge, Fleet, Purge, Qoe, Shields, Slices, SteerMode, Tls, TlsVersion, Upstream,
+    UpstreamPeer, UpstreamProtocol,
 };
 pub use fleet::{FleetEdge, FleetFile};
 pub use geo::Geo;

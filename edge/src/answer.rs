@@ -15,9 +15,11 @@ use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
 use crate::moment::Moment;
 use crate::object::{Head, Object};
 use crate::playlists::{Opened, Over, Playlists, Rendition, Shown, Spelling, Version, answers_now};
+use crate::qoe::Qoe;
+use crate::qoe::tcp_info::Probe;
 use crate::range::{Growing, Range, Slice, Window};
 use crate::refusal::Refusal;
-use crate::reply::{Body, Reply};
+use crate::reply::{Aside, Body, Reply};
 use crate::request::{Method, PURGE_PAGE, Request};
 use crate::steer::Steering;
 use crate::store::pieces::{Pieces, Reader};
@@ -44,6 +46,7 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
     pub notes: Notes,
+    pub qoe: Qoe,
     pub steering: Steering,
     /// Where viewers are.
     pub geo: Arc<Geo>,
@@ -75,6 +78,7 @@ impl Node {
             playlists: Arc::new(Playlists::new(store.clone(), config)),
             limits: Limits::new(config),
             notes: Notes::new(&config.name),
+            qoe: Qoe::new(config),
             steering: Steering::new(config, geo.clone(), metrics.clone(), departure.begun.clone()),
             metrics,
             geo,
@@ -128,6 +132,20 @@ impl Node {
             Ok(reply) => self.steering.steer(request, client, reply),
             Err(refusal) => Reply::refusal(class, refusal),
         }
+    }
+
+    /// What the answer says beside what it carries.
+    pub fn aside(&self, reply: &Reply, probe: &mut Probe) -> Aside<'_> {
+        let now = Instant::now();
+        let cmsd = self.qoe.entry(reply, probe, now, || self.is_under_duress());
+        Aside { notes: &self.notes, cmsd, now }
+    }
+
+    /// Whether viewers are better off elsewhere.
+    fn is_under_duress(&self) -> bool {
+        self.departure.begun.is_cancelled()
+            || self.steering.is_full()
+            || self.holds.load(Ordering::Relaxed) >= self.holds_max
     }
 
     /// A client's place among the connections.

@@ -26,6 +26,13 @@ pub enum Note {
     Own,
 }
 
+impl Note {
+    /// Whether upstream was asked, and this is what it said.
+    pub fn is_fetched(self) -> bool {
+        matches!(self, Self::Stored | Self::Miss | Self::Collapsed | Self::Expired)
+    }
+}
+
 /// The field lines of this node, made once as far as they are the same for all.
 pub struct Notes {
     lines: [Vec<u8>; 10],

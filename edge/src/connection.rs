@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::key::Class;
 use crate::metrics::Bound;
 use crate::moment::Moment;
+use crate::qoe::tcp_info::Probe;
 use crate::range::{Slice, Window};
 use crate::refusal::Refusal;
 use crate::reply::{Body, Frame, Reply};
@@ -23,7 +24,7 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ pub struct Connection {
     node: Arc<Node>,
     stream: Stream,
     client: Client,
+    probe: Probe,
     /// What was read and not yet taken as a request.
     input: BytesMut,
     /// Header blocks are put together here.
@@ -54,6 +56,8 @@ pub struct Limits {
     /// Between two requests.
     pub keepalive_timeout: Duration,
     pub send_rate: SendRate,
+    /// What may wait unsent in the kernel, in bytes; 0 leaves it to that.
+    pub unsent_bytes_max: u32,
     /// Streams of one HTTP/2 connection that its client may give up.
     pub resets: Pace,
 }
@@ -65,6 +69,7 @@ impl Limits {
             header_timeout: config.header_timeout,
             keepalive_timeout: config.keepalive_timeout,
             send_rate: SendRate::new(limits),
+            unsent_bytes_max: config.qoe.unsent_bytes_max,
             resets: Pace::new(limits.h2_resets_per_s, limits.h2_resets_burst),
         }
     }
@@ -96,7 +101,8 @@ const SLICES_MAX: usize = 32;
 impl Connection {
     pub fn new(node: Arc<Node>, accepted: Accepted, cut: CancellationToken) -> Self {
         let Accepted { stream, client } = accepted;
-        Self { node, stream, client, input: BytesMut::new(), output: Vec::new(), cut }
+        let probe = Probe::new(stream.meter());
+        Self { node, stream, client, probe, input: BytesMut::new(), output: Vec::new(), cut }
     }
 
     /// Serves requests until either side ends it. A viewer that speaks HTTP/2 without asking gets its stream back, with
@@ -231,7 +237,7 @@ impl Connection {
         let frame = Frame { http10: request.http10, keep_alive: request.keep_alive };
         self.node.metrics.answered(reply.class, reply.status());
         self.output.clear();
-        reply.put_head(&mut self.output, frame, &self.node.notes, Instant::now());
+        reply.put_head(&mut self.output, frame, self.node.aside(&reply, &mut self.probe));
         if request.method == Method::Head {
             return self.write(&[]).await;
         }

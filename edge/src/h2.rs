@@ -10,6 +10,7 @@ use crate::connection::LINGER;
 use crate::key::Class;
 use crate::metrics::Bound;
 use crate::moment::Moment;
+use crate::qoe::tcp_info::Probe;
 use crate::range::{Slice, Window};
 use crate::reply::{Body, Reply};
 use crate::request::{BODY_BYTES_MAX, Method, Request};
@@ -21,6 +22,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
+use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -43,13 +45,14 @@ const SEND_BYTES_MAX: usize = 1 << 20;
 
 /// Serves a connection that begins with the preface of HTTP/2, or that agreed on it by ALPN, until its end.
 pub async fn serve(node: &Node, stream: Rewound, client: Client) {
+    let probe = Mutex::new(Probe::new(stream.stream.meter()));
     let mut options = Builder::new();
     options
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BYTES_MAX);
     match timeout(node.limits.header_timeout, options.handshake(stream)).await {
-        Ok(Ok(connection)) => Peer { node, client }.streams(connection).await,
+        Ok(Ok(connection)) => Peer { node, client, probe: &probe }.streams(connection).await,
         Ok(Err(error)) => tracing::debug!(%error, "no preface of HTTP/2"),
         Err(_) => node.metrics.bit(Bound::HeaderTimeout),
     }
@@ -60,6 +63,8 @@ pub async fn serve(node: &Node, stream: Rewound, client: Client) {
 struct Peer<'a> {
     node: &'a Node,
     client: Client,
+    /// All streams share one path; never contended, since they are one task.
+    probe: &'a Mutex<Probe>,
 }
 
 impl Peer<'_> {
@@ -139,8 +144,8 @@ impl Peer<'_> {
 
     async fn send(self, reply: Reply, head_only: bool, respond: &mut SendResponse<Bytes>) -> Result<(), Over> {
         let ends = head_only || reply.length() == Some(0);
-        let stream =
-            respond.send_response(reply.response(&self.node.notes, Instant::now()), ends).map_err(|_| Over::Left)?;
+        let response = reply.response(self.node.aside(&reply, &mut self.probe.lock()));
+        let stream = respond.send_response(response, ends).map_err(|_| Over::Left)?;
         if !ends {
             let mut sink = Sink { peer: self, stream, handed: 0, watch: None };
             match reply.body {

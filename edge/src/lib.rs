@@ -2,7 +2,7 @@
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
 //! [`store::freshness`], [`store::layout`], [`store::purge`], [`access`], [`send_rate`], [`object`], [`client`], [`releases`],
-//! [`request`], [`reply`], [`refusal`], [`cache_status`], and those of [`steer`].
+//! [`request`], [`reply`], [`refusal`], [`cache_status`], [`qoe::cmsd`], and those of [`steer`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
 //! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
 //! goes in the steps of a [`departure`].
@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod moment;
 pub mod object;
 pub mod playlists;
+pub mod qoe;
 pub mod range;
 pub mod refusal;
 pub mod releases;

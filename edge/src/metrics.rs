@@ -102,6 +102,7 @@ label!(
         ClientHolds = "client_holds_max", ClientRequests = "client_requests_per_s", Clients = "clients_max",
         SendRate = "min_send_bytes_per_s", Http2Resets = "h2_resets_per_s",
         RetryBudget = "retry_percent", HedgeBudget = "hedge_percent", LookBudget = "look_percent", Resumes = "resumes_max",
+        CmsdBefore = "cmsd_before_bytes_max",
     }
 );
 label!(

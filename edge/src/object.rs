@@ -1,6 +1,7 @@
 //! An answer of upstream as it is kept: its header fields serialised once, its body shared and never copied.
 
 use crate::key::Class;
+use crate::qoe::cmsd;
 use crate::store::freshness::{self, Lease, Unstored};
 use crate::store::layout::Layout;
 use crate::store::purge::Tags;
@@ -27,6 +28,8 @@ pub struct Head {
     pub tags: Tags,
     /// The field lines of every answer with this object, each ended by CRLF, without framing and without `Age`.
     pub fields: Bytes,
+    /// What the nodes before this one said of the path of this answer: for those who waited for it, and nobody else.
+    pub cmsd: Option<Bytes>,
     /// The same fields for transports that do not carry text, made when one asks.
     map: OnceLock<HeaderMap>,
 }
@@ -78,6 +81,7 @@ impl Head {
             born: now.checked_sub(freshness::age(headers)).unwrap_or(now),
             lease: freshness::judge(rules, status, headers, class),
             tags: Tags::read(headers),
+            cmsd: cmsd::before(headers),
             fields: fields(headers),
             map: OnceLock::new(),
         }
@@ -138,6 +142,7 @@ impl Head {
             born: now,
             lease: Ok(Lease::fresh(lifetime)),
             tags: Tags::default(),
+            cmsd: None,
             fields: fields(&headers),
             map: OnceLock::new(),
         }
@@ -286,17 +291,23 @@ fn fields(headers: &HeaderMap) -> Bytes {
     if !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         put_field(&mut out, b"access-control-allow-origin", b"*");
     }
-    if !headers.contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS) {
-        put_field(
-            &mut out,
-            b"access-control-expose-headers",
-            b"Age, Cache-Status, Content-Length, Content-Range, Date",
-        );
+    if !exposes_all(headers) {
+        put_field(&mut out, b"access-control-expose-headers", EXPOSED);
     }
     if !headers.contains_key("timing-allow-origin") {
         put_field(&mut out, b"timing-allow-origin", b"*");
     }
     out.freeze()
+}
+
+/// What pages may read of an answer, besides what upstream lets them. CMSD is of no use to a player that cannot.
+const EXPOSED: &[u8] = b"Age, Cache-Status, CMSD-Dynamic, CMSD-Static, Content-Length, Content-Range, Date";
+
+fn exposes_all(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS).iter().any(|value| {
+        let mut names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        names.any(|name| name == b"*" || name.eq_ignore_ascii_case(cmsd::DYNAMIC.as_bytes()))
+    })
 }
 
 fn put_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
@@ -312,8 +323,15 @@ fn put_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 
 /// Fields of one connection, of one viewer, or that this node says itself.
 fn is_private(name: &HeaderName) -> bool {
-    const OTHERS: [&str; 6] =
-        ["keep-alive", "proxy-connection", "alt-svc", "strict-transport-security", "x-accel-expires", "nel"];
+    const OTHERS: [&str; 7] = [
+        "keep-alive",
+        "proxy-connection",
+        "alt-svc",
+        "strict-transport-security",
+        "x-accel-expires",
+        "nel",
+        cmsd::DYNAMIC,
+    ];
     [
         header::CONNECTION,
         header::TRANSFER_ENCODING,
@@ -356,6 +374,7 @@ mod tests {
             ("content-length", "4"),
             ("age", "7"),
             ("cache-status", "shield; hit"),
+            ("cmsd-dynamic", "\"shield\";etp=5"),
             ("cache-control", "max-age=9"),
         ]);
         let now = Instant::now() + Duration::from_secs(60);
@@ -370,7 +389,8 @@ mod tests {
             start,
             "HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncache-status: shield; hit\r\ncache-control: max-age=9\r\n\
              access-control-allow-origin: *\r\n\
-             access-control-expose-headers: Age, Cache-Status, Content-Length, Content-Range, Date\r\n\
+             access-control-expose-headers: \
+             Age, Cache-Status, CMSD-Dynamic, CMSD-Static, Content-Length, Content-Range, Date\r\n\
              timing-allow-origin: *\r\nContent-Length: 4\r\n"
         );
         assert!(object.is_fresh(now) && !object.is_fresh(now + Duration::from_secs(2)));

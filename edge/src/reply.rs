@@ -4,6 +4,7 @@ use crate::cache_status::{Note, Notes};
 use crate::key::Class;
 use crate::object::{Head, Object, put_decimal, put_lines, put_number, put_status_line};
 use crate::playlists::Version;
+use crate::qoe::cmsd::Entry;
 use crate::range::Slice;
 use crate::refusal::Refusal;
 use crate::steer::said::Steered;
@@ -48,6 +49,14 @@ pub struct Frame {
     pub keep_alive: bool,
 }
 
+/// What an answer says beside what it carries: of this node, and of the path to this viewer.
+#[derive(Clone, Copy)]
+pub struct Aside<'a> {
+    pub notes: &'a Notes,
+    pub cmsd: Option<Entry<'a>>,
+    pub now: Instant,
+}
+
 impl Reply {
     pub fn refusal(class: Class, refusal: Refusal) -> Self {
         let note = if refusal.is_upstreams() { Note::Miss } else { Note::Refused };
@@ -87,7 +96,7 @@ impl Reply {
     }
 
     /// Appends the whole header block, status line to empty line, in the spelling of HTTP/1.1.
-    pub fn put_head(&self, out: &mut Vec<u8>, frame: Frame, notes: &Notes, now: Instant) {
+    pub fn put_head(&self, out: &mut Vec<u8>, frame: Frame, aside: Aside<'_>) {
         if let Body::Object(object) = &self.body {
             out.put_slice(&object.start);
         } else {
@@ -101,7 +110,7 @@ impl Reply {
                 (None, _) => {}
             }
         }
-        self.put_own(out, notes, now);
+        self.put_own(out, aside);
         match (frame.keep_alive, frame.http10) {
             (false, _) => out.put_slice(b"Connection: close\r\n"),
             (true, true) => out.put_slice(b"Connection: keep-alive\r\n"),
@@ -111,7 +120,7 @@ impl Reply {
     }
 
     /// The head as a framed transport carries it: the same fields, less those about framing (RFC 9113, 8.2.2).
-    pub fn response(&self, notes: &Notes, now: Instant) -> Response<()> {
+    pub fn response(&self, aside: Aside<'_>) -> Response<()> {
         let mut response = Response::new(());
         *response.status_mut() = self.status();
         let fields = response.headers_mut();
@@ -122,7 +131,7 @@ impl Reply {
             fields.insert(CONTENT_LENGTH, length.into());
         }
         let mut own = Vec::with_capacity(256);
-        self.put_own(&mut own, notes, now);
+        self.put_own(&mut own, aside);
         put_lines(fields, &own);
         response
     }
@@ -164,7 +173,7 @@ impl Reply {
     }
 
     /// The field lines that are made anew for each answer.
-    fn put_own(&self, out: &mut Vec<u8>, notes: &Notes, now: Instant) {
+    fn put_own(&self, out: &mut Vec<u8>, aside: Aside<'_>) {
         match &self.body {
             Body::Object(_) => out.put_slice(b"Accept-Ranges: bytes\r\n"),
             Body::Slice(object, slice) => put_content_range(out, *slice, Some(object.length)),
@@ -180,9 +189,12 @@ impl Reply {
         }
         if let Some(head) = self.kept() {
             // RFC 9111, 5.1: every answer that this node did not fetch for its viewer says how old it is.
-            put_number(out, b"Age: ", now.saturating_duration_since(head.born).as_secs());
+            put_number(out, b"Age: ", aside.now.saturating_duration_since(head.born).as_secs());
         }
-        notes.put(out, self.note, self.detail(), self.ttl(now));
+        if let Some(entry) = aside.cmsd {
+            entry.put(out, self.kept().and_then(|head| head.cmsd.as_deref()).filter(|_| self.note.is_fetched()));
+        }
+        aside.notes.put(out, self.note, self.detail(), self.ttl(aside.now));
     }
 }
 

@@ -74,6 +74,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 const CLEAR: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` is lower.
 const BACKLOG: i32 = 65_535;
+/// Before a viewer has let bytes wait, so many times the bound may: what is not longer leaves in one call.
+const UNSENT_AT_FIRST: u32 = 8;
 /// How long no connection is taken after one could not be.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What is due in the stores is dropped this often; a part's lifetime is counted in seconds.
@@ -106,6 +108,7 @@ impl Server {
         if let Some(addr) = config.admin.listen {
             listeners.push(Listener::bind(addr, To::Admin, &mut sockets)?);
         }
+        listeners.iter().for_each(|listener| listener.bound_unsent(config.qoe.unsent_bytes_max));
         let metrics = Arc::new(Metrics::new(registry)?);
         let secure = !config.tls.listen.is_empty();
         let tls = secure.then(|| Tls::new(&config.tls, &metrics)).transpose()?.map(Arc::new);
@@ -226,6 +229,16 @@ impl Listener {
         let addr = socket.local_addr().map_err(taken)?;
         Ok(Self { socket, addr, to })
     }
+
+    /// Holds for every connection that it accepts, without a call for each.
+    fn bound_unsent(&self, bytes_max: u32) {
+        let at_first = bytes_max.saturating_mul(UNSENT_AT_FIRST);
+        if bytes_max > 0
+            && let Err(error) = SockRef::from(&self.socket).set_tcp_notsent_lowat(at_first)
+        {
+            tracing::warn!(%error, "edge.qoe.unsent_bytes_max has no effect on this system");
+        }
+    }
 }
 
 /// What every connection gets.
@@ -270,19 +283,19 @@ impl Door {
             match self.node.connect(client) {
                 Ok(_place) => {
                     if let Some(stream) = self.open(socket, client.secure).await {
-                        self.talk(stream, client).await;
+                        self.talk(stream.bounded(self.node.limits.unsent_bytes_max), client).await;
                     }
                 }
                 // A handshake only to say no would be what an attacker wants.
                 Err(_) if client.secure => {}
-                Err(refusal) => Box::pin(self.connection(Stream::Plain(socket), client).refuse(refusal)).await,
+                Err(refusal) => Box::pin(self.connection(Stream::from(socket), client).refuse(refusal)).await,
             }
         }
         gauge.sub(viewers);
     }
 
     async fn open(&self, socket: TcpStream, secure: bool) -> Option<Stream> {
-        let Some(tls) = self.tls.as_ref().filter(|_| secure) else { return Some(Stream::Plain(socket)) };
+        let Some(tls) = self.tls.as_ref().filter(|_| secure) else { return Some(Stream::from(socket)) };
         tokio::select! {
             // The future of a handshake is several kilobytes; in a box it goes when the handshake is done.
             stream = Box::pin(tls.accept(socket)) => stream,
@@ -320,7 +333,8 @@ async fn sweep(node: &Node) {
     let mut tick = interval(SWEEP);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        tick.tick().await;
+        let due = tick.tick().await;
+        node.qoe.ran_late(due.elapsed());
         node.store.sweep().await;
         if let Some(clients) = &node.clients {
             clients.sweep(Instant::now());

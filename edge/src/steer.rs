@@ -68,6 +68,11 @@ impl Steering {
         }
     }
 
+    /// Whether this node had as many viewers as it may when that was looked at last.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// What this node says of itself to the others.
     pub fn load(&self) -> Load {
         let fleet = self.fleet.read();

@@ -1,7 +1,7 @@
 //! The bytes of a viewer's connection: a plain socket, or TLS over one.
 
 use bytes::{Buf, Bytes};
-use pingora::protocols::l4::ext::get_tcp_info;
+use pingora::protocols::l4::ext::{TCP_INFO, get_tcp_info};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
@@ -12,8 +12,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+/// A viewer's connection.
+pub struct Stream {
+    wire: Wire,
+    /// What [`Self::bounded`] asked for; 0 once it is done, or if there is nothing to do.
+    unsent_bytes_max: u32,
+}
+
 /// Either is told apart once per call, which a branch predictor gets right; no viewer pays for the other's buffers.
-pub enum Stream {
+enum Wire {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -24,29 +31,58 @@ pub struct Rewound {
     pub stream: Stream,
 }
 
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self { wire: Wire::Plain(stream), unsent_bytes_max: 0 }
+    }
+}
+
+impl From<TlsStream<TcpStream>> for Stream {
+    fn from(stream: TlsStream<TcpStream>) -> Self {
+        Self { wire: Wire::Tls(Box::new(stream)), unsent_bytes_max: 0 }
+    }
+}
+
 impl Stream {
+    /// No more than so many bytes wait unsent in the kernel from the first time on that the other end lets some wait.
+    /// Whoever takes everything at once is not made to take it in pieces, each of which would be a call.
+    pub fn bounded(mut self, unsent_bytes_max: u32) -> Self {
+        self.unsent_bytes_max = unsent_bytes_max;
+        self
+    }
+
     pub fn meter(&self) -> Meter {
-        Meter(match self {
-            Self::Plain(stream) => stream.as_raw_fd(),
-            Self::Tls(stream) => stream.get_ref().0.as_raw_fd(),
-        })
+        Meter(self.socket().as_raw_fd())
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.wire {
+            Wire::Plain(stream) => stream,
+            Wire::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// The outcome of a write, which tells whether bytes wait.
+    fn waited<T>(&mut self, written: Poll<T>) -> Poll<T> {
+        if written.is_pending() && self.unsent_bytes_max > 0 {
+            // A socket that takes no options is as good as closed.
+            let _ = SockRef::from(self.socket()).set_tcp_notsent_lowat(self.unsent_bytes_max);
+            self.unsent_bytes_max = 0;
+        }
+        written
     }
 
     /// Closing it resets the connection: the kernel drops what it still holds for the other end.
     pub fn abandon(&self) {
-        let socket = match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        };
         // A socket that takes no options is as good as closed.
-        let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether HTTP/2 was agreed on by ALPN (RFC 7301).
     pub fn is_http2(&self) -> bool {
-        match self {
-            Self::Plain(_) => false,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        match &self.wire {
+            Wire::Plain(_) => false,
+            Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 }
@@ -58,25 +94,32 @@ pub struct Meter(RawFd);
 impl Meter {
     /// Bytes that the other end's machine has acknowledged (RFC 4898, tcpEStatsAppHCThruOctetsAcked).
     pub fn acknowledged(self) -> u64 {
-        get_tcp_info(self.0).map_or(0, |info| info.tcpi_bytes_acked)
+        self.tcp_info().map_or(0, |info| info.tcpi_bytes_acked)
+    }
+
+    /// Everything that the kernel says of the connection.
+    pub fn tcp_info(self) -> Option<TCP_INFO> {
+        get_tcp_info(self.0).ok()
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        let stream = self.get_mut();
+        let written = match &mut stream.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Wire::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        stream.waited(written)
     }
 
     fn poll_write_vectored(
@@ -84,10 +127,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
+        let stream = self.get_mut();
+        let written = match &mut stream.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        };
+        stream.waited(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -95,16 +140,18 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        let stream = self.get_mut();
+        let flushed = match &mut stream.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        };
+        stream.waited(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

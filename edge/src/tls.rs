@@ -106,7 +106,7 @@ impl Tls {
             Ok(Ok(stream)) => {
                 let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
                 self.metrics.shook(if resumed { Handshake::Resumed } else { Handshake::Full });
-                Some(Stream::Tls(Box::new(stream)))
+                Some(Stream::from(stream))
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no handshake");

@@ -6,6 +6,7 @@ use crate::fill::{Fill, Filler};
 use crate::key::Class;
 use crate::metrics::{Bound, FillEnd};
 use crate::object::{Head, Object};
+use crate::qoe::cmsd;
 use crate::refusal::Refusal;
 use crate::upstream::{Answer, Errand, Joint, Passed, PeerId, Promise, Torn};
 use bytes::Bytes;
@@ -115,6 +116,9 @@ impl Job {
         let metrics = &self.store.metrics;
         let (arrived, source) = (Instant::now(), answer.peer);
         let head = Head::from_upstream(&self.store.rules, answer.status, &answer.headers, self.class, arrived);
+        if head.cmsd.is_none() && answer.headers.contains_key(cmsd::DYNAMIC) {
+            metrics.bit(Bound::CmsdBefore);
+        }
         if let Some(layout) = self.layout(&head, &answer.headers, &after) {
             // The rest of this answer is not wanted.
             drop(answer);

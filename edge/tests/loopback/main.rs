@@ -15,6 +15,7 @@ mod noise;
 mod origins;
 mod pieces;
 mod purge;
+mod qoe;
 mod resumes;
 mod secure;
 mod shields;

@@ -9,7 +9,7 @@ use edge::Server;
 use edge::answer::Node as Answering;
 use edge::client::Client;
 use edge::moment::Moment;
-use edge::reply::{Body, Frame};
+use edge::reply::{Aside, Body, Frame};
 use edge::request::Request;
 use geo::fixture::{Value, database};
 use prometheus::Registry;
@@ -155,7 +155,8 @@ impl Tokyo {
         let request = Request::take(&mut request).unwrap().unwrap();
         let reply = in_time(self.node.answer(&request, Client::new(from.parse().unwrap(), false), Moment::now())).await;
         let mut head = Vec::new();
-        reply.put_head(&mut head, Frame { http10: false, keep_alive: true }, &self.node.notes, Instant::now());
+        let aside = Aside { notes: &self.node.notes, cmsd: None, now: Instant::now() };
+        reply.put_head(&mut head, Frame { http10: false, keep_alive: true }, aside);
         let body = match reply.body {
             Body::Steered(steered) => steered.into_text().into_bytes(),
             _ => Vec::new(),

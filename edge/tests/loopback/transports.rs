@@ -8,7 +8,12 @@ use tokio::net::TcpStream;
 /// What a viewer has of an answer: all but its framing, and its age, which may tick between two of them.
 fn essence(got: Got) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let clockless = |(name, value): (String, String)| {
-        let value = if name == "cache-status" { timeless(&value) } else { value };
+        let value = match name.as_str() {
+            "cache-status" => timeless(&value),
+            // Each connection has figures of its own.
+            "cmsd-dynamic" => value.replace(|c: char| c.is_ascii_digit(), ""),
+            _ => value,
+        };
         (name != "age").then_some((name, value))
     };
     let mut fields: Vec<_> = got.fields.into_iter().filter_map(clockless).collect();

@@ -1,0 +1,153 @@
+//! What viewers are told of their connection, and what is left in it when they give up.
+
+use crate::http2::Http2;
+use crate::secure::{ALL, Authority, Files, HOST, connect, node};
+use crate::support::{Fake, Got, Node, Origin, RENDITION, Said, Viewer, config, in_time, until};
+use pingora::protocols::l4::ext::get_tcp_info;
+use sfv::{ListEntry, Parser};
+use socket2::SockRef;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, RawFd};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// More than any socket takes.
+const HUGE: usize = 30_000_000;
+
+/// Media of so many bytes as the path says, from a node that speaks CMSD itself.
+async fn upstream() -> Fake {
+    Fake::start(|asked| {
+        let bytes = asked.target.rsplit('/').next().and_then(|name| name.parse().ok()).unwrap_or(HUGE);
+        let fields = vec![
+            ("Content-Type", "video/mp4".to_owned()),
+            ("Cache-Control", "public, max-age=60".to_owned()),
+            ("CMSD-Dynamic", "\"origin\";etp=7".to_owned()),
+            ("CMSD-Dynamic", "\"shield\";rtt=3".to_owned()),
+            ("Access-Control-Expose-Headers", "Date".to_owned()),
+        ];
+        Box::pin(std::future::ready(Said::Whole(200, fields, vec![b'x'; bytes])))
+    })
+    .await
+}
+
+/// The entries of `CMSD-Dynamic`: who said them, and their keys.
+fn entries(got: &Got) -> Vec<(String, Vec<String>)> {
+    let value = got.field("cmsd-dynamic");
+    let list: sfv::List = Parser::new(value).parse().unwrap_or_else(|_| panic!("{value}"));
+    let entry = |entry: ListEntry| {
+        let ListEntry::Item(item) = entry else { panic!("{value}") };
+        let keys = item.params.keys().map(|key| key.as_str().to_owned());
+        (item.bare_item.as_string().unwrap().as_str().to_owned(), keys.collect())
+    };
+    list.into_iter().map(entry).collect()
+}
+
+fn entry(name: &str, keys: &[&str]) -> (String, Vec<String>) {
+    (name.to_owned(), keys.iter().map(|key| (*key).to_owned()).collect())
+}
+
+#[tokio::test]
+async fn media_says_what_its_viewers_connection_gives() {
+    let edge = Node::start("edge", upstream().await.addr);
+    let mut first = Viewer::connect(edge.addr).await;
+    let got = first.get("/film/100000").await;
+    let hops = [entry("origin", &["etp"]), entry("shield", &["rtt"]), entry("edge", &["etp", "rtt"])];
+    assert_eq!(entries(&got), hops, "{}", got.head);
+    let exposed: Vec<_> = got.field("access-control-expose-headers").split(", ").collect();
+    assert!(exposed.contains(&"Date") && exposed.contains(&"CMSD-Dynamic"), "{exposed:?}");
+    for (target, field) in [("/film/100000", ""), ("/film/100000", "Range: bytes=100-50000\r\n")] {
+        let got = edge_get(&edge, target, field).await;
+        assert_eq!(entries(&got), [entry("edge", &["etp", "rtt"])], "what upstream said was not about this viewer");
+    }
+    for (target, field) in [("/film/1000", ""), ("/film/100000", "Range: bytes=0-999\r\n"), ("/_vivid/metrics", "")] {
+        let got = edge_get(&edge, target, field).await;
+        assert_eq!(got.field("cmsd-dynamic"), "", "{target} {field} is not worth a look");
+    }
+}
+
+async fn edge_get(edge: &Node, target: &str, field: &str) -> Got {
+    Viewer::connect(edge.addr).await.get_with(target, field).await
+}
+
+#[tokio::test]
+async fn every_transport_says_it_and_playlists_do_not() {
+    let (origin, authority, files) = (Origin::at(100, 1), Authority::new(), Files::new());
+    let edge = node(origin.start().await.addr, &authority, &files);
+    let part = "/live/test/720p/e1/100.0.m4s";
+    let h2c = Http2::over(TcpStream::connect(edge.addr).await.unwrap()).await;
+    let tls = connect(edge.tls_addrs[0], &authority.client(ALL, &["h2"]), HOST).await.unwrap();
+    let h2 = Http2::over(tls).await;
+    let mut tls = Viewer::over(connect(edge.tls_addrs[0], &authority.client(ALL, &["http/1.1"]), HOST).await.unwrap());
+    assert_eq!(edge.get(RENDITION).await.field("cmsd-dynamic"), "");
+    for got in [h2c.get(part).await.unwrap(), h2.get(part).await.unwrap(), tls.get(part).await, edge.get(part).await] {
+        assert_eq!(entries(&got), [entry("edge", &["etp", "rtt"])], "{}", got.head);
+    }
+}
+
+#[tokio::test]
+async fn a_node_says_what_it_is_told_to() {
+    let upstream = upstream().await;
+    let mut capped = config("edge", upstream.addr);
+    capped.qoe.suggested_bitrate_max = 2_500_000;
+    let edge = Node::with(capped);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    viewer.get("/film/100000").await;
+    let got = viewer.get("/film/100000").await;
+    assert!(got.field("cmsd-dynamic").ends_with(";mb=2500"), "{}", got.head);
+    edge.hand_over();
+    let leaving = viewer.get("/film/100000").await;
+    assert!(leaving.field("cmsd-dynamic").ends_with(";mb=2500;du"), "viewers are better off elsewhere: {leaving:?}");
+
+    let mut silent = config("edge", upstream.addr);
+    silent.qoe.cmsd = false;
+    let edge = Node::with(silent);
+    assert_eq!(edge.get("/film/100000").await.field("cmsd-dynamic"), "");
+}
+
+/// Bytes that the kernel holds for this viewer and has not begun to send, at the node's end of the connection.
+fn unsent(viewer: SocketAddr) -> Option<u32> {
+    let is_nodes = |fd: RawFd| {
+        // SAFETY: the descriptor is only asked a question; one that was closed meanwhile gives an error.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        SockRef::from(&fd).peer_addr().is_ok_and(|peer| peer.as_socket() == Some(viewer))
+    };
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let fd = descriptors.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|fd| is_nodes(*fd))?;
+    Some(get_tcp_info(fd).unwrap().tcpi_notsent_bytes)
+}
+
+/// A viewer whose machine buffers little and who has asked for something long.
+async fn slow_viewer(addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut viewer = in_time(socket.connect(addr)).await.unwrap();
+    viewer.write_all(b"GET /huge HTTP/1.1\r\nHost: edge\r\n\r\n").await.unwrap();
+    viewer
+}
+
+#[tokio::test]
+async fn a_viewer_that_gives_up_leaves_little_in_the_queue() {
+    let upstream = upstream().await;
+    // A segment of the kernel's, begun below a bound, may go beyond it.
+    let (at_first, most) = ((1 << 20) + (64 << 10), (128 << 10) + (64 << 10));
+    let mut unbounded = config("edge", upstream.addr);
+    unbounded.qoe.unsent_bytes_max = 0;
+    let edge = Node::with(unbounded);
+    let viewer = slow_viewer(edge.addr).await;
+    let at = viewer.local_addr().unwrap();
+    until(|| unsent(at).is_some_and(|unsent| unsent > at_first), "the kernel takes far more by itself").await;
+
+    let edge = Node::start("edge", upstream.addr);
+    let mut viewer = slow_viewer(edge.addr).await;
+    let at = viewer.local_addr().unwrap();
+    for (bytes, bound) in [(4 << 20, at_first), (4 << 20, most)] {
+        let (mut read, mut waiting, mut buffer) = (0, 0, vec![0; 32 << 10]);
+        while read < bytes {
+            read += in_time(viewer.read(&mut buffer)).await.unwrap();
+            waiting = waiting.max(unsent(at).unwrap());
+        }
+        assert!((1..=bound).contains(&waiting), "{waiting} bytes wait for a slow viewer");
+    }
+    drop(viewer);
+    until(|| unsent(at).is_none(), "nothing is left of it").await;
+}
