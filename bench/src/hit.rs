@@ -1,12 +1,16 @@
 //! Case `hit`: a cached object is asked for as fast as one client can; what does one request cost the server?
 
+use crate::case::Verdict;
+use crate::h2load;
 use crate::load::{Load, Loaded};
 use crate::process::Process;
 use crate::procfs;
+use crate::rows::{Row, ours_and_best, remarks, text};
 use crate::servers::{Cores, Facts, Running, Server, changed_fields};
 use crate::stats::Spread;
 use crate::stream;
 use crate::table;
+use crate::tls;
 use crate::tools::{PATIENCE, Tool, exchange};
 use crate::wrk;
 use anyhow::{Context, ensure};
@@ -18,14 +22,25 @@ use tokio::io::AsyncReadExt;
 /// How often an object is asked for until it comes from the cache: some admit only what was asked for before.
 const WARM_UP_MAX: usize = 20;
 
+/// What a request goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum Channel {
+    Plain,
+    /// HTTP/1.1 over TLS.
+    Tls,
+    /// HTTP/2 over TLS.
+    Http2,
+}
+
 /// How every server is loaded.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Plan {
+    pub(crate) channel: Channel,
     pub(crate) sizes: Vec<usize>,
     pub(crate) connections: usize,
     pub(crate) seconds: u64,
-    /// `None`: the bench's own client.
-    pub(crate) wrk: Option<PathBuf>,
+    /// wrk or h2load; `None` is the bench's own client, for plain HTTP.
+    pub(crate) client: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -44,16 +59,9 @@ pub(crate) struct Hit {
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    pub(crate) server: String,
-    pub(crate) runs: Vec<Hit>,
-    pub(crate) trouble: Vec<String>,
-}
-
-#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Hits {
     pub(crate) plan: Plan,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<Row<Hit>>,
 }
 
 /// Starts the server and loads it with every size in turn.
@@ -69,11 +77,13 @@ pub(crate) async fn run(
         let (head_bytes, changed_fields) = warm_up(&running, bytes).await?;
         let length = Duration::from_secs(plan.seconds);
         let target = stream::sized_target(bytes);
-        let load = Load { server: running.address, target, connections: plan.connections, length };
+        let server = if plan.channel == Channel::Plain { Some(running.address) } else { running.tls };
+        let server = server.context("it has no TLS")?;
+        let load = Load { server, target, connections: plan.connections, length };
         let asked_before = asked(&running).await?;
         let (cpu_before, start) = (procfs::cpu_us(running.pid()), Instant::now());
-        let loaded = match &plan.wrk {
-            Some(program) => with_wrk(program, &load, cores, running.dir.path()).await?,
+        let loaded = match &plan.client {
+            Some(program) => with_program(program, plan.channel, &load, (cores, running.dir.path())).await?,
             None => with_own(&load, cores, running.dir.path()).await?,
         };
         let (cpu_us, took) = (procfs::cpu_us(running.pid()) - cpu_before, start.elapsed());
@@ -112,14 +122,26 @@ async fn asked(running: &Running) -> anyhow::Result<u64> {
     Ok(running.origin.counts().await?.values().sum())
 }
 
-async fn with_wrk(program: &Path, load: &Load, cores: Cores, dir: &Path) -> anyhow::Result<Loaded> {
-    let mut process = Process::start(wrk::command(program, load), cores.client, &dir.join("wrk.log"), true)?;
-    let mut stdout = process.child().stdout.take().context("wrk has no standard output")?;
+async fn with_program(
+    program: &Path,
+    channel: Channel,
+    load: &Load,
+    (cores, dir): (Cores, &Path),
+) -> anyhow::Result<Loaded> {
+    let mut command = match channel {
+        Channel::Plain => wrk::command(program, "http", load),
+        Channel::Tls => wrk::command(program, "https", load),
+        Channel::Http2 => h2load::command(program, load),
+    };
+    command.env("OPENSSL_CONF", tls::client_settings(dir));
+    let mut process = Process::start(command, cores.client, &dir.join("client.log"), true)?;
+    let mut stdout = process.child().stdout.take().context("the client has no standard output")?;
     let mut report = String::new();
     tokio::time::timeout(load.length + 2 * PATIENCE, stdout.read_to_string(&mut report))
         .await
-        .context("wrk hangs")??;
-    wrk::parse(&report).with_context(|| format!("wrk said what is not understood: {}", report.trim()))
+        .context("the client hangs")??;
+    let parsed = if channel == Channel::Http2 { h2load::parse(&report) } else { wrk::parse(&report) };
+    parsed.with_context(|| format!("the client said what is not understood: {}", report.trim()))
 }
 
 async fn with_own(load: &Load, cores: Cores, dir: &Path) -> anyhow::Result<Loaded> {
@@ -145,45 +167,82 @@ impl Hits {
         ];
         let cases = self.plan.sizes.iter().flat_map(|bytes| self.rows.iter().map(move |row| (*bytes, row)));
         let rows: Vec<Vec<String>> = cases.map(|(bytes, row)| cells(bytes, row)).collect();
-        let client = self.plan.wrk.as_ref().map_or("bench load", |_| "wrk");
+        let Plan { channel, client, connections, seconds, .. } = &self.plan;
+        let (how, client) = match channel {
+            Channel::Plain => (String::new(), if client.is_some() { "wrk" } else { "bench load" }),
+            Channel::Tls => (format!(" over TLS ({})", tls::CIPHER), "wrk"),
+            Channel::Http2 => {
+                (format!(" over TLS ({}) and HTTP/2, {} streams each", tls::CIPHER, h2load::STREAMS), "h2load")
+            }
+        };
         format!(
-            "### hit: a cached object, {} keep-alive connections of {client}, {} s each\n\n{}{}",
-            self.plan.connections,
-            self.plan.seconds,
+            "### hit: a cached object{how}, {connections} keep-alive connections of {client}, {seconds} s each\n\n{}{}",
             table::render(&header, &rows),
-            self.remarks()
+            remarks(&self.rows, of_run)
         )
     }
 
-    fn remarks(&self) -> String {
-        let mut out = String::new();
-        for row in &self.rows {
-            let errors: u64 = row.runs.iter().map(|hit| hit.loaded.errors).sum();
-            let mut changed: Vec<&str> = row.runs.iter().flat_map(|hit| hit.changed_fields.iter().copied()).collect();
-            changed.sort_unstable();
-            changed.dedup();
-            let errors = (errors > 0).then(|| format!("{errors} errors under load"));
-            let changed = (!changed.is_empty()).then(|| format!("does not pass on as it is: {}", changed.join(", ")));
-            for remark in errors.into_iter().chain(changed).chain(row.trouble.iter().cloned()) {
-                out.push_str(&format!("\n- {}: {remark}", row.server));
+    /// In CPU time per request, since client and server share the machine.
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        let ratio = |bytes: usize| {
+            let cpu = |row: &Row<Hit>| {
+                let runs = row.runs.iter().filter(|hit| hit.bytes == bytes);
+                Spread::over(runs.map(|hit| hit.cpu_us_per_request)).map(|spread| spread.median)
+            };
+            let compared = match self.plan.channel {
+                Channel::Plain => ours_and_best(&self.rows, cpu),
+                Channel::Tls | Channel::Http2 => {
+                    let of = |name: &str| self.rows.iter().find(|row| row.server == name).and_then(cpu);
+                    of("vivid").zip(of("nginx"))
+                }
+            };
+            compared.map(|(ours, theirs)| theirs / ours)
+        };
+        let verdict = |&bytes: &usize| {
+            let (case, least, than, over) = match self.plan.channel {
+                Channel::Plain => ("E1/E2", 1.0, "the best peer", ""),
+                Channel::Tls if bytes > 4096 => ("E3", 1.5, "nginx", ", TLS with HTTP/1.1"),
+                Channel::Tls => ("E3", 1.0, "nginx", ", TLS with HTTP/1.1"),
+                Channel::Http2 if bytes > 4096 => ("E3", 1.5, "nginx", ", TLS with HTTP/2"),
+                Channel::Http2 => ("E3", 1.0, "nginx", ", TLS with HTTP/2"),
+            };
+            let ratio = ratio(bytes);
+            Verdict {
+                case,
+                aim: format!("{}{over}: requests per CPU second at least {least} × {than}", size(bytes)),
+                found: ratio.map_or_else(|| "no figure".to_owned(), |ratio| format!("{ratio:.2} ×")),
+                reached: ratio.map(|ratio| ratio >= least),
             }
-        }
-        if out.is_empty() { out } else { format!("{out}\n") }
+        };
+        self.plan.sizes.iter().map(verdict).collect()
     }
 }
 
-fn cells(bytes: usize, row: &Row) -> Vec<String> {
+fn of_run(row: &Row<Hit>) -> Vec<String> {
+    let errors: u64 = row.runs.iter().map(|hit| hit.loaded.errors).sum();
+    let mut changed: Vec<&str> = row.runs.iter().flat_map(|hit| hit.changed_fields.iter().copied()).collect();
+    changed.sort_unstable();
+    changed.dedup();
+    let errors = (errors > 0).then(|| format!("{errors} errors under load"));
+    let changed = (!changed.is_empty()).then(|| format!("does not pass on as it is: {}", changed.join(", ")));
+    errors.into_iter().chain(changed).collect()
+}
+
+fn cells(bytes: usize, row: &Row<Hit>) -> Vec<String> {
     let runs: Vec<&Hit> = row.runs.iter().filter(|hit| hit.bytes == bytes).collect();
-    let text = |spread: Option<Spread>| spread.map_or_else(|| "–".to_owned(), |spread| spread.text());
     let spread = |value: &dyn Fn(&Hit) -> f64| text(Spread::over(runs.iter().map(|hit| value(hit))));
+    // h2load tells no percentiles.
+    let times = |value: &dyn Fn(&Hit) -> u64| {
+        text(Spread::over(runs.iter().map(|hit| value(hit) as f64 / 1e3).filter(|ms| *ms > 0.0)))
+    };
     let upstream = Spread::over(runs.iter().filter_map(|hit| hit.upstream_requests).map(|count| count as f64));
     vec![
         size(bytes),
         row.server.clone(),
         spread(&|hit| hit.loaded.requests_per_s.round()),
         spread(&|hit| hit.cpu_us_per_request),
-        spread(&|hit| hit.loaded.p50_us as f64 / 1e3),
-        spread(&|hit| hit.loaded.p99_us as f64 / 1e3),
+        times(&|hit| hit.loaded.p50_us),
+        times(&|hit| hit.loaded.p99_us),
         spread(&|hit| (hit.busy * 100.0).round()),
         text(upstream),
         spread(&|hit| hit.head_bytes as f64),
@@ -219,7 +278,8 @@ mod tests {
             changed_fields,
         };
         let row = |server: &str, runs| Row { server: server.to_owned(), runs, trouble: Vec::new() };
-        let plan = Plan { sizes: vec![2048, 1 << 20], connections: 64, seconds: 3, wrk: None };
+        let plan =
+            Plan { channel: Channel::Plain, sizes: vec![2048, 1 << 20], connections: 64, seconds: 3, client: None };
         let rows =
             vec![row("a", vec![hit(2048, vec!["cache-control"]), hit(1 << 20, Vec::new())]), row("b", Vec::new())];
         let text = Hits { plan, rows }.markdown();

@@ -1,7 +1,9 @@
 //! Case `hold`: many viewers wait for the next playlist; how long from its publication to the last viewer's last byte?
 
+use crate::case::Verdict;
 use crate::origin::site;
 use crate::procfs;
+use crate::rows::{Row, median, ours_and_best, remarks, text};
 use crate::servers::{Cores, Facts, Running, Server};
 use crate::stats::{Spread, percentile};
 use crate::stream;
@@ -22,6 +24,8 @@ const QUIET_WITHIN: Duration = Duration::from_secs(2);
 /// Servers that look again from time to time, nginx every 500 ms, are quick or slow by the phase they are caught in.
 /// So publication comes later by another share of this in each round, the same for all servers.
 const PHASES: Duration = Duration::from_millis(500);
+/// Up to here peers are the measure, beyond it the floor.
+const HALF_OF_BEST_UP_TO: usize = 5000;
 
 /// One release to one crowd.
 #[derive(Clone, Debug, Serialize)]
@@ -42,14 +46,6 @@ pub(crate) struct Release {
     pub(crate) resident_bytes: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    pub(crate) server: String,
-    pub(crate) runs: Vec<Release>,
-    /// Why a run gave no figures.
-    pub(crate) trouble: Vec<String>,
-}
-
 /// Who waits.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Crowd {
@@ -61,7 +57,7 @@ pub(crate) struct Crowd {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Hold {
     pub(crate) crowd: Crowd,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<Row<Release>>,
 }
 
 /// Starts the server, lets the crowd wait, publishes, and counts.
@@ -163,14 +159,43 @@ impl Hold {
             self.crowd.viewers,
             if self.crowd.mixed { ", spelt in many ways" } else { "" },
             table::render(&header, &rows),
-            remarks(&self.rows)
+            remarks(&self.rows, of_run)
         )
     }
 
-    fn cells(&self, row: &Row) -> Vec<String> {
-        let spread = |value: &dyn Fn(&Release) -> f64| {
-            Spread::over(row.runs.iter().map(value)).map_or_else(|| "–".to_owned(), |spread| spread.text())
-        };
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        let viewers = self.crowd.viewers;
+        let p99_ms = |run: &Release| run.p99_us as f64 / 1e3;
+        let ours = self.rows.iter().find(|row| row.server == "vivid");
+        let most = ours.and_then(|row| row.runs.iter().filter_map(|run| run.upstream_requests).max());
+        let right = ours.is_some_and(|row| row.runs.iter().all(|run| run.right == viewers));
+        let mut verdicts = vec![Verdict {
+            case: if self.crowd.mixed { "E6" } else { "E4" },
+            aim: format!("{viewers} viewers: one upstream request, every answer right"),
+            found: most.map_or_else(
+                || "no figure".to_owned(),
+                |most| format!("{most}{}", if right { "" } else { ", not all right" }),
+            ),
+            reached: most.map(|most| most == 1 && right),
+        }];
+        if self.crowd.mixed {
+            return verdicts;
+        }
+        let aim = |text: &str| format!("{viewers} viewers: p99 {text}");
+        verdicts.push(if viewers <= HALF_OF_BEST_UP_TO {
+            let both = ours_and_best(&self.rows, |row| row.spread(p99_ms).map(|spread| spread.median));
+            let share = both.map(|(ours, best)| ours / best);
+            Verdict::at_most("E4", aim("at most 0.5 × the best peer's"), share, 0.5, " ×")
+        } else {
+            let floor = median(&self.rows, "floor", p99_ms);
+            let share = median(&self.rows, "vivid", p99_ms).zip(floor).map(|(ours, floor)| ours / floor);
+            Verdict::at_most("E4", aim("at most 1.3 × the floor"), share, 1.3, " ×")
+        });
+        verdicts
+    }
+
+    fn cells(&self, row: &Row<Release>) -> Vec<String> {
+        let spread = |value: &dyn Fn(&Release) -> f64| row.cell(value);
         let viewers = self.crowd.viewers as f64;
         let right = row.runs.iter().map(|run| run.right).min();
         let upstream = |run: &Release| run.upstream_requests.map(|count| count as f64);
@@ -181,23 +206,15 @@ impl Hold {
             spread(&|run| run.p50_us as f64 / 1e3),
             spread(&|run| run.p99_us as f64 / 1e3),
             spread(&|run| run.last_us as f64 / 1e3),
-            upstream.map_or_else(|| "–".to_owned(), |spread| spread.text()),
+            text(upstream),
             spread(&|run| run.cpu_us as f64 / 1e3),
             spread(&|run| run.resident_bytes as f64 / 1024.0 / viewers),
         ]
     }
 }
 
-/// What a table of medians must not hide.
-fn remarks(rows: &[Row]) -> String {
-    let mut out = String::new();
-    for row in rows {
-        let failures = row.runs.iter().flat_map(|run| &run.failures).map(|(what, count)| format!("{count} × {what}"));
-        for remark in failures.chain(row.trouble.iter().cloned()) {
-            out.push_str(&format!("\n- {}: {remark}", row.server));
-        }
-    }
-    if out.is_empty() { out } else { format!("{out}\n") }
+fn of_run(row: &Row<Release>) -> Vec<String> {
+    row.runs.iter().flat_map(|run| &run.failures).map(|(what, count)| format!("{count} × {what}")).collect()
 }
 
 #[cfg(test)]

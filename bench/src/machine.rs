@@ -55,6 +55,12 @@ impl Machine {
     }
 }
 
+/// As `2026-01-31`.
+pub(crate) fn date() -> String {
+    let said = Command::new("date").args(["-u", "+%F"]).output();
+    said.map_or_else(|_| "an unknown day".to_owned(), |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
 fn commit() -> Option<String> {
     let said = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
     said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())

@@ -1,5 +1,7 @@
 //! What Vivid claims, measured beside nginx, Varnish and Apache Traffic Server; see docs/benchmarks.md.
 
+mod case;
+mod h2load;
 mod hit;
 mod hold;
 mod http1;
@@ -10,6 +12,7 @@ mod peers;
 mod process;
 mod procfs;
 mod report;
+mod rows;
 mod runner;
 mod servers;
 mod stats;
@@ -17,13 +20,16 @@ mod stream;
 mod sys;
 mod table;
 mod template;
+mod tls;
 mod tools;
 mod viewers;
 mod wrk;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use case::Case;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use manifest::Position;
+use runner::Plan;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,7 +45,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Both cases of the edge, as docs/benchmarks.md shows them
+    /// All cases of the edge, as docs/benchmarks.md shows them
     Edge(EdgeArguments),
     /// Viewers that wait for the next playlist: time to the last of them
     Hold(HoldArguments),
@@ -83,8 +89,12 @@ enum What {
 struct EdgeArguments {
     #[command(flatten)]
     common: Common,
-    #[command(flatten)]
-    crowds: Crowds,
+    /// Cases to run, divided by commas; by default all
+    #[arg(long = "case", value_delimiter = ',')]
+    cases: Vec<Case>,
+    /// Sizes of crowds that wait, at most the limit of open files less 1000
+    #[arg(long, value_delimiter = ',', default_value = "2000,10000")]
+    viewers: Vec<usize>,
     #[command(flatten)]
     loads: Loads,
 }
@@ -123,7 +133,7 @@ struct Common {
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
     /// The whole run is given up after this
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = 1800)]
     seconds_max: u64,
 }
 
@@ -146,6 +156,12 @@ struct Loads {
     seconds: u64,
 }
 
+impl Default for Loads {
+    fn default() -> Self {
+        Self { sizes: Vec::new(), connections: 1, seconds: 1 }
+    }
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -158,9 +174,21 @@ fn main() -> ExitCode {
 
 fn run(what: What) -> anyhow::Result<()> {
     match what {
-        What::Edge(EdgeArguments { common, crowds, loads }) => runner::run(common, Some(crowds), Some(loads)),
-        What::Hold(HoldArguments { common, crowds }) => runner::run(common, Some(crowds), None),
-        What::Hit(HitArguments { common, loads }) => runner::run(common, None, Some(loads)),
+        What::Edge(EdgeArguments { common, mut cases, viewers, loads }) => {
+            if cases.is_empty() {
+                cases = Case::value_variants().to_vec();
+            }
+            runner::run(Plan { common, cases, viewers, loads })
+        }
+        What::Hold(HoldArguments { common, crowds }) => runner::run(Plan {
+            common,
+            cases: vec![Case::E4, Case::E6],
+            viewers: crowds.viewers,
+            loads: Loads::default(),
+        }),
+        What::Hit(HitArguments { common, loads }) => {
+            runner::run(Plan { common, cases: vec![Case::E1], viewers: Vec::new(), loads })
+        }
         What::Origin { listen } => {
             sys::raise_open_files();
             origin::serve(listen)

@@ -13,6 +13,8 @@ pub(crate) struct Peer {
     pub(crate) folders: &'static [&'static str],
     /// Arguments, divided by white space.
     pub(crate) arguments: &'static str,
+    /// Whether it serves HTTPS, with HTTP/1.1 and HTTP/2.
+    pub(crate) tls: bool,
 }
 
 pub(crate) const PEERS: [Peer; 4] = [VIVID, NGINX, VARNISH, ATS];
@@ -25,6 +27,7 @@ pub(crate) const VIVID: Peer = Peer {
     files: &[("vivid.toml", include_str!("../peers/vivid.toml"))],
     folders: &[],
     arguments: "edge --config @dir@/vivid.toml",
+    tls: true,
 };
 
 const NGINX: Peer = Peer {
@@ -35,6 +38,7 @@ const NGINX: Peer = Peer {
     files: &[("nginx.conf", include_str!("../peers/nginx.conf"))],
     folders: &[],
     arguments: "-p @dir@ -e stderr -c @dir@/nginx.conf",
+    tls: true,
 };
 
 const VARNISH: Peer = Peer {
@@ -45,6 +49,7 @@ const VARNISH: Peer = Peer {
     files: &[("varnish.vcl", include_str!("../peers/varnish.vcl"))],
     folders: &[],
     arguments: include_str!("../peers/varnish.args"),
+    tls: false,
 };
 
 const ATS: Peer = Peer {
@@ -58,9 +63,11 @@ const ATS: Peer = Peer {
         ("remap.config", include_str!("../peers/ats/remap.config")),
         ("storage.config", include_str!("../peers/ats/storage.config")),
         ("ip_allow.yaml", include_str!("../peers/ats/ip_allow.yaml")),
+        ("ssl_multicert.config", include_str!("../peers/ats/ssl_multicert.config")),
     ],
     folders: &["run", "log", "cache"],
     arguments: "--run-root=@dir@/runroot.yaml",
+    tls: true,
 };
 
 /// The first version number in what a program says of itself.
@@ -84,6 +91,7 @@ mod tests {
         let values = Values::from([
             ("dir", "/scratch".to_owned()),
             ("port", "20001".to_owned()),
+            ("tls_port", "20003".to_owned()),
             ("origin_port", "20002".to_owned()),
             ("user", "root".to_owned()),
             ("open_files", "20000".to_owned()),
@@ -93,6 +101,7 @@ mod tests {
             let filled: Vec<String> = texts.map(|text| fill(text, &values).unwrap()).collect();
             assert!(filled.iter().any(|text| text.contains("20001")), "{} never hears its port", peer.name);
             assert!(filled.iter().any(|text| text.contains("20002")), "{} never hears the origin's", peer.name);
+            assert_eq!(filled.iter().any(|text| text.contains("20003")), peer.tls, "{}", peer.name);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Everything a run found, as Markdown for people and as JSON for programs.
 
+use crate::case::{self, Verdict};
 use crate::hit::Hits;
 use crate::hold::Hold;
 use crate::machine::Machine;
@@ -14,6 +15,8 @@ use std::path::Path;
 pub(crate) struct Report {
     /// What was typed, without the program's folder.
     pub(crate) command: String,
+    /// Of the day on which it ran, in UTC.
+    pub(crate) date: String,
     pub(crate) machine: Machine,
     pub(crate) cores: Cores,
     pub(crate) files_in_memory: bool,
@@ -21,7 +24,7 @@ pub(crate) struct Report {
     pub(crate) servers: Vec<Facts>,
     pub(crate) absent: Vec<String>,
     pub(crate) hold: Vec<Hold>,
-    pub(crate) hit: Option<Hits>,
+    pub(crate) hit: Vec<Hits>,
 }
 
 impl Report {
@@ -31,12 +34,13 @@ impl Report {
             self.servers.iter().map(|facts| format!("{} {}", facts.name, facts.version)).collect();
         let files = if self.files_in_memory { "on tmpfs" } else { "on disk, since /dev/shm does not take programs" };
         let mut out = format!(
-            "`{}`, at commit {}\n\n\
+            "`{}`, on {}, at commit {}\n\n\
              - Machine: {}, {} cores, {}, kernel {}, TCP congestion control {}, {} open files; load average {:.2}.\n\
              - Server on core {}, client and origin on core {}; {} runs, interleaved; cells are median (min–max). \
              Files of servers {files}.\n\
              - Servers: {}. Configurations: `bench/peers/`.\n",
             self.command,
+            self.date,
             machine.commit,
             machine.cpu,
             machine.cores,
@@ -53,8 +57,10 @@ impl Report {
         for line in self.absent.iter().chain(&machine.doubts()) {
             out.push_str(&format!("- **{line}**\n"));
         }
-        let cases = self.hold.iter().map(Hold::markdown).chain(self.hit.as_ref().map(Hits::markdown));
-        for case in cases {
+        let verdicts: Vec<Verdict> =
+            self.hit.iter().flat_map(Hits::verdicts).chain(self.hold.iter().flat_map(Hold::verdicts)).collect();
+        let cases = self.hit.iter().map(Hits::markdown).chain(self.hold.iter().map(Hold::markdown));
+        for case in std::iter::once(case::markdown(&verdicts)).chain(cases) {
             out.push('\n');
             out.push_str(&case);
         }

@@ -1,40 +1,48 @@
 //! Runs the cases: each server in turn, round after round, until all rounds are done, time is up, or a signal comes.
 
-use crate::hit::{self, Hits, Plan};
-use crate::hold::{self, Hold};
+use crate::case::Case;
+use crate::hit::{self, Channel, Hits};
+use crate::hold::{self, Crowd, Hold};
 use crate::machine::{self, Machine};
 use crate::report::Report;
+use crate::rows::Field;
 use crate::servers::{self, Cores, Facts, Server};
 use crate::sys;
-use crate::{Common, Crowds, Loads};
+use crate::{Common, Loads};
 use anyhow::{Context, bail, ensure};
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-struct Field {
-    servers: Vec<(Server, Facts)>,
-    cores: Cores,
-    scratch: PathBuf,
-    runs: u16,
+/// What is larger costs the same over TLS, byte by byte.
+const TLS_BYTES_MAX: usize = 128 << 10;
+
+/// What is asked for.
+pub(crate) struct Plan {
+    pub(crate) common: Common,
+    pub(crate) cases: Vec<Case>,
+    pub(crate) viewers: Vec<usize>,
+    pub(crate) loads: Loads,
 }
 
-pub(crate) fn run(common: Common, crowds: Option<Crowds>, loads: Option<Loads>) -> anyhow::Result<()> {
+pub(crate) fn run(plan: Plan) -> anyhow::Result<()> {
     let open_files = sys::raise_open_files();
-    for viewers in crowds.iter().flat_map(|crowds| &crowds.viewers) {
+    for viewers in &plan.viewers {
         let room = open_files.saturating_sub(1000);
-        ensure!((1..=room).contains(&(*viewers as u64)), "{viewers} viewers do not fit into {open_files} open files");
+        ensure!(
+            (1..=room).contains(&(*viewers as u64)),
+            "{viewers} viewers do not fit into {open_files} open files; raise the hard limit (ulimit -Hn) or take --viewers {room}"
+        );
     }
-    let loads_valid = loads.as_ref().is_none_or(|loads| loads.connections > 0 && loads.seconds > 0);
+    let loads_valid = plan.loads.connections > 0 && plan.loads.seconds > 0;
     ensure!(loads_valid, "--connections and --seconds must be at least 1");
     // One thread: children are bound to the life of the thread that starts them, and that is the main one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let length = Duration::from_secs(common.seconds_max);
+        let length = Duration::from_secs(plan.common.seconds_max);
         // Whatever ends first, what it leaves behind is dropped, and every process ends with its handle.
         tokio::select! {
-            done = tokio::time::timeout(length, cases(&common, crowds, loads, open_files)) => {
+            done = tokio::time::timeout(length, cases(&plan, open_files)) => {
                 done.with_context(|| format!("given up after {length:?}; allow more with --seconds-max"))?
             }
             _ = interrupt.recv() => bail!("interrupted"),
@@ -43,7 +51,8 @@ pub(crate) fn run(common: Common, crowds: Option<Crowds>, loads: Option<Loads>) 
     })
 }
 
-async fn cases(common: &Common, crowds: Option<Crowds>, loads: Option<Loads>, open_files: u64) -> anyhow::Result<()> {
+async fn cases(plan: &Plan, open_files: u64) -> anyhow::Result<()> {
+    let common = &plan.common;
     let machine = Machine::look(open_files);
     let (servers, absent) = servers::find(&common.servers, common.vivid.as_deref()).await?;
     for line in absent.iter().chain(&machine.doubts()) {
@@ -54,18 +63,26 @@ async fn cases(common: &Common, crowds: Option<Crowds>, loads: Option<Loads>, op
     let cores = Cores { server, client: available.get(1).copied().unwrap_or(server) };
     let (scratch, files_in_memory) = machine::scratch();
     let mut field = Field { servers, cores, scratch, runs: common.runs };
-    let mut hold = Vec::new();
-    for viewers in crowds.map(|crowds| crowds.viewers).unwrap_or_default() {
-        for mixed in [false, true] {
-            hold.push(field.hold(hold::Crowd { viewers, mixed }).await);
+    let has = |case| plan.cases.contains(&case);
+    let (mut hit, mut hold) = (Vec::new(), Vec::new());
+    if has(Case::E1) {
+        hit.push(hits(&mut field, &plan.loads, Channel::Plain).await);
+    }
+    if has(Case::E3) {
+        hit.push(hits(&mut field, &plan.loads, Channel::Tls).await);
+        hit.push(hits(&mut field, &plan.loads, Channel::Http2).await);
+    }
+    for &viewers in &plan.viewers {
+        if has(Case::E4) {
+            hold.push(holds(&mut field, Crowd { viewers, mixed: false }).await);
         }
     }
-    let hit = match loads {
-        Some(loads) => Some(field.hit(loads).await),
-        None => None,
-    };
+    if let Some(&viewers) = plan.viewers.first().filter(|_| has(Case::E6)) {
+        hold.push(holds(&mut field, Crowd { viewers, mixed: true }).await);
+    }
     let report = Report {
         command: command(std::env::args().skip(1)),
+        date: machine::date(),
         machine,
         cores,
         files_in_memory,
@@ -90,49 +107,33 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
     format!("cargo run --release -p bench -- {}", arguments.join(" "))
 }
 
-impl Field {
-    async fn hold(&mut self, crowd: hold::Crowd) -> Hold {
-        let empty = |name: &str| hold::Row { server: name.to_owned(), runs: Vec::new(), trouble: Vec::new() };
-        let mut rows: Vec<hold::Row> = self.servers.iter().map(|(_, facts)| empty(&facts.name)).collect();
-        for round in 1..=self.runs {
-            let phase = hold::phase(round, self.runs);
-            for ((server, facts), row) in self.servers.iter_mut().zip(&mut rows) {
-                let (viewers, spelt) = (crowd.viewers, if crowd.mixed { ", mixed spellings" } else { "" });
-                eprintln!("hold, {viewers} viewers{spelt}, round {round} of {}: {}", self.runs, facts.name);
-                match hold::run(server, facts, (crowd, phase), (self.cores, &self.scratch)).await {
-                    Ok(release) => row.runs.push(release),
-                    Err(error) => row.trouble.push(told(&facts.name, &error)),
-                }
-            }
-        }
-        Hold { crowd, rows }
-    }
-
-    async fn hit(&mut self, loads: Loads) -> Hits {
-        let wrk = servers::installed("wrk");
-        if wrk.is_none() {
-            eprintln!("wrk: not installed (apt-get install wrk); the bench's own client takes its place");
-        }
-        let Loads { sizes, connections, seconds } = loads;
-        let plan = Plan { sizes, connections, seconds, wrk };
-        let empty = |name: &str| hit::Row { server: name.to_owned(), runs: Vec::new(), trouble: Vec::new() };
-        let mut rows: Vec<hit::Row> = self.servers.iter().map(|(_, facts)| empty(&facts.name)).collect();
-        for round in 1..=self.runs {
-            for ((server, facts), row) in self.servers.iter_mut().zip(&mut rows) {
-                eprintln!("hit, round {round} of {}: {}", self.runs, facts.name);
-                match hit::run(server, facts, &plan, (self.cores, &self.scratch)).await {
-                    Ok(hits) => row.runs.extend(hits),
-                    Err(error) => row.trouble.push(told(&facts.name, &error)),
-                }
-            }
-        }
-        Hits { plan, rows }
-    }
+async fn holds(field: &mut Field, crowd: Crowd) -> Hold {
+    let (viewers, spelt) = (crowd.viewers, if crowd.mixed { ", mixed spellings" } else { "" });
+    let what = format!("hold, {viewers} viewers{spelt}");
+    let (cores, scratch, rounds) = (field.cores, field.scratch.clone(), field.runs);
+    let run = async |server: &Server, facts: &mut Facts, round| {
+        let release = hold::run(server, facts, (crowd, hold::phase(round, rounds)), (cores, &scratch)).await?;
+        Ok(vec![release])
+    };
+    Hold { crowd, rows: field.rounds(&what, |_| None, run).await }
 }
 
-/// A server that fails costs its own run, never the others'.
-fn told(name: &str, error: &anyhow::Error) -> String {
-    let trouble = format!("a run failed: {error:#}");
-    eprintln!("{name}: {trouble}");
-    trouble
+async fn hits(field: &mut Field, loads: &Loads, channel: Channel) -> Hits {
+    let (what, program) = match channel {
+        Channel::Plain => ("hit", "wrk"),
+        Channel::Tls => ("hit over TLS", "wrk"),
+        Channel::Http2 => ("hit over HTTP/2", "h2load"),
+    };
+    let client = servers::installed(program);
+    if client.is_none() {
+        eprintln!("{program}: not installed (scripts/need bench)");
+    }
+    let largest = if channel == Channel::Plain { usize::MAX } else { TLS_BYTES_MAX };
+    let sizes = loads.sizes.iter().copied().filter(|bytes| *bytes <= largest).collect();
+    let plan = hit::Plan { channel, sizes, connections: loads.connections, seconds: loads.seconds, client };
+    let (cores, scratch) = (field.cores, field.scratch.clone());
+    let run = async |server: &Server, facts: &mut Facts, _| hit::run(server, facts, &plan, (cores, &scratch)).await;
+    let without = |server: &Server| if channel == Channel::Plain { None } else { server.without_tls() };
+    let rows = field.rounds(what, without, run).await;
+    Hits { plan, rows }
 }

@@ -5,6 +5,7 @@ use crate::process::Process;
 use crate::stream;
 use crate::sys;
 use crate::template::{Values, fill};
+use crate::tls;
 use crate::tools::{Origin, exchange};
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -56,6 +57,8 @@ pub(crate) struct Running {
     process: Option<Process>,
     pub(crate) origin: Origin,
     pub(crate) address: SocketAddr,
+    /// Where it serves HTTPS.
+    pub(crate) tls: Option<SocketAddr>,
     pub(crate) dir: TempDir,
 }
 
@@ -109,25 +112,34 @@ async fn describe(peer: &'static Peer, program: PathBuf) -> (Server, Facts) {
 }
 
 impl Server {
+    /// Why it takes no part over TLS.
+    pub(crate) fn without_tls(&self) -> Option<&'static str> {
+        match self {
+            Self::Floor => Some("n/a: the bench's origin has no TLS"),
+            Self::Peer { peer, .. } => (!peer.tls).then_some("n/a: it has no TLS"),
+        }
+    }
+
     /// Starts the server in front of a fresh origin, and waits until it answers the playlist as the origin does.
     pub(crate) async fn start(&self, facts: &mut Facts, cores: Cores, scratch: &Path) -> anyhow::Result<Running> {
         let dir = tempfile::Builder::new().prefix(&format!("{}-", facts.name)).tempdir_in(scratch)?;
         let mut running = match self {
             Self::Floor => {
                 let origin = Origin::start(cores.server, dir.path()).await?;
-                Running { process: None, address: origin.address, origin, dir }
+                Running { process: None, address: origin.address, tls: None, origin, dir }
             }
             Self::Peer { peer, program } => {
                 let origin = Origin::start(cores.client, dir.path()).await?;
-                let port = free_port()?;
-                let values = values(dir.path(), port, origin.address.port());
+                let (port, tls_port) = (free_port()?, free_port()?);
+                let values = values(dir.path(), (port, tls_port), origin.address.port());
+                tls::write(dir.path())?;
                 write_files(peer, dir.path(), &values, &mut facts.files)?;
                 facts.arguments = fill(peer.arguments, &values)?.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
                 let mut command = Command::new(program);
                 command.args(facts.arguments.split(' ')).current_dir(dir.path());
                 let process = Process::start(command, cores.server, &dir.path().join("server.log"), false)?;
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                Running { process: Some(process), origin, address, dir }
+                let [address, tls] = [port, tls_port].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+                Running { process: Some(process), origin, address, tls: peer.tls.then_some(tls), dir }
             }
         };
         running.ready().await?;
@@ -135,10 +147,11 @@ impl Server {
     }
 }
 
-fn values(dir: &Path, port: u16, origin_port: u16) -> Values {
+fn values(dir: &Path, (port, tls_port): (u16, u16), origin_port: u16) -> Values {
     Values::from([
         ("dir", dir.display().to_string()),
         ("port", port.to_string()),
+        ("tls_port", tls_port.to_string()),
         ("origin_port", origin_port.to_string()),
         ("user", std::env::var("USER").unwrap_or_else(|_| "root".to_owned())),
         ("open_files", sys::raise_open_files().to_string()),

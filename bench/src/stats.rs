@@ -35,7 +35,7 @@ impl Spread {
 }
 
 /// Three significant digits, and thousands in full.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let decimals = match value.abs() {
         whole if whole == 0.0 || whole >= 100.0 => 0,
         tens if tens >= 10.0 => 1,

@@ -4,11 +4,11 @@ use crate::load::{Load, Loaded};
 use std::path::Path;
 use tokio::process::Command;
 
-pub(crate) fn command(program: &Path, load: &Load) -> Command {
+pub(crate) fn command(program: &Path, scheme: &str, load: &Load) -> Command {
     let mut command = Command::new(program);
     command.args(["-t1", "--latency"]);
     command.arg(format!("-c{}", load.connections)).arg(format!("-d{}s", load.length.as_secs()));
-    command.arg(format!("http://{}{}", load.server, load.target));
+    command.arg(format!("{scheme}://{}{}", load.server, load.target));
     command
 }
 

@@ -20,13 +20,17 @@ use crate::stream::Rewound;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use h2::server::{Builder, Connection, SendResponse};
+use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, sleep_until, timeout};
+
+mod turns;
+
+use turns::{FRAME_BYTES, Turns};
 
 /// The stream is over before its answer was.
 enum Over {
@@ -51,8 +55,8 @@ pub async fn serve(node: &Node, stream: Rewound, client: Client) {
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BYTES_MAX);
-    match timeout(node.limits.header_timeout, options.handshake(stream)).await {
-        Ok(Ok(connection)) => Peer { node, client, probe: &probe }.streams(connection).await,
+    match timeout(node.limits.header_timeout, Turns::begin(&options, stream)).await {
+        Ok(Ok(turns)) => Peer { node, client, probe: &probe }.streams(turns).await,
         Ok(Err(error)) => tracing::debug!(%error, "no preface of HTTP/2"),
         Err(_) => node.metrics.bit(Bound::HeaderTimeout),
     }
@@ -70,7 +74,7 @@ struct Peer<'a> {
 impl Peer<'_> {
     /// Answers streams until the peer goes, stays silent with none open, or the node drains. Then GOAWAY tells it not to
     /// begin another (RFC 9113, 6.8), and it has a moment to take notice.
-    async fn streams(self, mut connection: Connection<Rewound, Bytes>) {
+    async fn streams(self, mut turns: Turns) {
         let mut open = FuturesUnordered::new();
         let mut silence = pin!(sleep(self.node.limits.keepalive_timeout));
         let mut leaving = false;
@@ -80,18 +84,18 @@ impl Peer<'_> {
                 biased;
                 Some(over) = open.next() => {
                     if matches!(over, Some(Over::Left)) && !resets.take(self.node.limits.resets, start.elapsed()) {
-                        return self.calm_down(connection).await;
+                        return self.calm_down(turns).await;
                     }
                     let patience = if leaving { LINGER } else { self.node.limits.keepalive_timeout };
                     silence.as_mut().reset(tokio::time::Instant::now() + patience);
                     false
                 }
-                begun = connection.accept() => match begun {
-                    Some(Ok((request, respond))) => {
+                begun = turns.accept() => match begun {
+                    Some((request, respond)) => {
                         open.push(self.stream(request, respond));
                         false
                     }
-                    Some(Err(_)) | None => return,
+                    None => return,
                 },
                 () = self.node.departure.begun.cancelled(), if !leaving => true,
                 () = &mut silence, if open.is_empty() => true,
@@ -101,17 +105,16 @@ impl Peer<'_> {
                     return;
                 }
                 leaving = true;
-                connection.graceful_shutdown();
+                turns.be_the_last();
                 silence.as_mut().reset(tokio::time::Instant::now() + LINGER);
             }
         }
     }
 
     /// Begins and gives up streams without end (CVE-2023-44487), each of which is work that nobody waits for.
-    async fn calm_down(self, mut connection: Connection<Rewound, Bytes>) {
+    async fn calm_down(self, turns: Turns) {
         self.node.metrics.bit(Bound::Http2Resets);
-        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-        let _ = timeout(LINGER, poll_fn(|cx| connection.poll_closed(cx))).await;
+        let _ = timeout(LINGER, turns.end(Reason::ENHANCE_YOUR_CALM)).await;
     }
 
     /// `None` if the answer was given whole.
@@ -222,7 +225,7 @@ impl Sink<'_> {
     async fn put(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Over> {
         loop {
             self.stream.reserve_capacity(bytes.len());
-            let part = bytes.split_to(self.stream.capacity().min(bytes.len()));
+            let part = bytes.split_to(self.stream.capacity().min(bytes.len()).min(FRAME_BYTES));
             let ends = last && bytes.is_empty();
             if ends || !part.is_empty() {
                 self.handed += part.len() as u64;
@@ -231,7 +234,9 @@ impl Sink<'_> {
             if bytes.is_empty() {
                 return Ok(());
             }
-            self.room().await?;
+            if self.stream.capacity() == 0 {
+                self.room().await?;
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 use pingora::protocols::l4::ext::{TCP_INFO, get_tcp_info};
 use socket2::SockRef;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -59,6 +59,18 @@ impl Stream {
         match &self.wire {
             Wire::Plain(stream) => stream,
             Wire::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Makes TLS records of bytes, as far as the buffer for them goes, and leaves it to the next flush to send them. `None`
+    /// where there is no TLS.
+    ///
+    /// # Errors
+    /// If the keys of the session are used up.
+    pub fn put_records(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        match &mut self.wire {
+            Wire::Plain(_) => Ok(None),
+            Wire::Tls(stream) => stream.get_mut().1.writer().write_vectored(slices).map(Some),
         }
     }
 
