@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod cache;
+mod disk;
 mod fleet;
 mod purge;
 mod qoe;
@@ -12,6 +13,7 @@ mod tls;
 pub use access::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use admin::Admin;
 pub use cache::Cache;
+pub use disk::Disk;
 pub use fleet::{Fleet, SteerMode};
 pub use purge::Purge;
 pub use qoe::Qoe;
@@ -60,6 +62,7 @@ pub struct Edge {
     pub purge: Purge,
     pub qoe: Qoe,
     pub slices: Slices,
+    pub disk: Disk,
     pub tls: Tls,
 }
 
@@ -88,6 +91,7 @@ pub(crate) struct Raw {
     purge: purge::Raw,
     qoe: qoe::Raw,
     slices: slices::Raw,
+    disk: disk::Raw,
     tls: tls::Raw,
 }
 
@@ -116,6 +120,7 @@ impl Default for Raw {
             purge: purge::Raw::default(),
             qoe: qoe::Raw::default(),
             slices: slices::Raw::default(),
+            disk: disk::Raw::default(),
             tls: tls::Raw::default(),
         }
     }
@@ -165,6 +170,7 @@ impl Raw {
             purge: self.purge.valid(problems),
             qoe: self.qoe.valid(problems),
             slices: self.slices.valid(self.object_bytes_max, problems),
+            disk: self.disk.valid(problems),
             tls: self.tls.valid(problems),
         }
     }

@@ -15,7 +15,7 @@ mod problem;
 mod router;
 mod transcode;
 
-pub use edge::{Access, Addresses, Admin, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
+pub use edge::{Access, Addresses, Admin, CatKey, Countries, Disk, Limits, Secret, UnknownCountry, UrlKey, Verifier};
 pub use edge::{
     Cache, CertificateFiles, Edge, Fleet, Purge, Qoe, Shields, Slices, SteerMode, Tls, TlsVersion, Upstream,
     UpstreamPeer, UpstreamProtocol,

@@ -479,8 +479,9 @@ fn note(lookup: Lookup, head: &Head) -> Note {
         Lookup::Hit => Note::Hit,
         Lookup::Stale => Note::Stale,
         Lookup::Expired => Note::Expired,
-        Lookup::Miss if head.lease.is_ok() => Note::Stored,
-        Lookup::Miss => Note::Miss,
+        Lookup::Disk | Lookup::Miss | Lookup::Collapsed if head.disk => Note::Disk,
+        Lookup::Disk | Lookup::Miss if head.lease.is_ok() => Note::Stored,
+        Lookup::Disk | Lookup::Miss => Note::Miss,
         Lookup::Collapsed => Note::Collapsed,
     }
 }

@@ -7,6 +7,8 @@ use bytes::BufMut;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     Hit,
+    /// Read from this node's disk.
+    Disk,
     /// Served although upstream has not confirmed it lately.
     Stale,
     /// What was stored was too old to be shown: upstream confirmed it or gave a new one.
@@ -35,7 +37,7 @@ impl Note {
 
 /// The field lines of this node, made once as far as they are the same for all.
 pub struct Notes {
-    lines: [Vec<u8>; 10],
+    lines: [Vec<u8>; 11],
 }
 
 impl Notes {
@@ -47,6 +49,7 @@ impl Notes {
         Self {
             lines: [
                 line("; hit"),
+                line("; hit; detail=disk"),
                 line("; hit; detail=stale"),
                 line("; fwd=stale"),
                 line("; fwd=miss; stored"),
@@ -83,6 +86,7 @@ mod tests {
     fn each_note_is_a_structured_field() {
         for (name, note, detail, ttl, expected) in [
             ("edge", Note::Hit, None, Some(12), "edge; hit; ttl=12"),
+            ("edge", Note::Disk, None, Some(12), "edge; hit; detail=disk; ttl=12"),
             ("edge", Note::Stale, None, Some(-3), "edge; hit; detail=stale; ttl=-3"),
             ("edge", Note::Held, None, Some(0), "edge; fwd=miss; collapsed; detail=held; ttl=0"),
             ("edge", Note::Refused, Some("hold-late"), None, "edge; detail=hold-late"),

@@ -1,8 +1,9 @@
 //! The edge: live fan-out and cache of a CDN, as edge or as shield by configuration.
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
-//! [`store::freshness`], [`store::layout`], [`store::purge`], [`access`], [`send_rate`], [`object`], [`client`], [`releases`],
-//! [`request`], [`reply`], [`refusal`], [`cache_status`], [`qoe::cmsd`], and those of [`steer`].
+//! [`store::freshness`], [`store::layout`], [`store::purge`], [`store::disk::header`], [`access`], [`send_rate`],
+//! [`object`], [`client`], [`releases`], [`request`], [`reply`], [`refusal`], [`cache_status`], [`qoe::cmsd`], and those
+//! of [`steer`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
 //! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
 //! goes in the steps of a [`departure`].

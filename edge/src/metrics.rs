@@ -33,6 +33,7 @@ pub struct Metrics {
     denied: Vec<IntCounter>,
     verified: Vec<IntCounter>,
     pub fleet: Fleet,
+    pub disk: Disk,
     pub holds: IntGauge,
     pub subscriptions: IntGauge,
     pub connections: IntGauge,
@@ -60,8 +61,10 @@ macro_rules! label {
     };
 }
 
+mod disk;
 mod fleet;
 
+pub use disk::{Disk, DiskRead, DiskWrite};
 pub use fleet::{Fleet, Polled, Steered};
 
 /// The word of a value in a label.
@@ -71,7 +74,9 @@ pub fn word<L: Label + PartialEq>(label: L) -> &'static str {
 
 label!(
     /// Where an answer came from.
-    Lookup { Hit = "hit", Stale = "stale", Expired = "expired", Miss = "miss", Collapsed = "collapsed" }
+    Lookup {
+        Hit = "hit", Disk = "disk", Stale = "stale", Expired = "expired", Miss = "miss", Collapsed = "collapsed",
+    }
 );
 label!(
     /// How a request upstream ended.
@@ -87,7 +92,7 @@ label!(
 label!(
     /// How a fill ended.
     FillEnd {
-        Whole = "whole", Pieces = "pieces", Confirmed = "confirmed", Negative = "negative", Stale = "stale", Refused = "refused",
+        Whole = "whole", Pieces = "pieces", Disk = "disk", Confirmed = "confirmed", Negative = "negative", Stale = "stale", Refused = "refused",
         Aborted = "aborted",
     }
 );
@@ -103,6 +108,8 @@ label!(
         SendRate = "min_send_bytes_per_s", Http2Resets = "h2_resets_per_s",
         RetryBudget = "retry_percent", HedgeBudget = "hedge_percent", LookBudget = "look_percent", Resumes = "resumes_max",
         CmsdBefore = "cmsd_before_bytes_max",
+        DiskQueue = "disk_queue_bytes_max", DiskReads = "disk_reads_max", DiskReadTimeout = "disk_read_timeout",
+        DiskPurges = "disk_purges_max",
     }
 );
 label!(
@@ -202,6 +209,7 @@ impl Metrics {
                 "verified",
             )?,
             fleet: Fleet::new(&mut make)?,
+            disk: Disk::new(&mut make)?,
             holds: make.gauge("vivid_edge_holds", "Requests that wait now.")?,
             subscriptions: make.gauge("vivid_edge_subscriptions", "Renditions followed upstream now.")?,
             connections: make.gauge("vivid_edge_connections", "Connections of viewers now.")?,

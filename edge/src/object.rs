@@ -26,6 +26,8 @@ pub struct Head {
     pub lease: Result<Lease, Unstored>,
     /// By which it may be purged.
     pub tags: Tags,
+    /// It was read from this node's disk.
+    pub disk: bool,
     /// The field lines of every answer with this object, each ended by CRLF, without framing and without `Age`.
     pub fields: Bytes,
     /// What the nodes before this one said of the path of this answer: for those who waited for it, and nobody else.
@@ -82,6 +84,7 @@ impl Head {
             lease: freshness::judge(rules, status, headers, class),
             tags: Tags::read(headers),
             cmsd: cmsd::before(headers),
+            disk: false,
             fields: fields(headers),
             map: OnceLock::new(),
         }
@@ -143,6 +146,7 @@ impl Head {
             lease: Ok(Lease::fresh(lifetime)),
             tags: Tags::default(),
             cmsd: None,
+            disk: false,
             fields: fields(&headers),
             map: OnceLock::new(),
         }
@@ -275,7 +279,8 @@ pub fn put_lines(map: &mut HeaderMap, lines: &[u8]) {
         let (name, value) =
             (HeaderName::from_bytes(&line[..colon]), HeaderValue::from_bytes(line[colon + 1..].trim_ascii()));
         if let (Ok(name), Ok(value)) = (name, value) {
-            map.append(name, value);
+            // More fields than a map can hold are left out.
+            let _ = map.try_append(name, value);
         }
     }
 }

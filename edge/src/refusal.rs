@@ -33,6 +33,10 @@ pub enum Refusal {
     Unauthorized,
     #[error("{0}")]
     Purge(PurgeError),
+    #[error(
+        "files on disk that are still being listed may hold what is purged, and are not shown; purge again until this is 200"
+    )]
+    PurgePending,
     #[error("{0}")]
     Target(TargetError),
     #[error("{0}")]
@@ -95,9 +99,12 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownMethod => StatusCode::NOT_IMPLEMENTED,
             // RFC 8216bis, 6.2.5.2: a hold that lasts too long ends with 503, never with an unchanged playlist.
-            Self::HoldLate | Self::HoldsFull | Self::SubscriptionsFull | Self::FillsFull | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::HoldLate
+            | Self::HoldsFull
+            | Self::SubscriptionsFull
+            | Self::FillsFull
+            | Self::PurgePending
+            | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Loop | Self::TooManyNodes => StatusCode::LOOP_DETECTED,
@@ -127,6 +134,7 @@ impl Refusal {
             Self::NoSuchStream => "no-such-stream",
             Self::Unauthorized => "unauthorized",
             Self::Purge(_) => "purge",
+            Self::PurgePending => "purge-pending",
             Self::Target(_) => "target",
             Self::Directive(_) => "directive",
             Self::TooFar => "too-far",

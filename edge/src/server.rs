@@ -177,7 +177,7 @@ impl Server {
             () = door.watch_certificates() => {}
             () = door.node.steering.watch() => {}
             () = follow_databases(&door.node, self.check_databases) => {}
-            () = door.node.store.upstreams.probe() => {}
+            () = tend(&door.node) => {}
         }
         let departure = &door.node.departure;
         departure.begun.cancel();
@@ -327,6 +327,16 @@ impl Door {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Probes those upstream, and keeps the cache on disk until a successor is to have its folder.
+async fn tend(node: &Node) {
+    let keeping = async {
+        if let Some(disk) = &node.store.disk {
+            disk.keep().await;
+        }
+    };
+    tokio::join!(node.store.upstreams.probe(), keeping);
 }
 
 async fn sweep(node: &Node) {

@@ -8,6 +8,7 @@ use crate::object::Object;
 use crate::refusal::Refusal;
 use crate::upstream::{Passed, PeerId, Promise, Upstreams};
 use cache::Cache;
+use disk::Disk;
 use http::StatusCode;
 use job::Job;
 use parking_lot::Mutex;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub mod cache;
+pub mod disk;
 pub mod freshness;
 mod job;
 pub mod layout;
@@ -37,6 +39,8 @@ pub struct Store {
     pub upstreams: Arc<Upstreams>,
     pub rules: config::Cache,
     cache: Cache,
+    /// `None` where nothing is kept on disk.
+    pub disk: Option<Arc<Disk>>,
     fills: Mutex<Fills>,
     object_bytes_max: u64,
     slices: config::Slices,
@@ -114,6 +118,7 @@ impl Store {
         Self {
             live: Live::new(config.live_bytes_max),
             cache: Cache::new(config.cache_bytes_max),
+            disk: Disk::new(config, metrics.clone()),
             rules: config.cache,
             fills: Mutex::default(),
             object_bytes_max: config.object_bytes_max,
@@ -170,13 +175,30 @@ impl Store {
     }
 
     /// Takes out what is meant, wherever it is; what is being fetched is not kept. Returns how many objects that were.
-    pub async fn purge(&self, purge: &Arc<Purge>) -> usize {
-        // Fills first: one that is not marked yet when it ends has kept its object by now, where the look below finds it.
-        self.fills.lock().by_key.retain(|key, fill| !fill.purge(key, purge));
+    ///
+    /// # Errors
+    /// `PurgePending` if there may be more of it on disk; the rest is done.
+    pub async fn purge(&self, purge: &Arc<Purge>) -> Result<usize, Refusal> {
+        // Fills first: one that is not marked yet when it ends has kept its object by now, where the looks below find it.
+        self.mark(purge);
+        let on_disk = match &self.disk {
+            Some(disk) => {
+                let purged = disk.purge(purge, &self.cache).await;
+                // Those that began meanwhile with a file that is gone now.
+                self.mark(purge);
+                purged
+            }
+            None => Ok(0),
+        };
         // What is live is new by itself, and soon gone.
         let live =
             if purge.soft { 0 } else { self.live.drop_objects(|key, object| purge.takes(key, &object.head.tags)) };
-        live + self.cache.purge(purge, Instant::now()).await
+        let in_memory = self.cache.purge(purge, Instant::now()).await;
+        Ok(live + in_memory + on_disk?)
+    }
+
+    fn mark(&self, purge: &Arc<Purge>) {
+        self.fills.lock().by_key.retain(|key, fill| !fill.purge(key, purge));
     }
 
     /// Drops what is due and tells how much is held.
@@ -233,7 +255,11 @@ impl Store {
             job.leave();
             return Ok((Found::Growing(filler.fill(), Place::Joined), Lookup::Collapsed));
         }
-        let lookup = if matches!(start, Start::Renewal(_)) { Lookup::Expired } else { Lookup::Miss };
+        let lookup = match &start {
+            Start::Renewal(_) => Lookup::Expired,
+            _ if self.disk.as_ref().is_some_and(|disk| disk.has(wanted.key)) => Lookup::Disk,
+            _ => Lookup::Miss,
+        };
         job.start = start;
         let fill = filler.fill();
         self.spawn(job, filler, after)?;
@@ -286,15 +312,29 @@ impl Store {
         if self.cache.get(key).await.is_some_and(|known| known.layout == whole.layout) {
             self.cache.remove(key).await;
         }
+        if let (Some(disk), Some(layout)) = (&self.disk, &whole.layout) {
+            disk.forget_version(key, layout);
+        }
         self.cache.remove_pieces(key, whole).await;
     }
 
-    async fn forget(&self, key: &str) {
-        self.live.drop_objects(|known, _| known == key);
-        self.cache.remove(key).await;
+    async fn forget_pieces(&self, key: &str, whole: &Object) {
+        if let (Some(disk), Some(layout)) = (&self.disk, &whole.layout) {
+            disk.forget_pieces(key, layout);
+        }
+        self.cache.remove_pieces(key, whole).await;
     }
 
-    async fn keep(&self, key: &Arc<str>, object: &Arc<Object>) {
+    async fn forget(&self, key: &Arc<str>) {
+        self.live.drop_objects(|known, _| known == &**key);
+        self.cache.remove(key).await;
+        if let Some(disk) = &self.disk {
+            disk.forget(key);
+        }
+    }
+
+    /// Keeps what is live in the live window, and the rest in memory and, if it is `news`, on disk.
+    async fn keep(&self, key: &Arc<str>, object: &Arc<Object>, news: bool) {
         if object.head.status == StatusCode::OK {
             match self.live.keep(key, object) {
                 Kept::Yes => return,
@@ -306,6 +346,13 @@ impl Store {
             return;
         }
         self.cache.keep(key, object.clone()).await;
+        // What lies on disk under a key that has something newer is not to be found again.
+        if let Some(disk) = self.disk.as_ref().filter(|_| news)
+            && !disk.offer(key, object)
+            && disk.has(key)
+        {
+            disk.forget(key);
+        }
     }
 }
 

@@ -242,7 +242,7 @@ impl Upstreams {
         }
     }
 
-    /// Asks for the rest of an object, of others first and then of the one that broke off.
+    /// Asks for the rest of an object, of others first and then of the one that broke off, if it was one of these.
     ///
     /// # Errors
     /// If none continues it.
@@ -250,12 +250,14 @@ impl Upstreams {
         self: &Arc<Self>,
         errand: &Errand<'_>,
         torn: &Torn,
-        broke_off: PeerId,
+        broke_off: Option<PeerId>,
         attempt: usize,
     ) -> Result<(Answer, Joint), Refusal> {
         let mut order = self.order(errand.target, errand.promise.map(|promise| promise.source));
-        order.retain(|id| *id != broke_off);
-        order.push(broke_off);
+        if let Some(broke_off) = broke_off {
+            order.retain(|id| *id != broke_off);
+            order.push(broke_off);
+        }
         let id = order[attempt % order.len()];
         self.metrics.peers.asked_second(Second::Torn);
         let rest = Errand { fields: &torn.fields(), ..*errand };

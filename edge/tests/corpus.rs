@@ -1,5 +1,5 @@
-//! Replays the seeds of the fuzz targets for viewers' requests, tokens, followed playlists and resumed
-//! answers.
+//! Replays the seeds of the fuzz targets for viewers' requests, tokens, followed playlists, resumed answers and files on
+//! disk.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +10,7 @@ use edge::key::{Class, Target, resolve};
 use edge::range::{Growing, Range, Slice};
 use edge::request::Request;
 use edge::steer::load::Load;
+use edge::store::disk::header::Header;
 use edge::store::freshness::{Unstored, age, judge};
 use edge::subscription::{Brought, Effect, Heard, Step, Subscription, Viewers};
 use edge::upstream::PeerId;
@@ -187,4 +188,20 @@ fn load_pages() {
         seeds("load_page").iter().filter_map(|seed| Load::read(seed)).map(|load| load.name).collect();
     names.sort();
     assert_eq!(names, ["lon1", "par1"]);
+}
+
+#[test]
+fn files_on_disk() {
+    let mut read: Vec<_> = seeds("disk_header")
+        .iter()
+        .filter_map(|seed| {
+            let framed = Header::framed(seed).unwrap();
+            let (header, end) = Header::read(seed).or_else(|_| Header::read(&framed)).ok()?;
+            assert_eq!(Header::read(&header.render().unwrap()).unwrap().0, header);
+            Some((header.key.clone(), header.is_block(0, &seed[end.min(seed.len())..])))
+        })
+        .collect();
+    read.sort();
+    let expected = [("/a\u{0}7.1", false), ("/film", false), ("/film", false), ("/vod/a.mp4?x=1", true)];
+    assert_eq!(read, expected.map(|(key, first)| (key.to_owned(), first)));
 }

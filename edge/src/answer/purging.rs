@@ -32,7 +32,7 @@ impl Node {
         // Begun, it goes on to its end, whether or not anybody waits for the number.
         let (store, purge) = (self.store.clone(), Arc::new(purge));
         let purging = self.store.tasks.spawn(async move { store.purge(&purge).await });
-        let purged = purging.await.map_err(|_| Refusal::Draining)?;
+        let purged = purging.await.map_err(|_| Refusal::Draining)??;
         tracing::info!(purged, "purged");
         self.metrics.purge_ended(PurgeEnd::Done);
         self.metrics.purged.inc_by(purged as u64);

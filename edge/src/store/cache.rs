@@ -26,6 +26,10 @@ impl Cache {
         self.entries.get(key).await
     }
 
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Keeps an object for as long as there is a use for it; if there is none, what the key had goes.
     pub async fn keep(&self, key: &Arc<str>, object: Arc<Object>) {
         if object.head.lease.is_ok() {

@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 mod cutting;
+mod from_disk;
 
 pub(super) struct Job {
     store: Arc<Store>,
@@ -31,6 +32,16 @@ pub(super) struct Job {
     /// Upstream.
     requests: AtomicU32,
     pub(super) start: Start,
+}
+
+/// An answer that was not given to its end.
+struct Broken {
+    /// What is said if nobody has the rest.
+    refusal: Refusal,
+    /// Whose answer it was, if it did not come from disk.
+    peer: Option<PeerId>,
+    /// Of the whole object, where it is known.
+    length: Option<u64>,
 }
 
 /// Requests for the rest of one object. An upstream that breaks off every answer must not be asked for ever.
@@ -68,7 +79,14 @@ impl Job {
         }
     }
 
-    pub(super) async fn run(self, filler: Filler, after: After) {
+    pub(super) async fn run(mut self, filler: Filler, after: After) {
+        let filler = match self.disk_asked(&after) {
+            Some(disk) => match Box::pin(self.fill_from_disk(&disk, filler)).await {
+                Some(filler) => filler,
+                None => return,
+            },
+            None => filler,
+        };
         let conditions = match &self.start {
             Start::New => Vec::new(),
             Start::Renewal(prior) => conditions(prior),
@@ -79,7 +97,7 @@ impl Job {
             Err(refusal) => return self.failed(refusal, filler).await,
         };
         match (answer.status, &self.start) {
-            (_, Start::Cut(cut)) => self.piece(cut, answer, filler).await,
+            (_, Start::Cut(cut)) => self.piece(cut, answer, filler, &mut Joint::whole(None)).await,
             (StatusCode::OK, _) => self.whole(answer, filler, after).await,
             (StatusCode::NOT_MODIFIED, Start::Renewal(prior)) => self.confirmed(answer, prior, filler, after).await,
             // Nothing was asked for in part, and nothing under a condition: such an answer has no meaning here.
@@ -159,29 +177,38 @@ impl Job {
     /// see nothing but a delay.
     async fn pour(&self, mut answer: Answer, head: &Head, filler: &Filler) -> Result<(), Refusal> {
         let mut joint = Joint::whole(head.length);
+        match self.flow(&mut answer, &mut joint, filler).await {
+            Ok(()) => Ok(()),
+            // What a playlist's name stands for changes: the rest would be another one's.
+            Err(refusal) if refusal == Refusal::ObjectTooLarge || self.class == Class::Playlist => Err(refusal),
+            Err(refusal) => {
+                let broken = Broken { refusal, peer: Some(answer.peer), length: joint.length };
+                drop(answer);
+                self.pour_rest(broken, head, filler).await
+            }
+        }
+    }
+
+    /// Fetches the rest of what was not given to its end.
+    async fn pour_rest(&self, mut broken: Broken, head: &Head, filler: &Filler) -> Result<(), Refusal> {
         let mut resumes = 0..RESUMES_MAX;
         loop {
-            let refusal = match self.flow(&mut answer, &mut joint, filler).await {
+            let torn = Torn::new(filler.chunks(), broken.length, head.etag.clone());
+            let resumed = self.resume(&torn, broken.peer, &mut resumes).await;
+            let (mut answer, mut joint) = resumed.ok_or(broken.refusal)?;
+            tracing::info!(key = %self.key, bytes = filler.bytes(), "fill resumed");
+            match self.flow(&mut answer, &mut joint, filler).await {
                 Ok(()) => return Ok(()),
                 Err(Refusal::ObjectTooLarge) => return Err(Refusal::ObjectTooLarge),
-                Err(refusal) => refusal,
-            };
-            let broke_off = answer.peer;
-            drop(answer);
-            // What a playlist's name stands for changes: the rest would be another one's.
-            if self.class == Class::Playlist {
-                return Err(refusal);
+                Err(refusal) => broken = Broken { refusal, peer: Some(answer.peer), length: joint.length },
             }
-            let torn = Torn::new(filler.chunks(), joint.length, head.etag.clone());
-            (answer, joint) = self.resume(&torn, broke_off, &mut resumes).await.ok_or(refusal)?;
-            tracing::info!(key = %self.key, bytes = filler.bytes(), "fill resumed");
         }
     }
 
     async fn resume(
         &self,
         torn: &Torn,
-        broke_off: PeerId,
+        broke_off: Option<PeerId>,
         resumes: &mut impl Iterator<Item = usize>,
     ) -> Option<(Answer, Joint)> {
         for (attempt, _) in resumes.enumerate() {
@@ -234,7 +261,7 @@ impl Job {
         };
         let object = Arc::new(object);
         if !taken {
-            self.keep(&object).await;
+            self.keep(&object, true).await;
         }
         self.leave();
         filler.finish(object);
@@ -251,22 +278,22 @@ impl Job {
         };
         self.store.metrics.filled(FillEnd::Negative);
         let object = Arc::new(Object::new(Arc::new(head), chunks, now));
-        self.keep(&object).await;
+        self.keep(&object, true).await;
         self.leave();
         filler.finish(object);
     }
 
     /// Keeps the object, unless a purge came while it was fetched. The look comes after the keeping: a purge that it
-    /// misses finds the object where it is kept.
-    async fn keep(&self, object: &Arc<Object>) {
+    /// misses finds the object where it is kept. `news`: upstream has just said so.
+    async fn keep(&self, object: &Arc<Object>, news: bool) {
         if self.alone {
             return;
         }
-        self.store.keep(&self.key, object).await;
+        self.store.keep(&self.key, object, news).await;
         if let Start::Renewal(prior) = &self.start
             && prior.layout != object.layout
         {
-            self.store.cache.remove_pieces(&self.key, prior).await;
+            self.store.forget_pieces(&self.key, prior).await;
         }
         if self.fill.is_purged(&self.key, &object.head.tags) {
             self.store.metrics.unstored(Unstored::Purged);
@@ -284,7 +311,7 @@ impl Job {
         };
         self.store.metrics.filled(FillEnd::Stale);
         let object = Arc::new(prior.after_failure(now, self.store.rules.failed));
-        self.keep(&object).await;
+        self.keep(&object, false).await;
         self.leave();
         filler.finish_stale(object);
     }

@@ -45,6 +45,20 @@ impl Layout {
         Some(Self { version, piece_bytes, length, validator: Validator::of(headers)? })
     }
 
+    /// As it was before; `validator` is an entity tag if so said, else a date.
+    pub fn known(version: u64, piece_bytes: u64, length: u64, (etag, validator): (bool, Bytes)) -> Self {
+        let validator = if etag { Validator::Etag(validator) } else { Validator::LastModified(validator) };
+        Self { version, piece_bytes, length, validator }
+    }
+
+    /// Whether it is an entity tag that tells this version, and which one; else it is a date.
+    pub fn validator(&self) -> (bool, &Bytes) {
+        match &self.validator {
+            Validator::Etag(etag) => (true, etag),
+            Validator::LastModified(date) => (false, date),
+        }
+    }
+
     /// How many pieces there are.
     pub fn count(&self) -> u64 {
         self.length.div_ceil(self.piece_bytes)
@@ -67,7 +81,7 @@ impl Layout {
 
     /// The fields of a request for a piece.
     pub fn conditions(&self, piece: Piece) -> Vec<(HeaderName, Bytes)> {
-        let (Validator::Etag(validator) | Validator::LastModified(validator)) = &self.validator;
+        let (_, validator) = self.validator();
         let range = format!("bytes={}-{}", piece.first, piece.last);
         vec![(header::RANGE, Bytes::from(range)), (header::IF_RANGE, validator.clone())]
     }
@@ -78,10 +92,8 @@ impl Layout {
         let range = format!("bytes {first}-{last}/{}", self.length);
         let named = headers.get(header::CONTENT_RANGE).is_some_and(|value| value.as_bytes() == range.as_bytes());
         // A server that heeds If-Range need not repeat the validator (RFC 9110, 15.3.7); one that does must repeat it right.
-        let (name, expected) = match &self.validator {
-            Validator::Etag(etag) => (header::ETAG, etag),
-            Validator::LastModified(date) => (header::LAST_MODIFIED, date),
-        };
+        let (etag, expected) = self.validator();
+        let name = if etag { header::ETAG } else { header::LAST_MODIFIED };
         let same = headers.get(name).is_none_or(|value| value.as_bytes() == &expected[..]);
         status == StatusCode::PARTIAL_CONTENT && named && same
     }

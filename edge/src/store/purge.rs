@@ -110,12 +110,23 @@ impl Tags {
         Self(lines.join(" ").into_boxed_str())
     }
 
+    /// As they were given, divided by spaces or commas.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.split(is_between_tags).filter(|tag| !tag.is_empty())
     }
 
     pub fn bytes(&self) -> usize {
         self.0.len()
+    }
+}
+
+impl From<&str> for Tags {
+    fn from(text: &str) -> Self {
+        Self(text.into())
     }
 }
 

@@ -123,6 +123,11 @@ impl Joint {
         Self { known: Vec::new(), at: 0, length }
     }
 
+    /// Of another whole answer, all of which is to agree with what is there.
+    pub fn again(known: Vec<Bytes>, length: u64) -> Self {
+        Self { known, at: 0, length: Some(length) }
+    }
+
     /// Takes the next bytes of the answer; returns what of them is new.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod admin;
 mod cache;
 mod departure;
 mod directives;
+mod disk;
 mod fanout;
 mod fills;
 mod floods;

@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 use crate::store::After;
 use crate::store::layout::Layout;
 use crate::store::pieces::Cut;
-use crate::upstream::Answer;
+use crate::upstream::{Answer, Joint};
 use http::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,29 +32,34 @@ impl Job {
     pub(super) async fn in_pieces(&self, head: Head, layout: Layout, arrived: Instant, filler: Filler) {
         self.store.metrics.filled(FillEnd::Pieces);
         let object = Arc::new(Object::in_pieces(Arc::new(head), layout, arrived));
-        self.keep(&object).await;
+        self.keep(&object, true).await;
         self.leave();
         filler.finish(object);
     }
 
-    pub(super) async fn piece(&self, cut: &Cut, mut answer: Answer, filler: Filler) {
+    /// `joint`: what readers have of it already.
+    pub(super) async fn piece(&self, cut: &Cut, mut answer: Answer, filler: Filler, joint: &mut Joint) {
         if !cut.is_answer(answer.status, &answer.headers) {
             return self.no_piece(cut, answer.status, filler).await;
         }
-        let mut head = Head::own(self.class, cut.whole.head.born, PIECE_LIFE, &[]);
-        head.length = Some(cut.piece.length());
-        head.tags = cut.whole.head.tags.clone();
-        let head = Arc::new(head);
+        let head = Arc::new(self.head_of(cut));
         filler.open(head.clone());
-        if let Err(refusal) = fill(&mut answer, &filler, cut.piece.length()).await {
+        if let Err(refusal) = fill(&mut answer, &filler, joint, cut.piece.length()).await {
             tracing::warn!(key = %cut.key, %refusal, first = cut.piece.first, "piece aborted");
             return self.refuse(filler, FillEnd::Aborted, refusal);
         }
         self.store.metrics.filled(FillEnd::Whole);
         let object = Arc::new(Object::new(head, filler.chunks(), Instant::now()));
-        self.keep(&object).await;
+        self.keep(&object, true).await;
         self.leave();
         filler.finish(object);
+    }
+
+    pub(super) fn head_of(&self, cut: &Cut) -> Head {
+        let mut head = Head::own(self.class, cut.whole.head.born, PIECE_LIFE, &[]);
+        head.length = Some(cut.piece.length());
+        head.tags = cut.whole.head.tags.clone();
+        head
     }
 
     /// Upstream has another version now, or nothing: bytes of two versions are never mixed, so whoever reads the old one
@@ -69,12 +74,13 @@ impl Job {
 }
 
 /// Passes on a body that must have exactly so many bytes.
-async fn fill(answer: &mut Answer, filler: &Filler, length: u64) -> Result<(), Refusal> {
+async fn fill(answer: &mut Answer, filler: &Filler, joint: &mut Joint, length: u64) -> Result<(), Refusal> {
     while let Some(bytes) = answer.chunk().await? {
+        let bytes = joint.take(bytes).map_err(|_| Refusal::UpstreamBroken)?;
         if filler.bytes() + bytes.len() as u64 > length {
             return Err(Refusal::UpstreamBroken);
         }
         filler.push(bytes);
     }
-    if filler.bytes() == length { Ok(()) } else { Err(Refusal::UpstreamBroken) }
+    if filler.bytes() == length && joint.is_whole(length) { Ok(()) } else { Err(Refusal::UpstreamBroken) }
 }
