@@ -28,7 +28,7 @@ use crate::subscription::Decision;
 use bytes::Bytes;
 use cmcd::Cmcd;
 use geo::Geo;
-use manifest::{Directives, Wait};
+use manifest::{Directives, Rfc3339, Wait};
 use prometheus::{Registry, TextEncoder};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Node {
             Method::Unknown => return Reply::refusal(class, Refusal::UnknownMethod),
         }
         if let Some(own) = target.path.strip_prefix("/_vivid/") {
-            return self.own(own, target.query, now.instant);
+            return self.own(own, target.query, now);
         }
         if let Some(list) = &request.passed.cdn_loop
             && let Err(refusal) = self.store.upstreams.cdn_loop().judge(list)
@@ -185,13 +185,13 @@ impl Node {
         let own = path.strip_prefix("/_vivid/");
         match own {
             None if client.admin => Err(Refusal::NoSuchPage),
-            Some("livez" | "readyz" | "load") | None => Ok(()),
+            Some("livez" | "readyz" | "load" | "time") | None => Ok(()),
             Some(_) if client.admin || !self.has_admin => Ok(()),
             Some(_) => Err(Refusal::AdminPage),
         }
     }
 
-    fn own(&self, path: &str, query: &str, now: Instant) -> Reply {
+    fn own(&self, path: &str, query: &str, now: Moment) -> Reply {
         let text = |content_type, text: String| Body::Text(content_type, text);
         let body = match path {
             "livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),
@@ -206,11 +206,13 @@ impl Node {
                     Body::Refusal(Refusal::UpstreamBroken)
                 }
             },
+            // What players of an MPD set their clocks by, however many they are.
+            "time" => text("text/plain; charset=utf-8", Rfc3339(now.unix_ms() as i64).to_string()),
             "load" => text("application/json", self.steering.load_page()),
-            "fleet" => text("application/json", self.steering.fleet_page(now)),
+            "fleet" => text("application/json", self.steering.fleet_page(now.instant)),
             "streams" => self.streams_page(query),
             _ => match path.strip_prefix("streams/") {
-                Some(stream) => self.stream_page(stream, now),
+                Some(stream) => self.stream_page(stream, now.instant),
                 None => Body::Refusal(Refusal::NoSuchPage),
             },
         };

@@ -17,6 +17,11 @@ impl Moment {
 
     /// Seconds since 1970.
     pub fn unix_s(&self) -> u64 {
-        self.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        self.unix_ms() / 1000
+    }
+
+    /// Milliseconds since 1970.
+    pub fn unix_ms(&self) -> u64 {
+        self.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
     }
 }

@@ -1,5 +1,6 @@
 //! Everything said in a playlist, an MPD, a delivery directive or a steering document. Pure: no I/O, no clock, no async.
 
+mod date;
 pub mod delta;
 mod directives;
 pub mod follow;
@@ -7,8 +8,10 @@ pub mod media;
 pub mod mpd;
 pub mod multivariant;
 mod position;
+pub mod presentation;
 pub mod rewrite;
 pub mod steering;
 
+pub use date::Rfc3339;
 pub use directives::{DirectiveError, Directives, Head, Verdict, Wait, advance_part_limit};
 pub use position::Position;

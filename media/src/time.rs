@@ -8,6 +8,11 @@ impl Timescale {
     /// RTMP and FLV count milliseconds.
     pub const MILLISECONDS: Self = Self(1000);
 
+    /// Milliseconds as ticks, rounded to the nearest.
+    pub fn ticks_of_ms(self, ms: i64) -> i64 {
+        ((i128::from(ms) * i128::from(self.0) + 500).div_euclid(1000)) as i64
+    }
+
     /// Ticks as seconds, for playlists and logs only: arithmetic stays in ticks.
     pub fn seconds(self, ticks: i64) -> f64 {
         ticks as f64 / f64::from(self.0)

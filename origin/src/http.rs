@@ -1,6 +1,7 @@
 //! What the origin answers over HTTP: playlists, blocking or not, init sections, segments, parts, and its own health.
 
 mod answer;
+mod growing;
 mod holds;
 mod range;
 mod refusal;
@@ -8,11 +9,12 @@ mod serve;
 
 pub(crate) use serve::serve;
 
+use crate::clock::unix_ms;
 use crate::epoch::EpochId;
 use crate::metrics::Metrics;
 use crate::streams::{Directory, Stream};
 use crate::window::{Lookup, Name, Rendition};
-use answer::Caching;
+use answer::{Caching, Manifest};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, RawQuery, Request, State};
 use axum::http::request::Parts;
@@ -21,9 +23,9 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::Bytes;
+use growing::Growing;
 use holds::Holds;
-use manifest::{Directives, Verdict};
+use manifest::{Directives, Rfc3339, Verdict};
 use prometheus::{Registry, TextEncoder};
 use refusal::Refusal;
 use std::sync::Arc;
@@ -68,11 +70,13 @@ impl App {
     pub(crate) fn router(&self) -> Router {
         Router::new()
             .route("/live/{stream}/index.m3u8", get(multivariant))
+            .route("/live/{stream}/index.mpd", get(mpd))
             .route("/live/{stream}/{rendition}/index.m3u8", get(playlist))
             .route("/live/{stream}/{rendition}/{epoch}/{file}", get(object))
             .route("/_vivid/metrics", get(metrics))
             .route("/_vivid/livez", get(async || "alive\n"))
             .route("/_vivid/readyz", get(ready))
+            .route("/_vivid/time", get(time))
             .fallback(async || Refusal::NoSuchPath)
             .method_not_allowed_fallback(async || Refusal::Method)
             .layer(middleware::from_fn(hosted))
@@ -137,7 +141,14 @@ async fn multivariant(
 ) -> Result<Response, Refusal> {
     let stream = app.stream(stream)?;
     let text = stream.multivariant().ok_or_else(|| Refusal::Starting { stream: stream.name.clone() })?;
-    Ok(classed("multivariant", answer::playlist(&text, &headers, Caching::Briefly)))
+    Ok(classed("multivariant", answer::manifest(&text, &headers, (Manifest::Hls, Caching::Briefly))))
+}
+
+/// ISO/IEC 23009-1. Its times need no part, so it is as good as a playlist for whoever cannot wait.
+async fn mpd(State(app): State<App>, Steps(stream): Steps<String>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let stream = app.stream(stream)?;
+    let text = stream.mpd(unix_ms()).ok_or_else(|| Refusal::Starting { stream: stream.name.clone() })?;
+    Ok(classed("mpd", answer::manifest(&Arc::new(text), &headers, (Manifest::Dash, Caching::Briefly))))
 }
 
 async fn playlist(
@@ -165,7 +176,7 @@ async fn playlist(
         Some(_) => ("blocking", Caching::Blocking { target_duration_s: rendition.target_duration_s() }),
         None => ("playlist", Caching::Briefly),
     };
-    Ok(classed(class, answer::playlist(&stream.playlist(&rendition), &headers, caching)))
+    Ok(classed(class, answer::manifest(&stream.playlist(&rendition), &headers, (Manifest::Hls, caching))))
 }
 
 async fn object(
@@ -179,37 +190,61 @@ async fn object(
     let unknown = || Refusal::NoSuchObject;
     let epoch: EpochId = epoch.parse().map_err(|_| unknown())?;
     let name = Name::from_file(&file).ok_or_else(unknown)?;
-    let bytes = find(&app, (&stream, &rendition), epoch, name).await?;
     let class = match name {
         Name::Init => "init",
         Name::Segment(_) => "segment",
         Name::Part(_) => "part",
     };
-    Ok(classed(class, answer::object(name, bytes, &method, &headers)?))
+    let asked = Asked { app: &app, stream: &stream, rendition: &rendition, epoch, name };
+    let response = match asked.find().await? {
+        Lookup::Found(bytes) => answer::object(name, bytes, &method, &headers)?,
+        Lookup::Growing(_) => answer::growing(Growing::new(app.clone(), stream, rendition, (epoch, name)), &method),
+        Lookup::Hinted | Lookup::Unknown => return Err(Refusal::NoSuchObject),
+    };
+    Ok(classed(class, response))
 }
 
-/// A resource; one that is hinted at is waited for, so that its first byte comes with its last.
-async fn find(
-    app: &App,
-    (stream, rendition): (&Stream, &Rendition),
+/// A resource that is asked for.
+struct Asked<'a> {
+    app: &'a App,
+    stream: &'a Stream,
+    rendition: &'a Rendition,
     epoch: EpochId,
     name: Name,
-) -> Result<Vec<Bytes>, Refusal> {
-    let mut head = rendition.watch();
-    head.mark_unchanged();
-    match rendition.lookup(epoch, name) {
-        Lookup::Found(bytes) => return Ok(bytes),
-        Lookup::Unknown => return Err(Refusal::NoSuchObject),
-        Lookup::Hinted => {}
+}
+
+impl Asked<'_> {
+    /// Looks it up; a part that is hinted at is waited for, so that its first byte comes with its last, and of a segment
+    /// its first part.
+    async fn find(&self) -> Result<Lookup, Refusal> {
+        let mut head = self.rendition.watch();
+        let now = self.lookup();
+        if !is_awaited(&now) {
+            return Ok(now);
+        }
+        let come = head.wait_for(|_| !is_awaited(&self.lookup()));
+        let come = async { come.await.is_ok() };
+        self.app.0.holds.wait(self.app.patience(self.rendition), self.stream.abandoned(), come).await?;
+        // The epoch may have ended before the part: a hint that is cancelled (6.2.6).
+        Ok(self.lookup())
     }
-    let come = head.wait_for(|_| rendition.lookup(epoch, name) != Lookup::Hinted);
-    let come = async { come.await.is_ok() };
-    app.0.holds.wait(app.patience(rendition), stream.abandoned(), come).await?;
-    match rendition.lookup(epoch, name) {
-        Lookup::Found(bytes) => Ok(bytes),
-        // The epoch ended before the part: a hint that is cancelled (6.2.6).
-        Lookup::Hinted | Lookup::Unknown => Err(Refusal::NoSuchObject),
+
+    fn lookup(&self) -> Lookup {
+        self.rendition.lookup(self.epoch, self.name)
     }
+}
+
+fn is_awaited(lookup: &Lookup) -> bool {
+    match lookup {
+        Lookup::Hinted => true,
+        Lookup::Growing(pieces) => pieces.is_empty(),
+        Lookup::Found(_) | Lookup::Unknown => false,
+    }
+}
+
+/// What players of an MPD set their clocks by: UTCTiming `urn:mpeg:dash:utc:http-iso:2014`.
+async fn time() -> Response {
+    answer::text(StatusCode::OK, Rfc3339(unix_ms()).to_string())
 }
 
 async fn metrics(State(app): State<App>) -> Response {

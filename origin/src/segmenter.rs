@@ -19,7 +19,8 @@ pub(crate) struct Segmenter {
     /// How long a frame lasts where nothing else says so.
     frame_ticks: i64,
     first_msn: u64,
-    /// What the epoch's zero is called in the media's own time.
+    /// The epoch's zero in the media's own time: the wall clock there, so that players of either format find media times,
+    /// dates and periods in agreement.
     base: i64,
     /// Presentation minus decode time of the last key frame: constant but for reordering that changes mid-stream.
     delay: i64,
@@ -65,7 +66,8 @@ struct Placed {
 
 impl Segmenter {
     /// `track` must count video in ticks of the grid's rate, as [`Grid`] cuts in whole frames of it.
-    pub(crate) fn new(grid: Grid, track: &TrackConfig, first_msn: u64) -> Self {
+    /// The epoch begins with the segment `first_msn`, at `zero_unix_ms`.
+    pub(crate) fn new(grid: Grid, track: &TrackConfig, (first_msn, zero_unix_ms): (u64, i64)) -> Self {
         let timescale = track.timescale();
         let kind = track.kind();
         Self {
@@ -77,7 +79,7 @@ impl Segmenter {
                 TrackKind::Audio => i64::from(transcode::ACCESS_UNIT_SAMPLES),
             },
             first_msn,
-            base: grid.segment_start(first_msn, timescale),
+            base: timescale.ticks_of_ms(zero_unix_ms),
             delay: 0,
             part: 0,
             open: Vec::new(),

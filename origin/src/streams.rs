@@ -1,6 +1,7 @@
 //! The table of live streams: who publishes under which name, and where requests find it.
 
 mod arrivals;
+mod dash;
 mod ladder;
 mod live;
 mod phase;

@@ -88,6 +88,8 @@ pub(crate) enum Lookup {
     Found(Vec<Bytes>),
     /// The part that the playlist hints at: it will come.
     Hinted,
+    /// The pieces so far of the segment that is being made, or of the one after it: more will come.
+    Growing(Vec<Bytes>),
     Unknown,
 }
 
@@ -139,6 +141,19 @@ impl Window {
 
     pub(crate) fn has_segment(&self) -> bool {
         !self.segments.is_empty()
+    }
+
+    /// The first segment that is listed, or will be.
+    pub(crate) fn first_msn(&self) -> u64 {
+        self.segments.front().map_or(self.next_msn, |first| first.msn)
+    }
+
+    /// How much media of an epoch there was, up to the last whole segment; zero if that is of another.
+    pub(crate) fn length(&self, epoch: EpochId) -> Duration {
+        let last = self.segments.back().filter(|last| last.epoch.id == epoch);
+        let seconds = last
+            .map_or(0.0, |last| (last.msn - last.epoch.first_msn) as f64 * last.epoch.segment_s + last.duration_s());
+        Duration::try_from_secs_f64(seconds).unwrap_or_default()
     }
 
     /// Bytes held, without the playlist.
@@ -201,9 +216,19 @@ impl Window {
             Name::Init => self.init(epoch).map_or(Lookup::Unknown, |init| Lookup::Found(vec![init])),
             Name::Segment(msn) => match self.whole(epoch, msn) {
                 Some(segment) if !segment.parts.is_empty() => Lookup::Found(segment.bytes()),
-                _ => Lookup::Unknown,
+                Some(_) => Lookup::Unknown,
+                None => self.growing(epoch, msn),
             },
             Name::Part(at) => self.part(epoch, at),
+        }
+    }
+
+    /// DASH clients ask for a segment when its first part should be there, by a clock that may be ahead of the source's.
+    fn growing(&self, epoch: EpochId, msn: u64) -> Lookup {
+        match self.open.as_ref().filter(|open| open.epoch.id == epoch) {
+            Some(open) if open.msn == msn => Lookup::Growing(open.bytes()),
+            Some(open) if open.msn + 1 == msn => Lookup::Growing(Vec::new()),
+            _ => Lookup::Unknown,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::support::{Node, Viewer, config, nobody};
 
 const TOKEN: &str = "0123456789abcdef";
-const OPEN: [&str; 3] = ["livez", "readyz", "load"];
+const OPEN: [&str; 4] = ["livez", "readyz", "load", "time"];
 const CLOSED: [&str; 4] = ["metrics", "streams", "fleet", "streams/none"];
 
 fn with_admin() -> config::Edge {

@@ -229,6 +229,8 @@ async fn the_nodes_own_pages_are_there() {
     assert_eq!(edge.get("/_vivid/livez").await.status, 200);
     assert_eq!(edge.get("/_vivid/readyz").await.status, 200);
     assert_eq!(edge.get("/_vivid/nothing").await.status, 404);
+    let time = edge.get("/_vivid/time").await;
+    assert_eq!((time.text().len(), time.field("cache-control")), ("2026-11-21T02:00:00.500Z".len(), "no-store"));
     let metrics = edge.get("/_vivid/metrics").await;
     assert!(metrics.text().contains("vivid_edge_connections"), "{}", metrics.text());
 }

@@ -1,5 +1,6 @@
 //! Responses: bodies from shared bytes, encodings, ranges and cache lifetimes.
 
+use super::growing::Growing;
 use super::range::{Asked, asked};
 use super::refusal::Refusal;
 use crate::window::{Name, Text};
@@ -23,13 +24,24 @@ pub(super) enum Caching {
     Blocking { target_duration_s: u64 },
 }
 
-/// A playlist, compressed if that is accepted. Ranges are not: what they would be ranges of changes all the time.
-pub(super) fn playlist(text: &Arc<Text>, request: &HeaderMap, caching: Caching) -> Response<Body> {
+/// Which of the two a text is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Manifest {
+    Hls,
+    Dash,
+}
+
+/// A playlist or an MPD, compressed if that is accepted. Ranges are not: what they would be ranges of changes all the time.
+pub(super) fn manifest(text: &Arc<Text>, request: &HeaderMap, (kind, caching): (Manifest, Caching)) -> Response<Body> {
     let gzip = accepts_gzip(request).then(|| text.gzip()).flatten();
     let encoded = gzip.is_some();
     let mut response = Response::new(Body::from(gzip.unwrap_or_else(|| text.identity())));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.apple.mpegurl"));
+    let kind = match kind {
+        Manifest::Hls => "application/vnd.apple.mpegurl",
+        Manifest::Dash => "application/dash+xml",
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     if encoded {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -65,14 +77,26 @@ pub(super) fn object(
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    let kind = if name == Name::Init { "video/mp4" } else { "video/iso.segment" };
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    lasting(headers, if name == Name::Init { "video/mp4" } else { "video/iso.segment" });
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if let Some(range) = range {
         set(headers, header::CONTENT_RANGE, &format!("bytes {}-{}/{length}", range.start, range.end - 1));
     }
     Ok(response)
+}
+
+/// A segment that is still being made, of a length that nobody knows: each of its parts as it comes (DASH-IF Low-Latency
+/// Modes). Ranges of it are not given: their end cannot be told.
+pub(super) fn growing(segment: Growing, method: &Method) -> Response<Body> {
+    let body = if *method == Method::HEAD { Body::empty() } else { Body::from_stream(segment.parts()) };
+    let mut response = Response::new(body);
+    lasting(response.headers_mut(), "video/iso.segment");
+    response
+}
+
+fn lasting(headers: &mut HeaderMap, kind: &'static str) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
 }
 
 /// A sentence for people or a page of metrics; never kept by caches.

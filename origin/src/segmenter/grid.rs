@@ -1,7 +1,7 @@
 //! The grid of an epoch: how many frames a part and a segment hold, and where each begins in any timescale.
 
 use manifest::Position;
-use media::{FrameRate, Timescale};
+use media::FrameRate;
 use std::time::Duration;
 use transcode::Plan;
 
@@ -26,12 +26,6 @@ impl Grid {
 
     pub(crate) fn segment_s(&self) -> f64 {
         f64::from(self.segment_frames) / self.rate.hz()
-    }
-
-    /// Where a segment lies on the line of all segments that ever were, in ticks of a track, rounded to the nearest.
-    pub(crate) fn segment_start(&self, msn: u64, timescale: Timescale) -> i64 {
-        let frames = i64::try_from(msn).unwrap_or(i64::MAX).saturating_mul(i64::from(self.segment_frames));
-        self.rate.ticks_of_index(frames, timescale)
     }
 
     /// The number of the first segment of a stream that begins now; `target` is the configured length of segments. It

@@ -55,7 +55,7 @@ fn uri(rendition: &str) -> String {
 }
 
 /// With what the boxes around the frames add. Rounded up, so that small changes of a source do not show.
-fn bitrate(make: &Make, source: Bitrate) -> Bitrate {
+pub(super) fn bitrate(make: &Make, source: Bitrate) -> Bitrate {
     let (average, peak) = match make {
         Make::Passthrough => (source.average, source.peak),
         Make::Video { bitrate, .. } | Make::Audio { bitrate } => {

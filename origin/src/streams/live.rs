@@ -3,6 +3,7 @@
 use super::Context;
 use super::arrivals::Arrivals;
 use super::stream::{Opening, Stream};
+use crate::clock::unix_ms;
 use crate::epoch::{Break, Cutter, EpochId, Known, Placer};
 use crate::segmenter::{Grid, Part, Violation};
 use media::fmp4::Fmp4Error;
@@ -78,7 +79,7 @@ impl Live {
         let unix_ms = zero.unix_ms.max(0) as u64;
         let target = context.config.segment.segment;
         let first_msn = stream.next_msn().unwrap_or_else(|| Grid::fresh_msn(unix_ms, target));
-        let cutter = Cutter::new(&known, &plan, first_msn)?;
+        let cutter = Cutter::new(&known, &plan, (first_msn, zero.unix_ms))?;
         let (worker, made) = if plan.needs_worker() {
             let limits = Limits::from(&context.config.worker);
             let limits = Limits { queue: limits.queue + zero.backlog, ..limits };
@@ -174,7 +175,7 @@ impl Live {
     pub(super) fn close(mut self, context: &Context) {
         let parts = self.cutter.flush();
         self.publish(context, parts);
-        self.stream.break_off(Instant::now());
+        self.stream.break_off(Instant::now(), unix_ms());
     }
 
     fn open(&mut self, context: &Context) {

@@ -1,5 +1,6 @@
 //! One stream as requests see it: its renditions, its multivariant playlist, whether it is there yet.
 
+use super::dash::{Epochs, Shown};
 use super::ladder;
 use crate::epoch::{EpochId, Known};
 use crate::segmenter::{Grid, Part};
@@ -37,6 +38,7 @@ struct Shelf {
     /// The epoch that began last: discontinuities up to it, and its first number.
     began: Option<(u64, u64)>,
     multivariant: Option<Arc<Text>>,
+    epochs: Epochs,
     /// Every rendition of the multivariant playlist has had a whole segment: players that do not know parts take a
     /// playlist without one for broken, and never come back to it.
     visible: bool,
@@ -71,6 +73,19 @@ impl Stream {
     pub(crate) fn multivariant(&self) -> Option<Arc<Text>> {
         let shelf = self.shelf.read();
         shelf.multivariant.clone().filter(|_| shelf.visible)
+    }
+
+    /// The MPD as of now; `None` while a rendition of it is still missing.
+    pub(crate) fn mpd(&self, now_unix_ms: i64) -> Option<Text> {
+        let shelf = self.shelf.read();
+        let current = &shelf.renditions[..shelf.current];
+        let shown = Shown {
+            first_msn: current.iter().map(|rendition| rendition.first_msn()).max()?,
+            length: Duration::from_secs(self.segments as u64 * shelf.shape?.target_duration_s),
+            ended: current.iter().all(|rendition| rendition.head().ended),
+        };
+        let presentation = shelf.epochs.presentation(shown, now_unix_ms).filter(|_| shelf.visible)?;
+        Some(Text::new(presentation.render()))
     }
 
     /// A rendition that players may know of.
@@ -140,6 +155,7 @@ impl Stream {
             ladder::multivariant(opening.plan, &tracks, opening.known.bitrate)
         };
         let mut shelf = self.shelf.write();
+        shelf.epochs.begin(&opening);
         let shape = Shape::of(opening.plan, self.segments);
         let segment_s = Grid::new(opening.plan).segment_s();
         let discontinuities = match shelf.began {
@@ -193,8 +209,15 @@ impl Stream {
     }
 
     /// The end of an epoch: open segments are closed as they are.
-    pub(crate) fn break_off(&self, now: Instant) {
-        self.shelf.read().renditions.iter().for_each(|rendition| rendition.break_off(now));
+    pub(crate) fn break_off(&self, now: Instant, now_unix_ms: i64) {
+        let mut shelf = self.shelf.write();
+        shelf.renditions.iter().for_each(|rendition| rendition.break_off(now));
+        if let Some(id) = shelf.epochs.newest() {
+            // Of the tallest picture: frames of sound end somewhere beside it.
+            let length = shelf.renditions.first().map(|rendition| rendition.length(id)).unwrap_or_default();
+            shelf.epochs.end(now_unix_ms, length);
+        }
+        drop(shelf);
         self.announce();
         self.reveal();
     }
@@ -275,7 +298,7 @@ mod tests {
             assert!(stream.publish(index, part(Position { msn: 100, part: 0 }), Instant::now()));
         }
         assert!(stream.multivariant().is_none());
-        stream.break_off(Instant::now());
+        stream.break_off(Instant::now(), 0);
         assert!(stream.multivariant().is_some());
     }
 
@@ -352,7 +375,7 @@ mod tests {
                 let counts = [top, "audio"].map(|name| counted(&stream, name));
                 assert_eq!(counts[0], counts[1], "in epoch {epoch}");
             }
-            stream.break_off(Instant::now());
+            stream.break_off(Instant::now(), 0);
         }
         assert_eq!(counted(&stream, "audio"), 4, "nobody has heard of the third epoch");
     }
@@ -363,7 +386,7 @@ mod tests {
         for (epoch, msn, top) in [(1, 100, "a"), (2, 101, "b")] {
             open(&stream, epoch, msn, top);
             (0..2).for_each(|index| assert!(stream.publish(index, segment(msn), Instant::now())));
-            stream.break_off(Instant::now());
+            stream.break_off(Instant::now(), 0);
         }
         let text = stream.playlist(&stream.rendition("audio").unwrap()).identity();
         let text = std::str::from_utf8(&text).unwrap();
@@ -380,7 +403,7 @@ mod tests {
             for index in 0..2 {
                 assert!(stream.publish(index, segment(msn), Instant::now()));
             }
-            stream.break_off(Instant::now());
+            stream.break_off(Instant::now(), 0);
         }
         assert!(stream.rendition("118p").unwrap().head().ended);
         assert!(!stream.rendition("119p").unwrap().head().ended);

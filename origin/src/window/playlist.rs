@@ -34,7 +34,7 @@ impl Window {
         MediaPlaylist {
             target_duration_s: self.shape.target_duration_s,
             part_target_s: self.shape.part_target_s,
-            first_msn: self.segments.front().map_or(self.next_msn, |first| first.msn),
+            first_msn: self.first_msn(),
             discontinuity_sequence: self.discontinuity_sequence(),
             segments,
             open,

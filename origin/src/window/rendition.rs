@@ -11,7 +11,7 @@ use manifest::{Head, advance_part_limit};
 use parking_lot::Mutex;
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// One rendition of a stream. The stream's task writes it; requests read it and wait for its head to move.
@@ -64,6 +64,16 @@ impl Rendition {
 
     pub(crate) fn bytes(&self) -> usize {
         self.window.lock().bytes()
+    }
+
+    /// The first segment in the window.
+    pub(crate) fn first_msn(&self) -> u64 {
+        self.window.lock().first_msn()
+    }
+
+    /// How much media of an epoch there was, up to the last whole segment; zero if that is of another.
+    pub(crate) fn length(&self, epoch: EpochId) -> Duration {
+        self.window.lock().length(epoch)
     }
 
     pub(crate) fn target_duration_s(&self) -> u64 {

@@ -187,13 +187,29 @@ fn names_of_other_epochs_and_far_parts_are_unknown() {
     for (epoch, name) in [
         (2, Name::Init),
         (2, Name::Segment(100)),
-        (1, Name::Segment(101)),
+        (1, Name::Segment(103)),
         (1, Name::Part(Position { msn: 101, part: 3 })),
         (1, Name::Part(Position { msn: 100, part: 6 })),
         (1, Name::Part(Position { msn: 102, part: 0 })),
     ] {
         assert_eq!(life.window.lookup(EpochId(epoch), name), Lookup::Unknown, "{epoch} {name:?}");
     }
+}
+
+#[test]
+fn a_segment_grows_from_before_its_first_part_to_its_last() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    life.parts(8);
+    let pieces = |life: &Life, msn| match life.window.lookup(EpochId(1), Name::Segment(msn)) {
+        Lookup::Growing(pieces) => Some(pieces.len()),
+        _ => None,
+    };
+    assert_eq!([100, 101, 102, 103].map(|msn| pieces(&life, msn)), [None, Some(2), Some(0), None]);
+    life.parts(4);
+    assert_eq!([101, 102, 103].map(|msn| pieces(&life, msn)), [None, Some(0), Some(0)]);
+    life.window.break_off(life.now);
+    assert_eq!([102, 103].map(|msn| pieces(&life, msn)), [None, None], "nothing grows between two epochs");
 }
 
 #[test]

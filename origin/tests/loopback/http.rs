@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -36,6 +37,13 @@ impl Client {
         self.send(Method::GET, path, &[]).await
     }
 
+    /// The answer's head; its body is read as it comes.
+    pub(crate) async fn open(&self, path: &str) -> Opened {
+        let request = Request::get(format!("{}{path}", self.base)).body(Empty::new()).unwrap();
+        let (parts, body) = self.pool.request(request).await.unwrap().into_parts();
+        Opened { status: parts.status, headers: parts.headers, body }
+    }
+
     pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
@@ -45,6 +53,23 @@ impl Client {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+}
+
+pub(crate) struct Opened {
+    pub(crate) status: StatusCode,
+    headers: HeaderMap,
+    body: Incoming,
+}
+
+impl Opened {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        let frame = self.body.frame().await?;
+        Some(frame.map(|frame| frame.into_data().unwrap()))
     }
 }
 

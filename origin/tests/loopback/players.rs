@@ -13,7 +13,7 @@ async fn ffmpeg_decodes_an_ended_stream_to_the_last_frame() {
     drop(world.play("a", Recipe::regular(6).clip(), 3.0).await.unwrap());
     Follower::join(&world.client, "a", "180p").await.follow_to_end().await;
     for (rendition, frames) in [("180p", 180), ("90p", 180), ("audio", 281)] {
-        let told = decode(world.addr, &format!("a/{rendition}")).await;
+        let told = decode(world.addr, &format!("a/{rendition}/index.m3u8")).await;
         assert_eq!(told.complaints, "", "{rendition}");
         assert!((frames - 2..=frames + 2).contains(&told.frames), "{rendition}: {} of {frames}", told.frames);
     }
@@ -25,7 +25,7 @@ async fn ffmpeg_decodes_reordered_frames_in_their_order() {
     let video = &["-g", "60", "-sc_threshold", "0", "-bf", "3", "-b_strategy", "0"];
     drop(world.play("a", Recipe { video, ..Recipe::regular(6) }.clip(), 3.0).await.unwrap());
     Follower::join(&world.client, "a", "180p").await.follow_to_end().await;
-    let told = decode(world.addr, "a/180p").await;
+    let told = decode(world.addr, "a/180p/index.m3u8").await;
     assert_eq!((told.complaints.as_str(), told.frames), ("", 180));
     assert!(told.times_s.windows(2).all(|pair| (pair[1] - pair[0] - 1.0 / 30.0).abs() < 0.002));
 }
@@ -35,7 +35,8 @@ async fn sound_and_picture_begin_together() {
     let world = World::start(config(|_| {}));
     drop(world.play("a", Recipe::regular(5).clip(), 3.0).await.unwrap());
     Follower::join(&world.client, "a", "180p").await.follow_to_end().await;
-    let (picture, sound) = (decode(world.addr, "a/180p").await, decode(world.addr, "a/audio").await);
+    let (picture, sound) =
+        (decode(world.addr, "a/180p/index.m3u8").await, decode(world.addr, "a/audio/index.m3u8").await);
     let apart = picture.times_s[0] - sound.times_s[0];
     assert!(apart.abs() < 0.022, "{apart} s apart");
 }
@@ -80,7 +81,7 @@ async fn what_ffmpeg_publishes_over_rtmp_is_played() {
         assert!(!follower.text.contains("#EXT-X-DISCONTINUITY\n"), "{}", follower.text);
     }
     for rendition in ["180p", "90p", "audio"] {
-        assert_eq!(decode(world.addr, &format!("r/{rendition}")).await.complaints, "", "{rendition}");
+        assert_eq!(decode(world.addr, &format!("r/{rendition}/index.m3u8")).await.complaints, "", "{rendition}");
     }
 }
 
@@ -109,18 +110,21 @@ async fn parts_are_published_soon_after_their_last_frame() {
     }
 }
 
-struct Told {
-    complaints: String,
-    frames: usize,
+pub(crate) struct Told {
+    pub(crate) complaints: String,
+    pub(crate) frames: usize,
     times_s: Vec<f64>,
 }
 
 /// Decodes everything there is; any damage is an error.
-async fn decode(addr: SocketAddr, playlist: &str) -> Told {
-    let url = format!("http://{addr}/live/{playlist}/index.m3u8");
+pub(crate) async fn decode(addr: SocketAddr, manifest: &str) -> Told {
+    let url = format!("http://{addr}/live/{manifest}");
     let show = ["-v", "warning", "-err_detect", "explode", "-show_entries", "frame=pts_time", "-of", "csv=p=0"];
     let mut ffprobe = Command::new("ffprobe");
-    ffprobe.args(show).args(["-live_start_index", "0", &url]).kill_on_drop(true);
+    if manifest.ends_with(".m3u8") {
+        ffprobe.args(["-live_start_index", "0"]);
+    }
+    ffprobe.args(show).arg(&url).kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(60), ffprobe.output()).await.expect("ffprobe hangs").unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let times_s: Vec<f64> = text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect();

@@ -1,12 +1,12 @@
 //! What a source sends, and what that means in each phase: it is learnt, waited for, or passed on.
 
 use super::Task;
+use crate::clock::unix_ms;
 use crate::epoch::{Analysis, Found, Patience};
 use crate::ingest::Ingested;
 use crate::streams::Context;
 use crate::streams::phase::{Phase, Reason};
 use media::TrackKind;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// How long a key frame may be away at first, as multiples of the longest analysis: more than any interval that can be
@@ -125,10 +125,4 @@ fn analysed_until(context: &Context, analysis: &Analysis) -> Instant {
 
 fn is_key(item: &Ingested) -> bool {
     matches!(item, Ingested::Frame(frame) if frame.kind == TrackKind::Video && frame.keyframe)
-}
-
-/// Wall time enters here, once per item that may begin an epoch.
-fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

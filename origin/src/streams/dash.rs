@@ -1,0 +1,279 @@
+//! What an MPD tells of a stream: a period for each epoch, over the same objects as the playlists. Pure.
+
+use super::ladder;
+use super::stream::Opening;
+use crate::epoch::EpochId;
+use manifest::presentation::{AdaptationSet, Kind, Live, Media, Period, Presentation, Representation, State};
+use media::TrackConfig;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The epochs that are, or were not long ago, in the window.
+#[derive(Debug, Default)]
+pub(super) struct Epochs(VecDeque<Epoch>);
+
+#[derive(Debug)]
+struct Epoch {
+    id: EpochId,
+    first_msn: u64,
+    zero_unix_ms: i64,
+    segment: Duration,
+    part: Duration,
+    sets: Vec<AdaptationSet>,
+    ended: Option<Ended>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    unix_ms: i64,
+    length: Duration,
+}
+
+/// The window as the MPD shows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    /// The first segment that every rendition has.
+    pub(super) first_msn: u64,
+    pub(super) length: Duration,
+    /// No segment will be added, in this epoch or another.
+    pub(super) ended: bool,
+}
+
+/// Epochs kept; a publisher that comes and goes all the time must not fill the memory or the MPD.
+const EPOCHS_MAX: usize = 32;
+/// Part durations between the live edge and the player, as in PART-HOLD-BACK.
+const HOLD_BACK_PARTS: u32 = 3;
+/// What encoding and the way to the player take beside them.
+const UNDERWAY: Duration = Duration::from_millis(500);
+
+impl Epochs {
+    /// An epoch begins: numbers, times and formats of each of its renditions are known.
+    pub(super) fn begin(&mut self, opening: &Opening<'_>) {
+        let Opening { id, first_msn, zero_unix_ms, plan, .. } = *opening;
+        let (rate, part_frames) = (plan.rate, plan.part_frames);
+        let part = Duration::from_secs_f64(f64::from(part_frames) / rate.hz());
+        let mut epoch =
+            Epoch { id, first_msn, zero_unix_ms, segment: plan.segment(), part, sets: Vec::new(), ended: None };
+        for (rendition, (track, _)) in plan.renditions.iter().zip(&opening.tracks) {
+            let (kind, media) = match track {
+                TrackConfig::Avc { config, .. } => {
+                    let rate = (rate.num(), rate.den());
+                    (Kind::Video, Media::Video { width: config.width, height: config.height, rate })
+                }
+                TrackConfig::Aac { config } => {
+                    (Kind::Audio, Media::Audio { sample_rate: config.sample_rate, channels: config.channels })
+                }
+            };
+            let bitrate = ladder::bitrate(&rendition.make, opening.known.bitrate).peak;
+            let representation = Representation { id: rendition.name.clone(), bitrate, codec: track.codec(), media };
+            match epoch.sets.iter_mut().find(|set| set.kind == kind) {
+                Some(set) => set.representations.push(representation),
+                None => epoch.sets.push(set((kind, track), (opening, representation))),
+            }
+        }
+        self.0.push_back(epoch);
+        while self.0.len() > EPOCHS_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// The newest epoch has ended at `unix_ms` after so much media.
+    pub(super) fn end(&mut self, unix_ms: i64, length: Duration) {
+        if let Some(epoch) = self.0.back_mut().filter(|epoch| epoch.ended.is_none()) {
+            epoch.ended = Some(Ended { unix_ms, length });
+        }
+    }
+
+    pub(super) fn newest(&self) -> Option<EpochId> {
+        self.0.back().map(|epoch| epoch.id)
+    }
+
+    /// The MPD as of now; `None` before the first epoch.
+    pub(super) fn presentation(&self, shown: Shown, now_unix_ms: i64) -> Option<Presentation> {
+        let newest = self.0.back()?;
+        let left_ms = |epoch: &Epoch| Some(epoch.ended?.unix_ms + shown.length.as_millis() as i64);
+        let (state, periods) = if shown.ended {
+            let periods = self.ended_periods(shown.first_msn);
+            let duration = periods.last().map_or(Duration::ZERO, |last| last.start + last.duration.unwrap_or_default());
+            (State::Ended { duration }, periods)
+        } else {
+            let is_left = |epoch: &Epoch| left_ms(epoch).is_some_and(|left_ms| left_ms <= now_unix_ms);
+            let begun = self.0.iter().map(|epoch| epoch.zero_unix_ms);
+            let ended = self.0.iter().filter_map(|epoch| Some(epoch.ended?.unix_ms));
+            let left = self.0.iter().filter_map(left_ms).filter(|&left_ms| left_ms <= now_unix_ms);
+            let live = Live {
+                published_unix_ms: begun.chain(ended).chain(left).max().unwrap_or(newest.zero_unix_ms),
+                window: shown.length,
+                update: newest.segment,
+                latency: newest.part * HOLD_BACK_PARTS + UNDERWAY,
+                clock_uri: "/_vivid/time".to_owned(),
+            };
+            (State::Live(live), self.live_periods(|epoch| !is_left(epoch)))
+        };
+        Some(Presentation { state, segment_max: newest.segment, buffer_min: newest.part * HOLD_BACK_PARTS, periods })
+    }
+
+    fn live_periods(&self, shown: impl Fn(&Epoch) -> bool) -> Vec<Period> {
+        let mut periods: Vec<Period> = Vec::new();
+        for epoch in self.0.iter().filter(|epoch| shown(epoch)) {
+            let start = Duration::from_millis(epoch.zero_unix_ms.max(0) as u64);
+            // The source's clock and ours differ a little: a period ends no later than the next one begins.
+            if let Some(before) = periods.last_mut() {
+                let room = start.saturating_sub(before.start);
+                before.duration = Some(before.duration.map_or(room, |duration| duration.min(room)));
+            }
+            let duration = epoch.ended.map(|ended| ended.length);
+            periods.push(Period { id: epoch.id.to_string(), start, duration, sets: epoch.sets.clone() });
+        }
+        periods
+    }
+
+    /// From the first segment that is there, one after the other without a hole between.
+    fn ended_periods(&self, first_msn: u64) -> Vec<Period> {
+        let mut start = Duration::ZERO;
+        let mut periods = Vec::new();
+        for epoch in &self.0 {
+            let gone = first_msn.saturating_sub(epoch.first_msn);
+            let length = epoch.ended.map_or(Duration::ZERO, |ended| ended.length);
+            let gone_time = u32::try_from(gone).map_or(Duration::MAX, |gone| epoch.segment.saturating_mul(gone));
+            let duration = length.saturating_sub(gone_time);
+            if duration.is_zero() {
+                continue;
+            }
+            let moved = |set: &AdaptationSet| AdaptationSet {
+                first_number: set.first_number + gone,
+                offset_ticks: set.offset_ticks + gone * set.segment_ticks,
+                ..set.clone()
+            };
+            let sets = epoch.sets.iter().map(moved).collect();
+            periods.push(Period { id: epoch.id.to_string(), start, duration: Some(duration), sets });
+            start += duration;
+        }
+        periods
+    }
+}
+
+/// The set that begins with `representation`; all of one kind count alike.
+fn set(
+    (kind, track): (Kind, &TrackConfig),
+    (opening, representation): (&Opening<'_>, Representation),
+) -> AdaptationSet {
+    let plan = opening.plan;
+    let (ticks, fine) = (u64::from(track.timescale().0), u64::from(plan.rate.num()));
+    // In a multiple of the track's timescale, a segment lasts a whole number of ticks: numbers never drift from times.
+    let long = ticks * u64::from(plan.segment_frames) * u64::from(plan.rate.den());
+    let finer = if long.is_multiple_of(fine) { 1 } else { fine };
+    let offset = track.timescale().ticks_of_ms(opening.zero_unix_ms).max(0) as u64;
+    AdaptationSet {
+        kind,
+        timescale: ticks * finer,
+        segment_ticks: long * finer / fine,
+        offset_ticks: offset * finer,
+        first_number: opening.first_msn,
+        early: Some(
+            plan.segment().saturating_sub(Duration::from_secs_f64(f64::from(plan.part_frames) / plan.rate.hz())),
+        ),
+        reference_unix_ms: Some(opening.zero_unix_ms),
+        folder: opening.id.to_string(),
+        representations: vec![representation],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::{Bitrate, Known};
+    use crate::testing::{aac, aac_config, avc, avc_config, golden, plan};
+    use bytes::Bytes;
+    use media::FrameRate;
+    use transcode::{Plan, Source};
+
+    const ZERO_MS: i64 = 1_795_226_400_500;
+
+    fn begin(epochs: &mut Epochs, plan: &Plan, (id, first_msn, zero_unix_ms): (u64, u64, i64)) {
+        let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
+        let known = Known { source, bitrate: Bitrate { average: 900_000, peak: 1_200_000 } };
+        let tracks = vec![(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
+        let id = EpochId(id);
+        epochs.begin(&Opening { id, first_msn, zero_unix_ms, known: &known, plan, alone: false, tracks });
+    }
+
+    /// An epoch of ten seconds, five away, and one that goes on.
+    fn epochs() -> Epochs {
+        let mut epochs = Epochs::default();
+        begin(&mut epochs, &plan(30, 60, 10), (1, 100, ZERO_MS));
+        epochs.end(ZERO_MS + 10_000, Duration::from_millis(9_500));
+        begin(&mut epochs, &plan(30, 60, 10), (2, 105, ZERO_MS + 15_000));
+        epochs
+    }
+
+    fn shown(first_msn: u64, ended: bool) -> Shown {
+        Shown { first_msn, length: Duration::from_secs(12), ended }
+    }
+
+    #[test]
+    fn an_mpd_has_a_period_for_each_epoch_in_the_window() {
+        golden("live.mpd", &epochs().presentation(shown(102, false), ZERO_MS + 16_000).unwrap().render());
+        assert!(Epochs::default().presentation(shown(0, false), 0).is_none());
+    }
+
+    #[test]
+    fn a_period_leaves_with_its_last_segment_and_the_mpd_is_then_a_new_one() {
+        let epochs = epochs();
+        for (after_ms, periods, published_after_ms) in [(16_000, 2, 15_000), (21_999, 2, 15_000), (22_000, 1, 22_000)] {
+            let said = epochs.presentation(shown(102, false), ZERO_MS + after_ms).unwrap();
+            let State::Live(live) = said.state else { panic!("it goes on") };
+            assert_eq!((said.periods.len(), live.published_unix_ms - ZERO_MS), (periods, published_after_ms));
+        }
+    }
+
+    #[test]
+    fn what_has_ended_begins_with_the_first_segment_that_is_there() {
+        let mut epochs = epochs();
+        epochs.end(ZERO_MS + 19_000, Duration::from_secs(4));
+        let said = epochs.presentation(shown(103, true), 0).unwrap();
+        assert_eq!(said.state, State::Ended { duration: Duration::from_millis(7_500) });
+        let told = |period: &Period| (period.start.as_millis(), period.sets[0].first_number);
+        assert_eq!(said.periods.iter().map(told).collect::<Vec<_>>(), [(0, 103), (3_500, 105)]);
+        let offset_ms = |period: &Period| (period.sets[0].offset_ticks / 30) as i64 - ZERO_MS;
+        assert_eq!((offset_ms(&said.periods[0]), offset_ms(&said.periods[1])), (6_000, 15_000));
+        assert_eq!(epochs.presentation(shown(105, true), 0).unwrap().periods.len(), 1);
+    }
+
+    #[test]
+    fn a_period_ends_before_the_next_begins_whatever_the_source_counts() {
+        let mut epochs = Epochs::default();
+        begin(&mut epochs, &plan(30, 60, 10), (1, 100, ZERO_MS));
+        epochs.end(ZERO_MS + 10_000, Duration::from_millis(10_300));
+        begin(&mut epochs, &plan(30, 60, 10), (2, 106, ZERO_MS + 10_100));
+        let said = epochs.presentation(shown(102, false), ZERO_MS + 11_000).unwrap();
+        assert_eq!(said.periods[0].duration, Some(Duration::from_millis(10_100)));
+    }
+
+    #[test]
+    fn numbers_and_times_agree_exactly_at_every_rate() {
+        for (num, den, frames) in
+            [(30, 1, 60), (30_000, 1001, 60), (24_000, 1001, 50), (25, 1, 48), (60_000, 1001, 118)]
+        {
+            let rate = FrameRate::new(num, den).unwrap();
+            let plan = Plan { rate, segment_frames: frames, ..plan(30, 60, 10) };
+            let mut epochs = Epochs::default();
+            begin(&mut epochs, &plan, (1, 100, ZERO_MS));
+            let said = epochs.presentation(shown(100, false), ZERO_MS).unwrap();
+            for set in &said.periods[0].sets {
+                let exact = u128::from(set.timescale) * u128::from(frames * den);
+                assert_eq!(u128::from(set.segment_ticks) * u128::from(num), exact, "{rate:?} {:?}", set.kind);
+            }
+        }
+    }
+
+    #[test]
+    fn epochs_are_bounded() {
+        let mut epochs = Epochs::default();
+        for index in 0..100 {
+            begin(&mut epochs, &plan(30, 60, 10), (index, 100 + index, ZERO_MS + index as i64));
+            epochs.end(ZERO_MS + index as i64, Duration::from_secs(2));
+        }
+        assert_eq!(epochs.0.len(), EPOCHS_MAX);
+    }
+}
