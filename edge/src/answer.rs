@@ -10,7 +10,7 @@ use crate::connection::Limits;
 use crate::departure::Departure;
 use crate::fill::{self, Fill, Opening, Outcome, Place};
 use crate::key::{Class, Target, normalized};
-use crate::live::Known;
+use crate::live::{Known, Named};
 use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
 use crate::moment::Moment;
 use crate::object::{Head, Object};
@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout_at};
 
+mod dash;
 mod purging;
 mod streams;
 
@@ -126,6 +127,7 @@ impl Node {
         let deadline = now.instant + self.hold_max;
         let reply = match class {
             Class::Playlist => self.playlist(request, &target, deadline).await,
+            Class::Mpd => Box::pin(self.mpd(request, &target, deadline)).await,
             _ => self.object(request, &target, deadline).await,
         };
         match reply {
@@ -257,6 +259,7 @@ impl Node {
                         // What is to be whole is not given as it grows.
                         (Ready::Growing(..), _) => return Err(Refusal::UpstreamBroken),
                     };
+                    let object = object.in_coding(request.codings.best());
                     let wait = directives.ok().and_then(|directives| directives.wait);
                     if wait.is_some() && !answers_now(&object, wait) {
                         return Err(Refusal::SubscriptionsFull);
@@ -351,18 +354,20 @@ impl Node {
 
     async fn object(&self, request: &Request, target: &Target<'_>, deadline: Instant) -> Result<Reply, Refusal> {
         let live_key = target.live_key();
-        let known = self.store.live.get(&live_key);
-        let (key, class, promise) = match known {
+        let (key, class, url, promise) = match self.store.known(&live_key) {
             Some(Known::Object(object)) => {
                 let class = object.head.class;
                 self.metrics.looked_up(class, Lookup::Hit);
                 let body = conditions::of_whole(request, object)?;
                 return Ok(Reply { class, body, note: Note::Hit, held: None });
             }
-            Some(Known::Named(promise)) => (live_key, promise.class, Some(promise)),
-            None => (target.whole_key(), target.class, None),
+            Some(Known::Named(Named { promise, url })) => (live_key, promise.class, url, Some(promise)),
+            Some(Known::Mpd) => return Box::pin(self.mpd(request, target, deadline)).await,
+            Some(Known::Clock) => return Box::pin(self.moment(request, target, deadline)).await,
+            None => (target.whole_key(), target.class, None, None),
         };
-        let wanted = Wanted { key: &key, url: &key, class, passed: &request.passed, promise };
+        let url = url.as_deref().unwrap_or(&key);
+        let wanted = Wanted { key: &key, url, class, passed: &request.passed, promise };
         let (found, lookup) = self.store.get(&wanted, After::Keep).await?;
         self.metrics.looked_up(class, lookup);
         // HTTP/1.0 has no framing that could tell an aborted body from a whole one.

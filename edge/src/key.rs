@@ -9,6 +9,7 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     Playlist,
+    Mpd,
     Init,
     Segment,
     Part,
@@ -39,12 +40,13 @@ pub enum TargetError {
 pub const TARGET_BYTES_MAX: usize = 4096;
 
 impl Class {
-    pub const ALL: [Self; 5] = [Self::Playlist, Self::Init, Self::Segment, Self::Part, Self::Other];
+    pub const ALL: [Self; 6] = [Self::Playlist, Self::Mpd, Self::Init, Self::Segment, Self::Part, Self::Other];
 
     /// The value of the metrics' `class` label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Playlist => "playlist",
+            Self::Mpd => "mpd",
             Self::Init => "init",
             Self::Segment => "segment",
             Self::Part => "part",
@@ -52,11 +54,21 @@ impl Class {
         }
     }
 
+    /// What its name stands for changes, and it is answered whole or not at all.
+    pub fn is_manifest(self) -> bool {
+        matches!(self, Self::Playlist | Self::Mpd)
+    }
+
     fn of(path: &str) -> (Self, bool) {
         if let Some(class) = agreed(path) {
             return (class, true);
         }
-        (if path.ends_with(".m3u8") { Self::Playlist } else { Self::Other }, false)
+        let class = match path.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("m3u8") => Self::Playlist,
+            Some("mpd") => Self::Mpd,
+            _ => Self::Other,
+        };
+        (class, false)
     }
 }
 
@@ -272,7 +284,11 @@ fn agreed(path: &str) -> Option<Class> {
     }
     let second = rest.next()?;
     let Some(third) = rest.next() else {
-        return (second == "index.m3u8").then_some(Class::Playlist);
+        return match second {
+            "index.m3u8" => Some(Class::Playlist),
+            "index.mpd" => Some(Class::Mpd),
+            _ => None,
+        };
     };
     if !name(second) {
         return None;
@@ -310,10 +326,13 @@ mod tests {
         for (path, class) in [
             ("/live/a/index.m3u8", Class::Playlist),
             ("/live/a/720p/index.m3u8", Class::Playlist),
+            ("/live/a/index.mpd", Class::Mpd),
             ("/live/a/720p/k3x/init.mp4", Class::Init),
             ("/live/a/720p/k3x/12.m4s", Class::Segment),
             ("/live/a/720p/k3x/12.3.m4s", Class::Part),
             ("/vod/film.m3u8", Class::Playlist),
+            ("/dash/live.isml/.mpd", Class::Mpd),
+            ("/dash/live.mpd/1.m4s", Class::Other),
             ("/live/a/720p/k3x/x.m4s", Class::Other),
             ("/live/a/720p/k3x/1.2.3.m4s", Class::Other),
             ("/live/a b/index.m3u8x", Class::Other),
@@ -340,6 +359,7 @@ mod tests {
             let target = format!("/live/a/720p/index.m3u8?{query}");
             assert_eq!(read(&target).live_key(), "/live/a/720p/index.m3u8", "{query}");
             assert_eq!(read(&target).whole_key(), "/live/a/720p/index.m3u8", "{query}");
+            assert_eq!(read(&format!("/live/a/index.mpd?{query}")).live_key(), "/live/a/index.mpd", "{query}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The edge: live fan-out and cache of a CDN, as edge or as shield by configuration.
 //!
-//! Rules (pure: no socket, no clock): [`subscription`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
+//! Rules (pure: no socket, no clock): [`subscription`], [`dash`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
 //! [`store::freshness`], [`store::layout`], [`store::purge`], [`store::disk::header`], [`access`], [`send_rate`],
 //! [`object`], [`client`], [`releases`], [`request`], [`reply`], [`refusal`], [`cache_status`], [`qoe::cmsd`], and those
 //! of [`steer`].
@@ -16,6 +16,7 @@ pub mod client;
 pub mod coding;
 pub mod conditions;
 pub mod connection;
+pub mod dash;
 pub mod departure;
 pub mod fill;
 pub mod h2;

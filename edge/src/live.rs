@@ -26,9 +26,9 @@ struct State {
 
 #[derive(Debug)]
 struct Slot {
-    promise: Promise,
+    named: Named,
     /// How many playlists name it: renditions may share an init section.
-    named: u32,
+    times: u32,
     /// When it may go, once no playlist names it.
     until: Option<Instant>,
     object: Option<Arc<Object>>,
@@ -40,8 +40,20 @@ struct Slot {
 #[derive(Clone, Debug)]
 pub enum Known {
     Object(Arc<Object>),
-    /// Named by a playlist, not fetched yet.
-    Named(Promise),
+    /// Named by a playlist or MPD, not fetched yet.
+    Named(Named),
+    /// A live MPD.
+    Mpd,
+    /// Where an MPD's players read the time.
+    Clock,
+}
+
+/// What a playlist or MPD says of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub promise: Promise,
+    /// What it is asked for as upstream, where that is not the key: with arguments that upstream wrote, such as a token.
+    pub url: Option<Arc<str>>,
 }
 
 /// What became of an object offered to the window.
@@ -77,7 +89,7 @@ impl Live {
     pub fn get(&self, key: &str) -> Option<Known> {
         let state = self.state.read();
         let slot = state.slots.get(key)?;
-        Some(slot.object.as_ref().map_or(Known::Named(slot.promise), |object| Known::Object(object.clone())))
+        Some(slot.object.as_ref().map_or(Known::Named(slot.named.clone()), |object| Known::Object(object.clone())))
     }
 
     /// Keeps a whole object of status 200 if a playlist names it and there is room.
@@ -118,25 +130,49 @@ impl Live {
         census
     }
 
+    /// Keeps a whole object that no playlist lists and a live MPD's template stands for, until `until`.
+    pub fn pin(&self, key: &Arc<str>, named: Named, object: &Arc<Object>, until: Instant) -> Kept {
+        let mut state = self.state.write();
+        let weight = object.weight();
+        if state.bytes.saturating_add(weight) > self.bytes_max {
+            return Kept::Full;
+        }
+        let slot = Slot { named, times: 0, until: Some(until), object: Some(object.clone()), requests: 0 };
+        let before = state.slots.insert(key.clone(), slot).and_then(|slot| slot.object);
+        state.bytes = state.bytes + weight - before.map_or(0, |object| object.weight());
+        state.leaving.push(Reverse((until, key.clone())));
+        Kept::Yes
+    }
+
     /// A playlist now names `now_named`; what it named before and does not any more stays until `until`.
     /// Returns what is new.
     pub fn name(
         &self,
         names: &mut Names,
-        now_named: impl IntoIterator<Item = (Arc<str>, Promise)>,
+        now_named: impl IntoIterator<Item = (Arc<str>, Named)>,
         until: Instant,
     ) -> HashSet<Arc<str>> {
         let mut next = HashSet::with_capacity(names.0.len());
-        let mut new = Vec::new();
-        for (key, promise) in now_named {
-            if next.insert(key.clone()) && !names.0.remove(&key) {
-                new.push((key, promise));
+        let (mut new, mut spelt_anew) = (Vec::new(), Vec::new());
+        for (key, named) in now_named {
+            if !next.insert(key.clone()) {
+                continue;
+            }
+            if !names.0.remove(&key) {
+                new.push((key, named));
+            } else if named.url.is_some() {
+                spelt_anew.push((key, named.url));
             }
         }
         let gone = std::mem::replace(&mut names.0, next);
         // Only the difference is done under the lock: a long window changes by little from one version to the next.
         let mut state = self.state.write();
-        new.iter().for_each(|(key, promise)| state.named(key, *promise));
+        new.iter().for_each(|(key, named)| state.named(key, named));
+        for (key, url) in spelt_anew {
+            if let Some(slot) = state.slots.get_mut(&key) {
+                slot.named.url = url;
+            }
+        }
         gone.into_iter().for_each(|key| state.unnamed(key, until));
         drop(state);
         new.into_iter().map(|(key, _)| key).collect()
@@ -172,17 +208,17 @@ impl Live {
 }
 
 impl State {
-    fn named(&mut self, key: &Arc<str>, promise: Promise) {
-        let slot =
-            self.slots.entry(key.clone()).or_insert(Slot { promise, named: 0, until: None, object: None, requests: 0 });
-        slot.named += 1;
+    fn named(&mut self, key: &Arc<str>, named: &Named) {
+        let new = || Slot { named: named.clone(), times: 0, until: None, object: None, requests: 0 };
+        let slot = self.slots.entry(key.clone()).or_insert_with(new);
+        slot.times += 1;
         slot.until = None;
     }
 
     fn unnamed(&mut self, key: Arc<str>, until: Instant) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
-        slot.named = slot.named.saturating_sub(1);
-        if slot.named == 0 {
+        slot.times = slot.times.saturating_sub(1);
+        if slot.times == 0 {
             slot.until = Some(until);
             self.leaving.push(Reverse((until, key)));
         }
@@ -198,7 +234,8 @@ mod tests {
     use bytes::Bytes;
     use std::time::Duration;
 
-    const PART: Promise = Promise { class: Class::Part, source: PeerId::of(0), late: None };
+    const PART: Named =
+        Named { promise: Promise { class: Class::Part, source: PeerId::of(0), late: None, due: None }, url: None };
 
     fn object(bytes: usize) -> Arc<Object> {
         let now = Instant::now();
@@ -206,7 +243,7 @@ mod tests {
         Arc::new(Object::new(Arc::new(head), vec![Bytes::from(vec![0; bytes])], now))
     }
 
-    fn named(keys: &[&str]) -> Vec<(Arc<str>, Promise)> {
+    fn named(keys: &[&str]) -> Vec<(Arc<str>, Named)> {
         keys.iter().map(|key| (Arc::from(*key), PART)).collect()
     }
 
@@ -222,7 +259,7 @@ mod tests {
         assert_eq!(live.name(&mut names, named(&["a", "b", "a"]), later).len(), 2);
         assert_eq!(live.keep("a", &object(10)), Kept::Yes);
         assert_eq!(live.keep("x", &object(10)), Kept::Unnamed);
-        assert!(matches!(live.get("b"), Some(Known::Named(PART))));
+        assert!(matches!(live.get("b"), Some(Known::Named(named)) if named == PART));
 
         let new = live.name(&mut names, named(&["b", "c"]), later);
         assert_eq!(new, HashSet::from([Arc::from("c")]));
@@ -249,6 +286,29 @@ mod tests {
         live.name(&mut one, [], now);
         live.sweep(now);
         assert!(!held(&live, "init"));
+    }
+
+    #[test]
+    fn what_upstream_wrote_into_a_name_is_asked_for_as_it_wrote_it_last() {
+        let (live, now) = (Live::new(1 << 20), Instant::now());
+        let mut names = Names::default();
+        for token in ["a", "b"] {
+            let url: Arc<str> = format!("/s?token={token}").into();
+            let named = Named { url: Some(url.clone()), ..PART };
+            live.name(&mut names, [(Arc::from("/s"), named)], now);
+            assert!(matches!(live.get("/s"), Some(Known::Named(named)) if named.url == Some(url)));
+        }
+    }
+
+    #[test]
+    fn what_is_pinned_leaves_in_time_and_is_counted() {
+        let weight = object(10).weight();
+        let (live, now) = (Live::new(weight), Instant::now());
+        let (later, key) = (now + Duration::from_secs(6), Arc::from("a"));
+        assert_eq!(live.pin(&key, PART, &object(10), later), Kept::Yes);
+        assert_eq!(live.pin(&Arc::from("b"), PART, &object(10), later), Kept::Full);
+        assert_eq!((live.sweep(now), held(&live, "a")), (weight, true));
+        assert_eq!((live.sweep(later), live.get("a").is_none()), (0, true));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! An answer of upstream as it is kept: its header fields serialised once, its body shared and never copied.
 
+use crate::coding::Coding;
 use crate::key::Class;
+use crate::playlists::PLAYLIST_BYTES_MAX;
 use crate::qoe::cmsd;
 use crate::store::freshness::{self, Lease, Unstored};
 use crate::store::layout::Layout;
@@ -10,6 +12,10 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, StatusCode};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+mod packed;
+
+use packed::{Packed, is_packable, with_vary};
 
 /// What is known of an object before its body: everything a growing answer starts with.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub struct Head {
     pub tags: Tags,
     /// It was read from this node's disk.
     pub disk: bool,
+    /// Its answers say the time at which they are given, as viewers set their clocks by it; they have no age.
+    pub dated: bool,
     /// The field lines of every answer with this object, each ended by CRLF, without framing and without `Age`.
     pub fields: Bytes,
     /// What the nodes before this one said of the path of this answer: for those who waited for it, and nobody else.
@@ -49,6 +57,10 @@ pub struct Object {
     pub stale: Stale,
     /// It is kept in pieces: this is its head, `length` is that of the whole, and there are no chunks.
     pub layout: Option<Layout>,
+    /// A manifest in the codings that viewers have taken it in.
+    packed: Option<Packed>,
+    /// The text of a manifest that is packed.
+    plain: Option<Bytes>,
 }
 
 /// What may happen to an object that is not fresh any more.
@@ -74,6 +86,10 @@ impl Head {
         now: Instant,
     ) -> Self {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut lines = fields(headers);
+        if is_packable(status, class, headers) {
+            lines = with_vary(&lines, headers);
+        }
         Self {
             status,
             class,
@@ -85,6 +101,26 @@ impl Head {
             tags: Tags::read(headers),
             cmsd: cmsd::before(headers),
             disk: false,
+            dated: false,
+            fields: lines,
+            map: OnceLock::new(),
+        }
+    }
+
+    /// The same with other fields.
+    fn with_fields(&self, headers: &HeaderMap) -> Self {
+        Self {
+            status: self.status,
+            class: self.class,
+            length: None,
+            etag: value(headers, &header::ETAG),
+            last_modified: value(headers, &header::LAST_MODIFIED),
+            born: self.born,
+            lease: self.lease,
+            tags: self.tags.clone(),
+            dated: self.dated,
+            disk: self.disk,
+            cmsd: self.cmsd.clone(),
             fields: fields(headers),
             map: OnceLock::new(),
         }
@@ -105,6 +141,12 @@ impl Head {
         }
         let head = Self::from_upstream(rules, self.status, &merged, self.class, now);
         Some(Self { length: self.length, ..head })
+    }
+
+    /// ISO/IEC 23009-1, annex C registers the type.
+    pub fn is_mpd(&self) -> bool {
+        let kind = self.field("content-type").and_then(|value| value.split(';').next());
+        kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/dash+xml"))
     }
 
     /// How long it is fresh from its arrival on; `None` if it is not.
@@ -147,6 +189,7 @@ impl Head {
             tags: Tags::default(),
             cmsd: None,
             disk: false,
+            dated: false,
             fields: fields(&headers),
             map: OnceLock::new(),
         }
@@ -178,7 +221,9 @@ impl Object {
             ask_from: fresh_until,
             kept_until: arrived + lease.whole(),
         };
-        Self { start: start.freeze(), chunks, length, fresh_until, stale, layout: None, head }
+        let packed = is_packable(head.status, head.class, head.map()) && (1..=PLAYLIST_BYTES_MAX).contains(&length);
+        let packed = packed.then(Packed::default);
+        Self { start: start.freeze(), chunks, length, fresh_until, stale, layout: None, packed, plain: None, head }
     }
 
     /// The same bytes under a head that a 304 brought up to date; `None` if the 304 is about another version.
@@ -196,7 +241,7 @@ impl Object {
             ask_from: now + pause,
             ..self.stale
         };
-        Self { stale, ..self.clone() }
+        Self { stale, ..self.unpacked() }
     }
 
     /// The same object, not fresh any more from `now` on.
@@ -209,7 +254,7 @@ impl Object {
             ask_from: now,
             kept_until: until(self.stale.kept_until, lease.whole() - lease.fresh),
         };
-        Self { stale, fresh_until: self.fresh_until.min(now), ..self.clone() }
+        Self { stale, fresh_until: self.fresh_until.min(now), ..self.unpacked() }
     }
 
     /// Of no use after `end`, whatever upstream said.
@@ -223,7 +268,8 @@ impl Object {
 
     /// What keeping it costs, in bytes: the body, the header block, the tags.
     pub fn weight(&self) -> u64 {
-        let length = if self.layout.is_some() { 0 } else { self.length };
+        let codings = if self.packed.is_some() { Coding::ALL.len() as u64 } else { 1 };
+        let length = if self.layout.is_some() { 0 } else { self.length * codings };
         length + (self.start.len() + self.head.fields.len() + self.head.tags.bytes()) as u64
     }
 

@@ -287,6 +287,13 @@ struct Named {
     hint: bool,
 }
 
+impl Named {
+    /// What it is asked for as, where that is not its key.
+    fn spelling(&self) -> Option<Arc<str>> {
+        (*self.url != *self.key).then(|| self.url.as_str().into())
+    }
+}
+
 /// What a playlist names; what is on another host is none of ours.
 fn named(key: &str, media: &Media) -> Vec<Named> {
     let named = media.objects.iter().filter_map(|object| {

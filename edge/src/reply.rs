@@ -13,7 +13,7 @@ use bytes::BufMut;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What a viewer gets.
 pub struct Reply {
@@ -187,7 +187,9 @@ impl Reply {
             Body::Preflight => out.put_slice(PREFLIGHT),
             Body::Steered(steered) => steered.put_fields(out),
         }
-        if let Some(head) = self.kept() {
+        if self.kept().is_some_and(|head| head.dated) {
+            put_date(out);
+        } else if let Some(head) = self.kept() {
             // RFC 9111, 5.1: every answer that this node did not fetch for its viewer says how old it is.
             put_number(out, b"Age: ", aside.now.saturating_duration_since(head.born).as_secs());
         }
@@ -196,6 +198,12 @@ impl Reply {
         }
         aside.notes.put(out, self.note, self.detail(), self.ttl(aside.now));
     }
+}
+
+fn put_date(out: &mut Vec<u8>) {
+    out.put_slice(b"Date: ");
+    out.put_slice(httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+    out.put_slice(b"\r\n");
 }
 
 /// `whole`: the length of all of it, where it is known.

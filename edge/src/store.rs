@@ -1,5 +1,6 @@
 //! Where objects are found: the live window, the cache, a fill that is under way, or a new one. One fill per object.
 
+use crate::dash::Dash;
 use crate::fill::{Fill, Filler, Place};
 use crate::key::Class;
 use crate::live::{Kept, Known, Live};
@@ -33,6 +34,7 @@ pub mod purge;
 /// All objects of this node, and the way to get more.
 pub struct Store {
     pub live: Live,
+    pub dash: Dash,
     pub metrics: Arc<Metrics>,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
@@ -87,6 +89,8 @@ pub enum After {
     Keep,
     /// Hand it to whoever started the fill.
     Offer(Offer),
+    /// Forget it: what is asked for is the moment.
+    Pass,
 }
 
 /// Somebody who may want an object for something better than the cache.
@@ -117,6 +121,7 @@ impl Store {
     pub fn new(config: &config::Edge, upstreams: Arc<Upstreams>, metrics: Arc<Metrics>) -> Self {
         Self {
             live: Live::new(config.live_bytes_max),
+            dash: Dash::new(config.subscriptions_max, config.subscription_idle, Instant::now()),
             cache: Cache::new(config.cache_bytes_max),
             disk: Disk::new(config, metrics.clone()),
             rules: config.cache,
@@ -131,12 +136,25 @@ impl Store {
         }
     }
 
+    /// What is known of a key that is live.
+    pub fn known(&self, key: &str) -> Option<Known> {
+        self.live.get(key).or_else(|| self.dash.look(key, Instant::now()))
+    }
+
+    /// Whether it is kept whatever upstream says of keeping it.
+    fn is_live(&self, key: &str) -> bool {
+        self.live.get(key).is_some() || self.dash.window(key, Instant::now()).is_some()
+    }
+
     /// Finds the object, joins its fill, or starts one. What is stale is shown at once where that is allowed, and asked
     /// for anew for those who come later.
     ///
     /// # Errors
     /// `FillsFull` at the bound, `Draining` when this node stops.
     pub async fn get(self: &Arc<Self>, wanted: &Wanted<'_>, after: After) -> Result<(Found, Lookup), Refusal> {
+        if matches!(after, After::Pass) {
+            return Box::pin(self.fetch(wanted, after, Start::New)).await;
+        }
         match self.stored(wanted.key).await {
             Some(Stored::Fresh(object)) => Ok((Found::Whole(object), Lookup::Hit)),
             Some(Stored::Stale(object)) => Box::pin(self.renew(wanted, after, object)).await,
@@ -191,6 +209,9 @@ impl Store {
             None => Ok(0),
         };
         // What is live is new by itself, and soon gone.
+        if !purge.soft {
+            self.dash.forget(|key| purge.takes_key(key));
+        }
         let live =
             if purge.soft { 0 } else { self.live.drop_objects(|key, object| purge.takes(key, &object.head.tags)) };
         let in_memory = self.cache.purge(purge, Instant::now()).await;
@@ -203,6 +224,7 @@ impl Store {
 
     /// Drops what is due and tells how much is held.
     pub async fn sweep(&self) {
+        self.dash.sweep(Instant::now());
         self.metrics.live_bytes.set(gauge(self.live.sweep(Instant::now())));
         self.metrics.cache_bytes.set(gauge(self.cache.bytes().await));
     }
@@ -243,7 +265,9 @@ impl Store {
             Begun::Started(job, filler) => (job, filler),
         };
         // A fill may have ended between the look and the lock; then its object is stored.
-        if let Some(Stored::Fresh(object)) = self.stored(wanted.key).await {
+        if !matches!(after, After::Pass)
+            && let Some(Stored::Fresh(object)) = self.stored(wanted.key).await
+        {
             job.leave();
             filler.finish(object.clone());
             return Ok((Found::Whole(object), Lookup::Hit));
@@ -333,10 +357,21 @@ impl Store {
         }
     }
 
+    /// As a live object, if a playlist names it or a live MPD's template stands for it.
+    fn keep_live(&self, key: &Arc<str>, object: &Arc<Object>) -> Kept {
+        match self.live.keep(key, object) {
+            Kept::Unnamed => match self.dash.window(key, Instant::now()) {
+                Some((named, until)) => self.live.pin(key, named, object, until),
+                None => Kept::Unnamed,
+            },
+            kept => kept,
+        }
+    }
+
     /// Keeps what is live in the live window, and the rest in memory and, if it is `news`, on disk.
     async fn keep(&self, key: &Arc<str>, object: &Arc<Object>, news: bool) {
         if object.head.status == StatusCode::OK {
-            match self.live.keep(key, object) {
+            match self.keep_live(key, object) {
                 Kept::Yes => return,
                 Kept::Full => self.metrics.bit(Bound::LiveBytes),
                 Kept::Unnamed => {}

@@ -85,6 +85,16 @@ pub struct Promise {
     pub source: PeerId,
     /// Of what is only hinted at: from when on it is late.
     pub late: Option<Instant>,
+    /// Of what an MPD's template stands for: from when on it may be asked for.
+    pub due: Option<Due>,
+}
+
+/// When a segment is to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub at: Instant,
+    /// How often its stream brings something new.
+    pub cadence: Duration,
 }
 
 /// Why upstream cannot be asked at all.
@@ -112,6 +122,13 @@ struct Budgets {
     hedges: Budget,
     /// Apart, so that viewers who ask for names that do not exist cannot use up what failures need.
     looks: Budget,
+}
+
+impl Promise {
+    /// It is not due yet: upstream may hold who asks for it, or know nothing of it.
+    fn is_early(&self) -> bool {
+        self.due.is_some_and(|due| due.at > Instant::now())
+    }
 }
 
 impl PeerId {
@@ -207,7 +224,7 @@ impl Upstreams {
     pub async fn get(self: &Arc<Self>, errand: &Errand<'_>) -> Result<Answer, Refusal> {
         let order = self.order(errand.target, errand.promise.map(|promise| promise.source));
         // What a playlist names exists; and a playlist that one origin does not know may be another's.
-        let exists = errand.promise.is_some() || errand.class == Class::Playlist;
+        let exists = errand.promise.is_some_and(|promise| !promise.is_early()) || errand.class.is_manifest();
         let judge = |got: &Result<Answer, Refusal>| match got {
             Err(Refusal::Malformed) => Verdict::Good,
             Err(_) => Verdict::Bad(Second::Failed),
@@ -231,7 +248,8 @@ impl Upstreams {
             requests.fetch_add(1, Ordering::Relaxed);
         }
         let Member { peer, given_up, .. } = &self.members[id.index()];
-        let held = errand.target.contains("_HLS_msn=") || errand.promise.is_some_and(|promise| promise.late.is_some());
+        let held = errand.target.contains("_HLS_msn=")
+            || errand.promise.is_some_and(|promise| promise.late.is_some() || promise.is_early());
         let tally = Tally::new(self.clone(), id, errand.class, held);
         let ask = Ask { target: errand.target, passed: errand.passed, fields: errand.fields };
         let mut others_are_well = given_up.subscribe();

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct Mpd {
     /// `@type="dynamic"`: it may change, and its segments come one after the other.
     pub dynamic: bool,
+    /// `@availabilityStartTime`, in Unix milliseconds: another one is another life of the stream.
+    pub available_unix_ms: Option<i64>,
     /// `@publishTime`, in Unix milliseconds.
     pub published_unix_ms: Option<i64>,
     /// `@minimumUpdatePeriod`; without it a dynamic MPD does not change.
@@ -21,6 +23,8 @@ pub struct Mpd {
     pub time_shift_buffer_depth: Option<Duration>,
     /// Each once, in order of appearance.
     pub templates: Vec<Template>,
+    /// Where players read the time over HTTP (UTCTiming, 5.8.4.11): references to resolve against the MPD's own URL.
+    pub clocks: Vec<String>,
 }
 
 /// A SegmentTemplate as one or more Representations use it.
@@ -38,6 +42,19 @@ pub struct Template {
     /// How often something new can be had: segments, or their chunks where `@availabilityTimeOffset` lets them be asked for
     /// before they are complete.
     pub cadence: Option<Duration>,
+    /// The text before `$Number$`, where that is the last identifier; empty where it is the only one.
+    pub stem: Option<String>,
+    /// When each segment may be asked for, where its number alone tells.
+    pub numbers: Option<Numbers>,
+}
+
+/// Segments of one length, one after the other (5.3.9.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Numbers {
+    /// The first segment of the Period.
+    pub first: u64,
+    /// From when on that one may be asked for, in Unix milliseconds.
+    pub first_due_unix_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +82,8 @@ pub enum MpdError {
 pub const DEPTH_MAX: usize = 32;
 /// Long ladders in many languages have some hundreds.
 pub const TEMPLATES_MAX: usize = 1024;
+/// Players try some clocks one after the other; nobody lists more than a few.
+pub const CLOCKS_MAX: usize = 16;
 
 /// Reads an MPD. Time and memory are linear in its length.
 ///
@@ -97,6 +116,7 @@ struct Scan {
     known: HashSet<Template>,
     /// The elements that are open.
     open: Vec<Level>,
+    periods: usize,
 }
 
 /// An element that is open, and what it adds to those inside.
@@ -105,6 +125,8 @@ struct Level {
     kind: Kind,
     base: Option<String>,
     offset_s: Option<f64>,
+    /// When a Period begins, after `@availabilityStartTime`.
+    start: Option<Duration>,
     attributes: Attributes,
 }
 
@@ -125,6 +147,9 @@ struct Attributes {
     duration: Option<f64>,
     timescale: Option<f64>,
     offset_s: Option<f64>,
+    first: Option<f64>,
+    /// Segments have lengths of their own.
+    timeline: bool,
 }
 
 impl Scan {
@@ -137,6 +162,12 @@ impl Scan {
         match name.as_ref() {
             "MPD" if self.mpd.is_none() && self.open.is_empty() => self.mpd = Some(root(element)),
             _ if self.mpd.is_none() => return Err(MpdError::NotAnMpd),
+            "Period" => {
+                self.periods += 1;
+                let said = value(element, "start").and_then(|text| iso_duration(&text));
+                level.start = said.or_else(|| (self.periods == 1).then_some(Duration::ZERO));
+            }
+            "UTCTiming" => self.clock(element),
             "Representation" => level.kind = Kind::Representation,
             "BaseURL" => {
                 level.kind = Kind::BaseUrl;
@@ -151,19 +182,33 @@ impl Scan {
                     duration: number(element, "duration"),
                     timescale: number(element, "timescale"),
                     offset_s: number(element, "availabilityTimeOffset"),
+                    first: number(element, "startNumber"),
+                    timeline: false,
                 };
             }
             // The first of a SegmentTimeline stands for the others.
             "S" => {
                 let template = self.open.iter_mut().rev().find(|level| level.kind == Kind::SegmentTemplate);
-                if let Some(template) = template.filter(|template| template.attributes.duration.is_none()) {
-                    template.attributes.duration = number(element, "d");
+                if let Some(Level { attributes, .. }) = template {
+                    attributes.timeline = true;
+                    attributes.duration = attributes.duration.or_else(|| number(element, "d"));
                 }
             }
             _ => {}
         }
         self.open.push(level);
         Ok(())
+    }
+
+    /// ISO/IEC 23009-1, 5.8.5.7: of the schemes, those that fetch something.
+    fn clock(&mut self, element: &BytesStart<'_>) {
+        let scheme = value(element, "schemeIdUri").unwrap_or_default();
+        if !scheme.starts_with("urn:mpeg:dash:utc:http-") {
+            return;
+        }
+        let Some((mpd, urls)) = self.mpd.as_mut().zip(value(element, "value")) else { return };
+        let room = CLOCKS_MAX - mpd.clocks.len();
+        mpd.clocks.extend(urls.split_ascii_whitespace().take(room).map(str::to_owned));
     }
 
     fn text(&mut self, text: &str) {
@@ -223,12 +268,16 @@ impl Scan {
             (text(|said| said.media.as_ref()), Class::Segment),
         ];
         let bases: Vec<String> = self.open.iter().filter_map(|level| level.base.clone()).collect();
+        let in_order = !self.open.iter().any(|level| level.attributes.timeline);
+        let numbers = self.numbers(inner(|said| said.first), segment_s, offset_s).filter(|_| in_order);
         for (template, class) in templates {
             let Some(template) = template else { continue };
             let prefix = template.split('$').next().unwrap_or_default().to_owned();
             let suffix = template.rsplit_once('$').map_or("", |(_, suffix)| suffix).to_owned();
             let cadence = chunk.and_then(seconds).or(segment);
-            let template = Template { bases: bases.clone(), prefix, suffix, class, segment, cadence };
+            let stem = stem(&template).map(str::to_owned);
+            let numbers = numbers.filter(|_| class == Class::Segment && stem.is_some());
+            let template = Template { bases: bases.clone(), prefix, suffix, class, segment, cadence, stem, numbers };
             if self.known.insert(template.clone()) {
                 let Some(mpd) = self.mpd.as_mut().filter(|mpd| mpd.templates.len() < TEMPLATES_MAX) else {
                     return Err(MpdError::TooManyTemplates);
@@ -237,6 +286,14 @@ impl Scan {
             }
         }
         Ok(())
+    }
+
+    /// 5.3.9.5.3: a segment is available once it is complete, or `offset_s` before that.
+    fn numbers(&self, first: Option<f64>, segment_s: Option<f64>, offset_s: Option<f64>) -> Option<Numbers> {
+        let start = self.open.iter().find_map(|level| level.start)?;
+        let due_s = start.as_secs_f64() + segment_s? - offset_s.unwrap_or(0.0);
+        let first_due_unix_ms = self.mpd.as_ref()?.available_unix_ms?.checked_add((due_s * 1000.0).round() as i64)?;
+        Some(Numbers { first: first.unwrap_or(1.0) as u64, first_due_unix_ms })
     }
 
     fn finish(self) -> Result<Mpd, MpdError> {
@@ -252,10 +309,48 @@ fn root(element: &BytesStart<'_>) -> Mpd {
     let duration = |name| value(element, name).and_then(|text| iso_duration(&text));
     Mpd {
         dynamic: value(element, "type").is_some_and(|value| value == "dynamic"),
+        available_unix_ms: value(element, "availabilityStartTime").and_then(|text| instant(&text)),
         published_unix_ms: value(element, "publishTime").and_then(|text| instant(&text)),
         minimum_update_period: duration("minimumUpdatePeriod"),
         time_shift_buffer_depth: duration("timeShiftBufferDepth"),
         templates: Vec::new(),
+        clocks: Vec::new(),
+    }
+}
+
+impl Template {
+    /// Whether `name`, what stands between `prefix` and `suffix`, can be one of its segments.
+    pub fn fits(&self, name: &str) -> bool {
+        let Some(stem) = &self.stem else { return true };
+        let before = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        let stands = if stem.is_empty() { before.is_empty() } else { before.ends_with(stem.as_str()) };
+        stands && before.len() < name.len()
+    }
+
+    /// When the segment of this name may be asked for, in Unix milliseconds, where its number tells. `name` is what
+    /// stands between `prefix` and `suffix`.
+    pub fn due_unix_ms(&self, name: &str) -> Option<i64> {
+        let (numbers, segment) = self.numbers.zip(self.segment)?;
+        let before = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        let number: u64 = name[before.len()..].parse().ok()?;
+        let segments = i64::try_from(number).ok()?.checked_sub(i64::try_from(numbers.first).ok()?)?;
+        let after_first_s = segments as f64 * segment.as_secs_f64();
+        numbers.first_due_unix_ms.checked_add((after_first_s * 1000.0).round() as i64)
+    }
+}
+
+/// What tells where the digits of `$Number$` (5.3.9.4.4) begin, if they are the last that a template stands for.
+fn stem(template: &str) -> Option<&str> {
+    // Text and identifiers by turns.
+    let pieces: Vec<&str> = template.split('$').collect();
+    let [before @ .., last, _] = &pieces[..] else { return None };
+    let known = *last == "Number" || last.starts_with("Number%0");
+    let apart = |text: &str| !text.is_empty() && !text.ends_with(|letter: char| letter.is_ascii_digit());
+    match before {
+        _ if !known || pieces.len().is_multiple_of(2) => None,
+        [_] => Some(""),
+        [.., text] => apart(text).then_some(text),
+        [] => None,
     }
 }
 

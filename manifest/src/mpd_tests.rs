@@ -25,7 +25,16 @@ const FFMPEG: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 fn template(bases: &[&str], (prefix, suffix): (&str, &str), class: Class, ms: [u64; 2]) -> Template {
     let [segment, cadence] = ms.map(|ms| Some(Duration::from_millis(ms)));
     let bases = bases.iter().map(|base| (*base).to_owned()).collect();
-    Template { bases, prefix: prefix.to_owned(), suffix: suffix.to_owned(), class, segment, cadence }
+    Template {
+        bases,
+        prefix: prefix.to_owned(),
+        suffix: suffix.to_owned(),
+        class,
+        segment,
+        cadence,
+        stem: None,
+        numbers: None,
+    }
 }
 
 #[test]
@@ -39,9 +48,62 @@ fn a_low_latency_mpd_tells_when_it_changes_and_where_its_segments_are() {
         mpd.templates,
         [
             template(&[], ("init-stream", ".m4s"), Class::Init, [2000, 500]),
-            template(&[], ("chunk-stream", ".m4s"), Class::Segment, [2000, 500]),
+            Template {
+                stem: Some("-".to_owned()),
+                numbers: Some(Numbers { first: 1, first_due_unix_ms: 1_795_226_401_000 }),
+                ..template(&[], ("chunk-stream", ".m4s"), Class::Segment, [2000, 500])
+            },
         ]
     );
+}
+
+#[test]
+fn a_number_tells_when_its_segment_may_be_asked_for() {
+    let template = &read(FFMPEG).unwrap().templates[1];
+    for (name, due) in [
+        ("0-00001", Some(1_795_226_401_000)),
+        ("1-00004", Some(1_795_226_407_000)),
+        ("0-", None),
+        ("0-99999999999999999999", None),
+        ("", None),
+    ] {
+        assert_eq!(template.due_unix_ms(name), due, "{name}");
+    }
+    for (name, fits) in [("0-00001", true), ("00001", false), ("0-1.2", false), ("0-", false), ("", false)] {
+        assert_eq!(template.fits(name), fits, "{name}");
+    }
+    let numbers = |period: &str, attributes: &str| {
+        let text = format!(
+            "<MPD type=\"dynamic\" availabilityStartTime=\"1970-01-01T00:00:10Z\"><Period {period}><Representation>\
+             <SegmentTemplate duration=\"2\" {attributes}/></Representation></Period></MPD>"
+        );
+        read(&text).unwrap().templates[0].numbers
+    };
+    let at = |first, first_due_unix_ms| Some(Numbers { first, first_due_unix_ms });
+    for (period, attributes, expected) in [
+        ("", "media=\"$Number$.m4s\"", at(1, 12_000)),
+        ("start=\"PT5S\"", "media=\"a$RepresentationID$/$Number%03d$.m4s\" startNumber=\"7\"", at(7, 17_000)),
+        ("", "media=\"$RepresentationID$$Number$.m4s\"", None),
+        ("", "media=\"$RepresentationID$_1$Number$.m4s\"", None),
+        ("", "media=\"$Number$/$RepresentationID$.m4s\"", None),
+        ("", "media=\"$Time$.m4s\"", None),
+        ("", "media=\"$Number$.m4s\" availabilityTimeOffset=\"1.5\"", at(1, 10_500)),
+    ] {
+        assert_eq!(numbers(period, attributes), expected, "{period} {attributes}");
+    }
+}
+
+#[test]
+fn clocks_that_are_asked_over_http_are_known() {
+    let text = r#"<MPD><UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-xsdate:2014" value="/time http://b/?iso"/>
+        <UTCTiming schemeIdUri="urn:mpeg:dash:utc:direct:2014" value="2026-11-21T02:00:00Z"/>
+        <UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-head:2014" value="now.txt"/></MPD>"#;
+    assert_eq!(read(text).unwrap().clocks, ["/time", "http://b/?iso", "now.txt"]);
+    let many = format!(
+        "<MPD><UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/></MPD>",
+        "a ".repeat(99)
+    );
+    assert_eq!(read(&many).unwrap().clocks.len(), CLOCKS_MAX);
 }
 
 #[test]

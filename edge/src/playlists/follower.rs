@@ -3,6 +3,7 @@
 use super::account::What;
 use super::{First, Named, Over, PLAYLIST_BYTES_MAX, Playlists, Rendition, Shown, Version, named, read};
 use crate::key::Class;
+use crate::live;
 use crate::metrics::{PlaylistNews, Second};
 use crate::object::Head;
 use crate::refusal::Refusal;
@@ -251,8 +252,10 @@ impl Follower {
     fn name(&mut self, first: &First, source: PeerId) -> Vec<(Promise, Named)> {
         let named = named(&self.rendition.key, &first.media);
         let late = self.rules.late(Instant::now());
-        let promise = |object: &Named| Promise { class: object.class, source, late: late.filter(|_| object.hint) };
-        let keys = named.iter().map(|object| (object.key.clone(), promise(object)));
+        let promise =
+            |object: &Named| Promise { class: object.class, source, late: late.filter(|_| object.hint), due: None };
+        let said = |object: &Named| live::Named { promise: promise(object), url: object.spelling() };
+        let keys = named.iter().map(|object| (object.key.clone(), said(object)));
         let gone_at = Instant::now() + self.rules.standing().linger();
         let account = &self.rendition.account;
         let new = self.playlists.store.live.name(&mut account.names.lock(), keys, gone_at);

@@ -1,7 +1,7 @@
 //! Which answers begin a session, so that their viewer may be sent to another edge.
 
 use crate::key::Class;
-use crate::object::{Head, Object};
+use crate::object::Object;
 use crate::reply::Body;
 use http::StatusCode;
 use manifest::multivariant::is_multivariant as is_multivariant_text;
@@ -16,7 +16,7 @@ pub enum Manifest {
 impl Manifest {
     /// By what the answer is, and not by how its URL is spelt.
     pub fn of(class: Class, body: &Body) -> Option<Self> {
-        if !matches!(class, Class::Playlist | Class::Other) {
+        if !matches!(class, Class::Playlist | Class::Mpd | Class::Other) {
             return None;
         }
         let (head, object) = match body {
@@ -26,7 +26,7 @@ impl Manifest {
         };
         if head.status != StatusCode::OK {
             None
-        } else if is_mpd(head) {
+        } else if head.is_mpd() {
             Some(Self::Mpd)
         } else {
             object.filter(|object| is_multivariant(object)).map(|_| Self::Multivariant)
@@ -34,14 +34,9 @@ impl Manifest {
     }
 }
 
-/// ISO/IEC 23009-1, annex C registers the type.
-fn is_mpd(head: &Head) -> bool {
-    let kind = head.field("content-type").and_then(|value| value.split(';').next());
-    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/dash+xml"))
-}
-
 fn is_multivariant(object: &Object) -> bool {
-    let first = object.chunks.first().and_then(|chunk| is_multivariant_text(chunk));
-    let several = object.chunks.len() > 1;
-    first.unwrap_or_else(|| several && is_multivariant_text(&object.chunks.concat()).unwrap_or(false))
+    let first = object.beginning().and_then(|chunk| is_multivariant_text(chunk));
+    first.unwrap_or_else(|| {
+        object.chunks.len() > 1 && object.text().is_some_and(|text| is_multivariant_text(&text).unwrap_or(false))
+    })
 }

@@ -3,7 +3,6 @@
 use super::fleet::Edge;
 use super::nearest::Why;
 use crate::key::{STEERED, Target};
-use crate::playlists::PLAYLIST_BYTES_MAX;
 use crate::reply::Body;
 use bytes::BufMut;
 use http::StatusCode;
@@ -38,10 +37,7 @@ impl Steered {
     /// The multivariant playlist with its URIs there; `None` if it cannot be rewritten.
     pub fn rewrite(edge: &Edge, why: Why, own_url: &str, target: &Target<'_>, body: &Body) -> Option<Self> {
         let (Body::Object(object) | Body::Slice(object, _) | Body::NotModified(object)) = body else { return None };
-        if object.length > PLAYLIST_BYTES_MAX {
-            return None;
-        }
-        let bytes = object.chunks.concat();
+        let bytes = object.text()?;
         let source = Source { playlist_url: &format!("{own_url}{}", target.path), base_url: own_url };
         let moved = relocate(std::str::from_utf8(&bytes).ok()?, &source, &edge.url).ok()?;
         Some(Self { to: To::Playlist(moved), why: told(edge, why) })

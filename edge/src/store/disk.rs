@@ -112,7 +112,7 @@ impl Disk {
         // What is known of a large object is short, and so may be its last piece: all of it is worth what most of it is.
         let long = piece || object.layout.is_some() || object.length >= self.rules.object_bytes_min;
         let short = object.layout.is_some() || object.length <= self.rules.object_bytes_max;
-        let kind = head.status == StatusCode::OK && !matches!(head.class, Class::Playlist | Class::Part);
+        let kind = head.status == StatusCode::OK && !head.class.is_manifest() && head.class != Class::Part;
         kind && lasting && long && short && !head.disk
     }
 

@@ -42,7 +42,7 @@ impl Unstored {
 /// Nothing is trusted to stay the same for longer.
 const YEAR: Duration = Duration::from_secs(31_536_000);
 /// RFC 9213, 3.1.
-const CDN_CACHE_CONTROL: &str = "cdn-cache-control";
+pub const CDN_CACHE_CONTROL: &str = "cdn-cache-control";
 
 /// Judges an answer of upstream.
 ///
@@ -116,7 +116,7 @@ fn granted(rules: &Rules, said: &Said, headers: &HeaderMap, class: Class) -> Res
 /// For origins that say nothing: media does not change under its name; of the rest little is known.
 fn default(rules: &Rules, class: Class) -> Duration {
     match class {
-        Class::Playlist => rules.playlist,
+        Class::Playlist | Class::Mpd => rules.playlist,
         Class::Init | Class::Segment | Class::Part => rules.media,
         Class::Other => rules.other,
     }

@@ -8,16 +8,18 @@ use crate::metrics::{Bound, FillEnd};
 use crate::object::{Head, Object};
 use crate::qoe::cmsd;
 use crate::refusal::Refusal;
-use crate::upstream::{Answer, Errand, Joint, Passed, PeerId, Promise, Torn};
+use crate::upstream::{Answer, Errand, Joint, Passed, PeerId, Promise, Torn, is_missing};
 use bytes::Bytes;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::{HeaderName, StatusCode};
+use mpds::is_mpd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 mod cutting;
 mod from_disk;
+mod mpds;
 
 pub(super) struct Job {
     store: Arc<Store>,
@@ -104,10 +106,14 @@ impl Job {
             (StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED, _) => {
                 self.failed(Refusal::UpstreamBroken, filler).await;
             }
-            (status, Start::Renewal(prior)) if is_failure(status) && Instant::now() < stands_in_until(prior) => {
+            // Players give up at a 404, and an origin that has just been started knows no stream yet.
+            (status, Start::Renewal(prior))
+                if (is_failure(status) || (prior.head.dated && is_missing(status)))
+                    && Instant::now() < stands_in_until(prior) =>
+            {
                 self.failed(Refusal::UpstreamBroken, filler).await;
             }
-            _ => self.other(answer, filler).await,
+            _ => self.other(answer, filler, matches!(after, After::Pass)).await,
         }
     }
 
@@ -167,8 +173,8 @@ impl Job {
             }
         }
         // What cannot be kept is shared by those who asked before it came. A live object is kept whatever it says.
-        let kept = matches!(after, After::Offer(_)) || self.store.live.get(&self.key).is_some();
-        if head.lifetime().is_none() && !kept {
+        let kept = matches!(after, After::Offer(_)) || head.class == Class::Mpd || self.store.is_live(&self.key);
+        if matches!(after, After::Pass) || (head.lifetime().is_none() && !kept) {
             self.leave();
         }
     }
@@ -180,7 +186,7 @@ impl Job {
         match self.flow(&mut answer, &mut joint, filler).await {
             Ok(()) => Ok(()),
             // What a playlist's name stands for changes: the rest would be another one's.
-            Err(refusal) if refusal == Refusal::ObjectTooLarge || self.class == Class::Playlist => Err(refusal),
+            Err(refusal) if refusal == Refusal::ObjectTooLarge || self.class.is_manifest() => Err(refusal),
             Err(refusal) => {
                 let broken = Broken { refusal, peer: Some(answer.peer), length: joint.length };
                 drop(answer);
@@ -257,28 +263,39 @@ impl Job {
                     false
                 }
             },
+            After::Pass => true,
             After::Offer(_) | After::Keep => false,
         };
-        let object = Arc::new(object);
+        let object = if !taken && !private && object.head.status == StatusCode::OK && is_mpd(&object) {
+            self.mpd(object, source).await
+        } else {
+            Arc::new(object)
+        };
         if !taken {
-            self.keep(&object, true).await;
+            self.keep(&object, !object.head.dated).await;
         }
         self.leave();
         filler.finish(object);
     }
 
     /// An answer that is no 200 is small, and is told to all who wait once it is there.
-    async fn other(&self, mut answer: Answer, filler: Filler) {
+    async fn other(&self, mut answer: Answer, filler: Filler, passes: bool) {
         let status = answer.status;
         let now = Instant::now();
         let head = Head::from_upstream(&self.store.rules, status, &answer.headers, self.class, now);
-        self.settle(&head, &filler, &After::Keep);
+        self.settle(&head, &filler, if passes { &After::Pass } else { &After::Keep });
         let Ok(chunks) = answer.body(ERROR_BYTES_MAX).await else {
             return self.refuse(filler, FillEnd::Aborted, Refusal::UpstreamBroken);
         };
         self.store.metrics.filled(FillEnd::Negative);
-        let object = Arc::new(Object::new(Arc::new(head), chunks, now));
-        self.keep(&object, true).await;
+        let mut object = Object::new(Arc::new(head), chunks, now);
+        if let Some(due) = self.promise.and_then(|promise| promise.due).filter(|_| is_missing(status)) {
+            object.end(now + due.missing(now, &self.store.rules));
+        }
+        let object = Arc::new(object);
+        if !passes {
+            self.keep(&object, true).await;
+        }
         self.leave();
         filler.finish(object);
     }

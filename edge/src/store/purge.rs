@@ -11,6 +11,8 @@ pub struct Purge {
     keys: HashSet<String>,
     prefixes: Vec<String>,
     tags: HashSet<String>,
+    /// How paths begin and end.
+    names: Vec<(String, String)>,
     /// What matches stays, but is not fresh any more.
     pub soft: bool,
 }
@@ -82,6 +84,11 @@ impl Purge {
         Ok(purge)
     }
 
+    /// Everything whose path begins and ends in one of these ways.
+    pub fn of_names(names: Vec<(String, String)>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
     /// Whether an object is meant.
     pub fn takes(&self, key: &str, tags: &Tags) -> bool {
         self.takes_key(key) || (!self.tags.is_empty() && tags.iter().any(|tag| self.tags.contains(tag)))
@@ -90,7 +97,10 @@ impl Purge {
     /// Whether it is meant whatever its tags are.
     pub fn takes_key(&self, key: &str) -> bool {
         let whole = key.split(PIECE).next().unwrap_or(key);
-        self.keys.contains(whole) || self.prefixes.iter().any(|prefix| whole.starts_with(prefix.as_str()))
+        let path = whole.split('?').next().unwrap_or(whole);
+        self.keys.contains(whole)
+            || self.prefixes.iter().any(|prefix| whole.starts_with(prefix.as_str()))
+            || self.names.iter().any(|(first, last)| path.starts_with(first.as_str()) && path.ends_with(last.as_str()))
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &str> {
@@ -99,7 +109,7 @@ impl Purge {
 
     /// Whether every key must be looked at.
     pub fn needs_a_look_at_all(&self) -> bool {
-        !self.prefixes.is_empty() || !self.tags.is_empty()
+        !self.prefixes.is_empty() || !self.tags.is_empty() || !self.names.is_empty()
     }
 }
 

@@ -319,3 +319,37 @@ async fn viewers_and_edges_may_ask_by_date() {
     assert_eq!(edge.metric("vivid_edge_fills_total", &["confirmed"]), 4.0);
     assert_eq!(shield.metric("vivid_edge_fills_total", &["confirmed"]), 4.0);
 }
+
+#[tokio::test]
+async fn playlists_that_are_not_followed_are_packed_once_for_each_coding() {
+    let multivariant = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000000,CODECS=\"avc1.64001f\"\n720p.m3u8\n".repeat(20);
+    let finished =
+        format!("#EXTM3U\n#EXT-X-TARGETDURATION:4\n{}#EXT-X-ENDLIST\n", "#EXTINF:4,\nsegment.ts\n".repeat(40));
+    for (text, etag) in [(multivariant, "\"v1\""), (finished, "W/\"v2\"")] {
+        let body = text.clone();
+        let fake = Fake::start(move |_: Asked| {
+            let fields = [("ETag", etag), ("Cache-Control", "max-age=60"), ("Vary", "Origin")];
+            let fields = fields.map(|(name, value)| (name, value.to_owned())).to_vec();
+            Box::pin(std::future::ready(Said::Whole(200, fields, body.clone().into_bytes())))
+        })
+        .await;
+        let edge = Node::start("edge", fake.addr);
+        let mut viewer = Viewer::connect(edge.addr).await;
+        let plain = viewer.get("/vod/a.m3u8").await;
+        assert_eq!((plain.text(), plain.field("etag"), plain.field("content-encoding")), (text, etag, ""));
+        assert_eq!(plain.field("vary"), "Origin, Accept-Encoding");
+        for coding in ["br", "gzip"] {
+            let fields = format!("Accept-Encoding: {coding}\r\n");
+            let packed = viewer.get_with("/vod/a.m3u8", &fields).await;
+            assert_eq!((packed.status, packed.field("content-encoding")), (200, coding));
+            assert!(packed.body.len() * 2 < plain.body.len());
+            let tag = packed.field("etag").to_owned();
+            assert_eq!(tag, format!("{}-{coding}\"", etag.strip_suffix('"').unwrap()), "one tag for each coding");
+            let again = viewer.get_with("/vod/a.m3u8", &format!("{fields}If-None-Match: {tag}\r\n")).await;
+            assert_eq!((again.status, again.field("vary")), (304, "Origin, Accept-Encoding"));
+            let other = viewer.get_with("/vod/a.m3u8", &format!("If-None-Match: {tag}\r\n")).await;
+            assert_eq!(other.status, 200);
+        }
+        assert_eq!(fake.asked().len(), 1);
+    }
+}

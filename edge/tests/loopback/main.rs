@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod cache;
+mod dash;
 mod departure;
 mod directives;
 mod disk;

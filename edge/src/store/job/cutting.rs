@@ -2,6 +2,7 @@
 
 use super::Job;
 use crate::fill::Filler;
+use crate::key::Class;
 use crate::metrics::FillEnd;
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
@@ -22,7 +23,7 @@ impl Job {
         let slices = self.store.slices;
         let length = head.length.filter(|length| *length > slices.above_bytes)?;
         let ordinary = matches!(after, After::Keep) && head.lease.is_ok() && !self.alone;
-        if !ordinary || self.store.live.get(&self.key).is_some() {
+        if !ordinary || self.class == Class::Mpd || self.store.is_live(&self.key) {
             return None;
         }
         Layout::of(headers, length, self.store.next_version(), slices.bytes)

@@ -17,7 +17,7 @@ use std::time::Instant;
 impl Job {
     /// The disk, if the object may lie there.
     pub(super) fn disk_asked(&self, after: &After) -> Option<Arc<Disk>> {
-        let kind = !matches!(self.class, Class::Playlist | Class::Part) && matches!(after, After::Keep);
+        let kind = !self.class.is_manifest() && self.class != Class::Part && matches!(after, After::Keep);
         let shared = kind && !self.alone && !matches!(self.start, Start::Renewal(_));
         self.store.disk.clone().filter(|_| shared)
     }

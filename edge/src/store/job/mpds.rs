@@ -1,0 +1,59 @@
+//! Fills of MPDs: what the rules make of one, and what goes with its former life.
+
+use super::Job;
+use crate::dash::{Came, Verdict, key_of};
+use crate::key::Class;
+use crate::metrics::{Bound, PlaylistNews};
+use crate::object::Object;
+use crate::store::purge::Purge;
+use crate::upstream::PeerId;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What is served as an MPD and is none, or cannot be followed, is not kept longer.
+const NOT_FOLLOWED: Duration = Duration::from_secs(1);
+
+impl Job {
+    /// What viewers get of an MPD that came.
+    pub(super) async fn mpd(&self, mut object: Object, source: PeerId) -> Arc<Object> {
+        let (store, now) = (&self.store, Instant::now());
+        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let key = key_of(&self.url).unwrap_or_else(|| self.key.clone());
+        let came = Came { key: &key, object: &object, source, now, unix_ms };
+        match store.dash.came(&came, &store.rules) {
+            Verdict::Live(shown) => {
+                store.metrics.followed(PlaylistNews::Newer);
+                return shown;
+            }
+            Verdict::NewLife(shown, names) => {
+                tracing::info!(key = %self.key, "the stream has begun anew");
+                store.metrics.followed(PlaylistNews::Newer);
+                if let Err(refusal) = store.purge(&Arc::new(Purge::of_names(names))).await {
+                    tracing::warn!(key = %self.key, %refusal, "its old segments may be found on disk");
+                }
+                return shown;
+            }
+            Verdict::Backwards(shown) => {
+                tracing::warn!(key = %self.key, "upstream's MPD went backwards; kept the newer one");
+                store.metrics.followed(PlaylistNews::Backwards);
+                return shown;
+            }
+            Verdict::Static => {}
+            Verdict::Unreadable => {
+                tracing::warn!(key = %self.key, length = object.length, "upstream's MPD cannot be read");
+                store.metrics.followed(PlaylistNews::Unreadable);
+                object.end(now + NOT_FOLLOWED);
+            }
+            Verdict::Full => {
+                store.metrics.bit(Bound::Subscriptions);
+                object.end(now + NOT_FOLLOWED);
+            }
+        }
+        Arc::new(object)
+    }
+}
+
+/// By its name or by its type.
+pub(super) fn is_mpd(object: &Object) -> bool {
+    object.layout.is_none() && (object.head.class == Class::Mpd || object.head.is_mpd())
+}
