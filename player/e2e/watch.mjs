@@ -8,26 +8,13 @@
 //
 // The exit code is 0 when the visit could be measured, whatever the figures; 1 with one sentence on stderr when not.
 
-import { existsSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { launch, Unmeasured } from "./chromium.mjs";
 
-const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--disable-background-networking",
-  "--autoplay-policy=no-user-gesture-required",
-  "--disable-component-update",
-  "--disable-sync",
-  "--no-first-run",
-];
 /** How long the first picture may take before the visit counts as failed. */
 const FIRST_FRAME_MS = 20_000;
 const MOST_CONSOLE_LINES = 50;
-
-/** A reason why nothing could be measured, in words for the person at the terminal. */
-class Unmeasured extends Error {}
 
 /**
  * @typedef {object} Wish
@@ -92,32 +79,6 @@ function number(text, option) {
   const value = Number(text);
   if (!(value >= 0)) throw new Unmeasured(`${option} takes a number, not "${text}"`);
   return value;
-}
-
-/** Starts Chromium, or says why it cannot be. */
-async function browser() {
-  if (!existsSync(CHROMIUM)) {
-    throw new Unmeasured(
-      `there is no ${CHROMIUM}: apt install chromium, or set CHROMIUM to another one`,
-    );
-  }
-  /** @type {typeof import("playwright-core")} */
-  let playwright;
-  try {
-    playwright = await import("playwright-core");
-  } catch {
-    throw new Unmeasured("playwright-core is not installed: run npm ci in player/");
-  }
-  try {
-    return await playwright.chromium.launch({
-      executablePath: CHROMIUM,
-      args: FLAGS,
-      timeout: 30_000,
-    });
-  } catch (error) {
-    const reason = error instanceof Error ? (error.message.split("\n")[0] ?? "") : String(error);
-    throw new Unmeasured(`${CHROMIUM} does not start: ${reason}`);
-  }
 }
 
 /**
@@ -281,7 +242,7 @@ function seconds(ms) {
 
 async function main() {
   const wish = wishes();
-  const chromium = await browser();
+  const chromium = await launch();
   try {
     const context = await chromium.newContext({ viewport: wish.size });
     const page = await context.newPage();

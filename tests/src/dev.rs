@@ -77,9 +77,14 @@ impl Dev {
 
     /// Waits until a URL answers 200: a stream has become live.
     pub async fn wait_live(&self, url: &str) -> anyhow::Result<()> {
+        self.wait_until(url, |answer| answer.status == 200).await
+    }
+
+    /// Waits until a URL answers as is wanted.
+    pub async fn wait_until(&self, url: &str, wanted: impl Fn(&crate::Answer) -> bool) -> anyhow::Result<()> {
         let mut retry = tokio::time::interval(Duration::from_millis(100));
         let live = async {
-            while !crate::get(url).await.is_ok_and(|answer| answer.status == 200) {
+            while !crate::get(url).await.is_ok_and(|answer| wanted(&answer)) {
                 retry.tick().await;
             }
         };

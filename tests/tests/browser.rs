@@ -1,4 +1,5 @@
-//! What a viewer sees, in headless Chromium: the picture's own clock read off the screen, and a CDN that dies.
+//! What a viewer sees, in headless Chromium: the picture's own clock read off the screen, a CDN that dies, and a player of
+//! others that an edge helps to choose.
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -7,6 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tests::Dev;
 use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 
 /// Plays 30 s through router, edge, shield and origin.
 #[tokio::test]
@@ -38,6 +40,45 @@ async fn a_viewer_moves_to_the_other_cdn_without_a_reload() {
     assert!(report["rebufferSeconds"].as_f64().is_some_and(|seconds| seconds < REBUFFER_MAX_S), "{report:#}");
 }
 
+/// Stock Shaka counts the time that a part is waited for as the time that it takes, so it measures the encoder and falls to
+/// the lowest rendition, however fast its connection is. Two edges of one shield differ in nothing but `edge.qoe.cmsd`.
+#[tokio::test]
+async fn stock_shaka_plays_the_best_rendition_where_the_edge_says_cmsd() {
+    let dev = Dev::start(&[]).await.unwrap();
+    // Shaka takes the middle of a playlist for a look, and cannot have it without a whole segment there.
+    dev.wait_until(&format!("{}/live/demo/720p/index.m3u8", dev.url("shield")), |answer| {
+        answer.text().matches("#EXTINF").count() >= 6
+    })
+    .await
+    .unwrap();
+    let silent = edge_without_cmsd(&dev.url("shield")).unwrap();
+    let mut chosen = Vec::new();
+    for edge in [silent, dev.url("cdn-a")] {
+        let url = format!("{edge}/live/demo/index.m3u8");
+        let report = script("shaka.mjs", &["--url", &url, "--seconds", "20"]).await.unwrap();
+        println!("{report}");
+        assert!(report["played"].as_f64() > Some(10.0), "{report:#}");
+        let heights = report["heights"].as_array().map(|heights| heights.iter().filter_map(Value::as_u64).collect());
+        assert_eq!(heights, Some(vec![360, 720]), "{report:#}");
+        let last = report["log"].as_array().and_then(|log| log.last()).unwrap();
+        chosen.push((last["height"].as_u64(), report["cmsd"].is_string()));
+    }
+    assert_eq!(chosen, [(Some(360), false), (Some(720), true)]);
+}
+
+/// Where an edge of this test's own answers.
+fn edge_without_cmsd(upstream: &str) -> anyhow::Result<String> {
+    let text = format!(
+        "[edge]\nname = \"silent\"\nlisten = \"127.0.0.1:0\"\nupstream = {{ url = \"{upstream}\" }}\nqoe = {{ cmsd = false }}\n"
+    );
+    let config = config::Config::parse(&text, []).ok().and_then(|config| config.edge).context("no configuration")?;
+    let server = edge::Server::bind(config, &prometheus::Registry::new())?;
+    let url = format!("http://{}", server.addr());
+    // It ends with the test's runtime.
+    tokio::spawn(server.run(CancellationToken::new()));
+    Ok(url)
+}
+
 /// Seconds that the picture stood for a cause, in stalls of 100 ms and more.
 fn stalls(report: &Value, cause: &str) -> f64 {
     let stalls = report["stalls"].as_array().map_or(&[][..], Vec::as_slice);
@@ -51,13 +92,18 @@ const LATENCY_AIM_S: f64 = 1.5;
 /// A player holds less than a second of media, so the death of its CDN is seen; a reload of the page would take longer.
 const REBUFFER_MAX_S: f64 = 5.0;
 
-/// Runs the player's own script in Chromium and gives what it measured.
+/// Watches our own page and gives what it measured.
 async fn watch(dev: &Dev, arguments: &[&str]) -> anyhow::Result<Value> {
-    let script = player().join("e2e/watch.mjs");
+    let url = format!("{}/?stream=demo", dev.url("router"));
+    script("watch.mjs", &[&["--url", &url], arguments].concat()).await
+}
+
+/// Runs one of the player's own scripts in Chromium and gives its report.
+async fn script(name: &str, arguments: &[&str]) -> anyhow::Result<Value> {
+    let script = player().join("e2e").join(name);
     ensure!(script.exists(), "{} is absent", script.display());
     let run = Command::new("node")
         .arg(&script)
-        .args(["--url", &format!("{}/?stream=demo", dev.url("router"))])
         .args(arguments)
         .current_dir(player())
         .stdin(Stdio::null())
