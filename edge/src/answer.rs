@@ -20,13 +20,12 @@ use crate::qoe::tcp_info::Probe;
 use crate::range::{Growing, Range, Slice, Window};
 use crate::refusal::Refusal;
 use crate::reply::{Aside, Body, Reply};
-use crate::request::{Method, PURGE_PAGE, Request};
+use crate::request::{CMCD_PAGE, Method, PURGE_PAGE, Request};
 use crate::steer::Steering;
 use crate::store::pieces::{Pieces, Reader};
 use crate::store::{After, Found, Store, Wanted};
 use crate::subscription::Decision;
 use bytes::Bytes;
-use cmcd::Cmcd;
 use geo::Geo;
 use manifest::{Directives, Rfc3339, Wait};
 use prometheus::{Registry, TextEncoder};
@@ -38,6 +37,7 @@ use tokio::time::{sleep_until, timeout_at};
 
 mod dash;
 mod purging;
+mod reports;
 mod streams;
 
 /// One node: everything that an answer needs.
@@ -112,6 +112,7 @@ impl Node {
             Method::Get | Method::Head => {}
             Method::Options => return Reply { class, body: Body::Preflight, note: Note::Own, held: None },
             Method::Post if target.path == PURGE_PAGE => return Box::pin(self.purge(request)).await,
+            Method::Post if target.path == CMCD_PAGE => return self.take_reports(request),
             Method::Post | Method::Other => return Reply::refusal(class, Refusal::Method),
             Method::Unknown => return Reply::refusal(class, Refusal::UnknownMethod),
         }
@@ -187,7 +188,7 @@ impl Node {
         let own = path.strip_prefix("/_vivid/");
         match own {
             None if client.admin => Err(Refusal::NoSuchPage),
-            Some("livez" | "readyz" | "load" | "time") | None => Ok(()),
+            Some("livez" | "readyz" | "load" | "time" | "cmcd") | None => Ok(()),
             Some(_) if client.admin || !self.has_admin => Ok(()),
             Some(_) => Err(Refusal::AdminPage),
         }
@@ -219,17 +220,6 @@ impl Node {
             },
         };
         Reply::own(body)
-    }
-
-    fn count_cmcd(&self, request: &Request, target: &Target<'_>) {
-        if target.query.contains("CMCD=") {
-            if let Some(cmcd) = Cmcd::from_query(target.query) {
-                self.metrics.reported(&cmcd);
-            }
-        } else if !request.cmcd.is_empty() {
-            let values = request.cmcd.iter().filter_map(|value| std::str::from_utf8(value).ok());
-            self.metrics.reported(&Cmcd::from_headers(values));
-        }
     }
 
     async fn playlist(&self, request: &Request, target: &Target<'_>, deadline: Instant) -> Result<Reply, Refusal> {

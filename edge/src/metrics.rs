@@ -2,7 +2,6 @@
 
 use crate::access::denial::Denial;
 use crate::key::Class;
-use cmcd::Cmcd;
 use geo::State;
 use http::StatusCode;
 use prometheus::{
@@ -28,7 +27,7 @@ pub struct Metrics {
     /// Days until each certificate expires, by its file.
     pub certificate_days: GaugeVec,
     pub peers: Peers,
-    cmcd: IntCounterVec,
+    pub reports: Reports,
     pub databases: Databases,
     denied: Vec<IntCounter>,
     verified: Vec<IntCounter>,
@@ -61,9 +60,11 @@ macro_rules! label {
     };
 }
 
+mod cmcd;
 mod disk;
 mod fleet;
 
+pub use self::cmcd::{Mode, Rate, Reports};
 pub use disk::{Disk, DiskRead, DiskWrite};
 pub use fleet::{Fleet, Polled, Steered};
 
@@ -193,10 +194,7 @@ impl Metrics {
                 &["certificate"],
             )?)?,
             peers: Peers::new(&mut make)?,
-            cmcd: make.register(IntCounterVec::new(
-                Opts::new("vivid_edge_cmcd_requests_total", "Requests with CMCD, by object type and starvation."),
-                &["object", "starved"],
-            )?)?,
+            reports: Reports::new(&mut make)?,
             databases: Databases::new(&mut make)?,
             denied: make.set::<Denial>(
                 "vivid_edge_denied_total",
@@ -279,11 +277,6 @@ impl Metrics {
 
     pub fn verified(&self, verified: Verified) {
         self.verified[verified.index()].inc();
-    }
-
-    pub fn reported(&self, cmcd: &Cmcd) {
-        let object = cmcd.object.map_or("none", cmcd::ObjectType::token);
-        self.cmcd.with_label_values(&[object, if cmcd.starved { "true" } else { "false" }]).inc();
     }
 }
 

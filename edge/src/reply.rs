@@ -36,7 +36,7 @@ pub enum Body {
     Refusal(Refusal),
     /// This node's own answer: content type and text.
     Text(&'static str, String),
-    /// The answer to a browser that asks whether it may ask.
+    /// The answer to a browser that asks whether it may ask, and to a player that reports: nothing more is said.
     Preflight,
     /// The viewer is sent to another edge.
     Steered(Box<Steered>),
@@ -241,6 +241,6 @@ fn put_text(out: &mut Vec<u8>, content_type: &str) {
 /// Players that send CMCD as header fields, or `Range`, make browsers ask first (Fetch, 3.2).
 const PREFLIGHT: &[u8] = b"\
     Access-Control-Allow-Origin: *\r\n\
-    Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n\
-    Access-Control-Allow-Headers: *, Range, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status\r\n\
+    Access-Control-Allow-Methods: GET, HEAD, OPTIONS, POST\r\n\
+    Access-Control-Allow-Headers: *, Content-Type, Range, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status\r\n\
     Access-Control-Max-Age: 86400\r\n";

@@ -1,5 +1,5 @@
-//! One request as it came over HTTP/1.1, read once. Bodies are refused, so no two parsers can disagree on framing; the one
-//! page that takes a body takes it only with a plain `Content-Length`.
+//! One request as it came over HTTP/1.1, read once. Bodies are refused, so no two parsers can disagree on framing; the two
+//! pages that take a body take it only with a plain `Content-Length`.
 
 use crate::coding::Accepted;
 use crate::refusal::Refusal;
@@ -28,7 +28,7 @@ pub struct Request {
     /// Values of the `CMCD-*` fields.
     pub cmcd: Vec<Bytes>,
     pub authorization: Option<Bytes>,
-    /// Bytes of body that follow the header; none but the page that takes a body has any.
+    /// Bytes of body that follow the header; none but the pages that take one have any.
     pub body_length: usize,
     pub body: Bytes,
 }
@@ -46,7 +46,7 @@ pub enum Method {
     Get,
     Head,
     Options,
-    /// Only for the page that takes a body.
+    /// Only for the pages that take a body.
     Post,
     /// A method of RFC 9110 that this node does not serve.
     Other,
@@ -55,8 +55,9 @@ pub enum Method {
 
 /// Fields that browsers and players send, several times over.
 const FIELDS_MAX: usize = 64;
-/// The page that takes a body, in this very spelling.
+/// The pages that take a body, in this very spelling.
 pub const PURGE_PAGE: &str = "/_vivid/purge";
+pub const CMCD_PAGE: &str = "/_vivid/cmcd";
 /// Some hundreds of URLs.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 
@@ -170,9 +171,9 @@ impl Request {
         Ok(request)
     }
 
-    /// A body is taken by one page, and by that one only in one spelling.
+    /// A body is taken by two pages, and by those only in one spelling.
     pub fn may_have_body(&self) -> bool {
-        self.method == Method::Post && self.target() == PURGE_PAGE
+        self.method == Method::Post && matches!(self.target(), PURGE_PAGE | CMCD_PAGE)
     }
 
     /// Remembers where the fields are that only access control reads. The first one of a name counts.

@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = Cmcd::from_headers(text.lines());
-    if let Some(said) = Cmcd::from_query(text) {
+    Cmcd::from_events(text).for_each(drop);
+    if let Some(said) = Cmcd::from_query(text).map(|said| Cmcd { malformed: 0, ..said }) {
         assert_eq!(Cmcd::from_query(&format!("CMCD={}", said.to_query_value())), Some(said));
     }
 });

@@ -200,18 +200,6 @@ async fn playlists_are_packed_once_for_those_who_take_it() {
 }
 
 #[tokio::test]
-async fn what_players_report_is_counted_under_bounded_labels() {
-    let edge = Node::start("edge", anything().await.addr);
-    let mut viewer = Viewer::connect(edge.addr).await;
-    viewer.get("/a?CMCD=bs%2Cot%3Dv").await;
-    viewer.get_with("/a", "CMCD-Status: bs\r\nCMCD-Object: ot=a\r\n").await;
-    viewer.get("/a?CMCD=ot%3Dwhatever%20i%20like").await;
-    for labels in [["v", "true"], ["a", "true"], ["none", "false"]] {
-        assert_eq!(edge.metric("vivid_edge_cmcd_requests_total", &labels), 1.0, "{labels:?}");
-    }
-}
-
-#[tokio::test]
 async fn a_port_in_use_and_a_url_without_host_are_told_plainly() {
     let edge = Node::start("edge", anything().await.addr);
     let taken = config::Edge { listen: edge.addr, ..config("edge", edge.addr) };

@@ -1,4 +1,4 @@
-//! What viewers are told of their connection, and what is left in it when they give up.
+//! What viewers are told of their connection, what is left in it when they give up, and what players say of themselves.
 
 use crate::http2::Http2;
 use crate::secure::{ALL, Authority, Files, HOST, connect, node};
@@ -150,4 +150,58 @@ async fn a_viewer_that_gives_up_leaves_little_in_the_queue() {
     }
     drop(viewer);
     until(|| unsent(at).is_none(), "nothing is left of it").await;
+}
+
+#[tokio::test]
+async fn what_players_say_beside_a_request_is_counted_under_bounded_labels() {
+    let edge = Node::start("edge", upstream().await.addr);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    viewer.get("/film/10?CMCD=bs%2Cot%3Dv%2Cst%3Dll%2Cbl%3D900").await;
+    viewer.get_with("/film/10", "CMCD-Status: bs\r\nCMCD-Object: ot=a,br=(128;a)\r\nCMCD-Session: v=2\r\n").await;
+    viewer.get("/film/10?CMCD=ot%3Dwhatever%20i%20like%2Cbr%3D99999999999").await;
+    for (name, labels, value) in [
+        ("reports_total", &["query", "1"][..], 2.0),
+        ("reports_total", &["headers", "2"], 1.0),
+        ("starved_total", &["video", "low_latency"], 1.0),
+        ("starved_total", &["audio", "none"], 1.0),
+        ("objects_total", &["none"], 2.0),
+        ("buffer_seconds", &["low_latency"], 1.0),
+        ("malformed_total", &[], 2.0),
+    ] {
+        assert_eq!(edge.metric(&format!("vivid_edge_cmcd_{name}"), labels), value, "{name} {labels:?}");
+    }
+}
+
+#[tokio::test]
+async fn reports_of_players_are_taken_whatever_they_are() {
+    let edge = Node::start("edge", upstream().await.addr);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    let post = |length: usize| {
+        format!(
+            "POST /_vivid/cmcd HTTP/1.1\r\nHost: x\r\nContent-Type: application/cmcd\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    for body in [
+        &b"e=ps,sta=r,bsd=(400;v),ot=v,st=ll,ts=1700000000000,v=2\ne=t,ltc=1900,st=ll,v=2\n"[..],
+        b"\xff\xfe\0",
+        b"{\"e\":\"ps\"}\nbl=-1\n",
+        b"",
+    ] {
+        viewer.send(&[post(body.len()).as_bytes(), body].concat()).await;
+        let got = viewer.read().await.unwrap();
+        assert_eq!((got.status, got.field("access-control-allow-origin")), (204, "*"), "{}", got.head);
+    }
+    for (name, labels, value) in [
+        ("reports_total", &["event", "2"][..], 2.0),
+        ("events_total", &["play_state"], 1.0),
+        ("states_total", &["rebuffering"], 1.0),
+        ("stalled_milliseconds_total", &["low_latency"], 400.0),
+        ("latency_seconds", &["low_latency"], 1.0),
+        ("malformed_total", &[], 4.0),
+    ] {
+        assert_eq!(edge.metric(&format!("vivid_edge_cmcd_{name}"), labels), value, "{name} {labels:?}");
+    }
+    assert_eq!(edge.get("/_vivid/cmcd").await.status, 404);
+    viewer.send(post(65 << 10).as_bytes()).await;
+    assert_eq!(viewer.read().await.unwrap().status, 413, "more than a player has to say");
 }
