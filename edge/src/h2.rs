@@ -95,7 +95,12 @@ impl Peer<'_> {
                         open.push(self.stream(request, respond));
                         false
                     }
-                    None => return,
+                    None => {
+                        if turns.broke_rules {
+                            self.node.metrics.bit(Bound::Http2Rules);
+                        }
+                        return;
+                    }
                 },
                 () = self.node.departure.begun.cancelled(), if !leaving => true,
                 () = &mut silence, if open.is_empty() => true,

@@ -106,7 +106,7 @@ label!(
         Drain = "drain", Handshakes = "handshakes_max", HandshakeTimeout = "handshake_timeout",
         VerifiedTokens = "verified_tokens_max", ClientConnections = "client_connections_max",
         ClientHolds = "client_holds_max", ClientRequests = "client_requests_per_s", Clients = "clients_max",
-        SendRate = "min_send_bytes_per_s", Http2Resets = "h2_resets_per_s",
+        SendRate = "min_send_bytes_per_s", Http2Resets = "h2_resets_per_s", Http2Rules = "h2_rules",
         RetryBudget = "retry_percent", HedgeBudget = "hedge_percent", LookBudget = "look_percent", Resumes = "resumes_max",
         CmsdBefore = "cmsd_before_bytes_max",
         DiskQueue = "disk_queue_bytes_max", DiskReads = "disk_reads_max", DiskReadTimeout = "disk_read_timeout",

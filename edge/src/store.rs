@@ -441,6 +441,20 @@ mod tests {
         assert!(store.fills.lock().by_key.is_empty());
     }
 
+    #[test]
+    fn fills_are_bounded() {
+        let store = store();
+        let begin = |key: &str| {
+            store.begin(&Wanted { key, url: key, class: Class::Other, passed: &Passed::default(), promise: None })
+        };
+        let mut begun: Vec<_> = (0..FILLS_MAX).map(|at| begin(&format!("/{at}")).unwrap()).collect();
+        assert!(matches!(begin("/0"), Ok(Begun::Joined(_))), "nobody is turned away from a fill that is under way");
+        assert_eq!(begin("/more").err(), Some(Refusal::FillsFull));
+        assert_eq!(store.metrics.bound_count(Bound::Fills), 1);
+        begun.pop();
+        assert!(matches!(begin("/more"), Ok(Begun::Started(..))));
+    }
+
     #[tokio::test]
     async fn what_was_taken_between_look_and_lock_is_not_fetched_again() {
         let store = store();

@@ -22,6 +22,8 @@ pub(super) const FRAME_BYTES: usize = (16 << 10) - 9;
 pub(super) struct Turns {
     connection: Connection<Wire, Bytes>,
     wire: Wire,
+    /// The client did what the protocol, or a bound that `h2` sets, forbids.
+    pub(super) broke_rules: bool,
 }
 
 /// What a client begins: a request, and where its answer goes.
@@ -51,7 +53,7 @@ impl Turns {
         let wire = Wire(Arc::new(Mutex::new(Gathering { stream, bytes: 0, in_turns: false })));
         let connection = options.handshake(wire.clone()).await?;
         wire.0.lock().in_turns = true;
-        Ok(Self { connection, wire })
+        Ok(Self { connection, wire, broke_rules: false })
     }
 
     /// The next stream that the client begins; `None` at the end of the connection.
@@ -63,6 +65,10 @@ impl Turns {
         match self.connection.poll_accept(cx) {
             // Its answer may be ready at once, and leaves with those of the streams that begin next.
             Poll::Ready(Some(Ok(begun))) => Poll::Ready(Some(begun)),
+            Poll::Ready(Some(Err(error))) => {
+                self.broke_rules = error.is_library() && !error.is_io();
+                Poll::Ready(None)
+            }
             begun => match self.wire.0.lock().poll_send(cx) {
                 Poll::Ready(Ok(())) | Poll::Pending if begun.is_pending() => Poll::Pending,
                 _ => Poll::Ready(None),

@@ -94,6 +94,8 @@ const STREAMS_MAX: usize = 250;
 const IDLE_CONNECTIONS_MAX: usize = 512;
 /// A connection from the pool may have died unseen; asking twice again on others is safe for GET.
 const ATTEMPTS: usize = 3;
+/// Answers of 1xx before the one that counts (RFC 9110, 15.2): servers send one or two.
+const INFORMATIONAL_MAX: usize = 16;
 /// Version 00 has 55 bytes, and later ones may only add to it.
 const TRACEPARENT_BYTES_MAX: usize = 128;
 
@@ -341,13 +343,16 @@ async fn send(session: &mut HttpSession, request: Box<RequestHeader>) -> Result<
     let exchange = async {
         session.write_request_header(request).await?;
         session.finish_request_body().await?;
-        loop {
+        for _ in 0..=INFORMATIONAL_MAX {
             session.read_response_header().await?;
-            let informational = session.response_header().is_some_and(|header| header.status.is_informational());
-            if !informational {
-                return Ok(());
+            match session.response_header().map(|header| header.status) {
+                // Nobody asked for another protocol.
+                Some(StatusCode::SWITCHING_PROTOCOLS) => break,
+                Some(status) if status.is_informational() => {}
+                _ => return Ok(()),
             }
         }
+        Err(pingora::Error::new(ErrorType::InvalidHTTPHeader))
     };
     exchange.await.map_err(|error: Box<pingora::Error>| match error.etype() {
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => Refusal::UpstreamTimeout,

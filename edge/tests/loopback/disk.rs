@@ -392,6 +392,27 @@ async fn a_purge_means_files_that_are_not_listed_yet() {
 }
 
 #[tokio::test]
+async fn more_purges_than_are_remembered_while_files_are_listed_mean_all_of_them() {
+    let (fake, folder) = (films("max-age=3600").await, TempDir::new().unwrap());
+    let edge = start(keeping(fake.addr, folder.path())).await;
+    edge.get("/film").await;
+    written(&edge, 1.0).await;
+    edge.stop().await;
+    let lock = fs::File::options().write(true).open(folder.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let again = Node::with(keeping(fake.addr, folder.path()));
+    let many: Vec<_> = (0..70).map(|number| format!("{{\"urls\": [\"/other/{number}\"]}}")).collect();
+    let purging = futures_util::future::join_all(many.iter().map(|body| purge(&again, body)));
+    let release = async {
+        again.until("vivid_edge_bounds_total", &["disk_purges_max"], 6.0).await;
+        drop(lock);
+    };
+    let (purged, ()) = in_time(async { tokio::join!(purging, release) }).await;
+    assert!(purged.iter().all(|got| got.status == 200));
+    assert!(files(folder.path()).is_empty());
+}
+
+#[tokio::test]
 async fn a_disk_that_hangs_is_passed_by() {
     let (fake, folder) = (films("max-age=3600").await, TempDir::new().unwrap());
     let mut config = keeping_only_there(fake.addr, folder.path());

@@ -252,3 +252,15 @@ async fn an_ended_stream_releases_its_viewers_and_is_served_from_the_cache() {
     let far = viewer.get(&format!("{RENDITION}?_HLS_msn=999")).await;
     assert_eq!((far.status, far.body), (200, got.body), "directives mean nothing any more");
 }
+
+#[tokio::test]
+async fn a_live_window_that_is_full_leaves_the_rest_to_the_cache() {
+    let fake = Origin::at(100, 1).start().await;
+    let edge = Node::with(config::Edge { live_bytes_max: 1, ..config("edge", fake.addr) });
+    assert_eq!(edge.get(RENDITION).await.status, 200);
+    let part = "/live/test/720p/e1/99.0.m4s";
+    for _ in 0..2 {
+        assert_eq!(edge.get(part).await.status, 200);
+    }
+    assert_eq!((fake.count(part), edge.metric("vivid_edge_bounds_total", &["live_bytes_max"]) > 0.0), (1, true));
+}

@@ -172,6 +172,7 @@ async fn floods_of_small_frames_end_with_their_connection() {
         let _ = in_time(from.read_to_end(&mut said)).await;
         assert!(said.len() < 1 << 20, "{name}: {} bytes of answers", said.len());
     }
+    assert!(counted(&edge, "h2_rules") >= 3.0, "those that no client may send are counted");
     until(|| edge.metric("vivid_edge_connections", &[]) == 0.0, "all are gone").await;
 }
 

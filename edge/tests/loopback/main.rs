@@ -13,6 +13,7 @@ mod fills;
 mod floods;
 mod http;
 mod http2;
+mod malformed;
 mod noise;
 mod origins;
 mod pieces;

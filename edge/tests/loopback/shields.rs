@@ -94,6 +94,16 @@ async fn requests_asked_again_are_bounded() {
 }
 
 #[tokio::test]
+async fn looks_for_what_is_missing_are_bounded() {
+    let (first, second) = (says(|| text(404, "no")).await, says(|| whole("video/mp4", "fine")).await);
+    let mut config = config_with("edge", &[first.addr, second.addr]);
+    config.upstream.shields.retry_percent = 0;
+    let edge = Node::with(config);
+    assert_eq!(edge.get("/live/none/index.m3u8").await.status, 404);
+    assert_eq!((requests(&second), edge.metric("vivid_edge_bounds_total", &["look_percent"])), (0, 1.0));
+}
+
+#[tokio::test]
 async fn probes_take_a_shield_out_and_bring_it_back() {
     let ready = Arc::new(AtomicBool::new(true));
     let draining = ready.clone();

@@ -80,6 +80,7 @@ async fn what_cannot_be_read_as_a_playlist_is_passed_on_and_soon_forgotten() {
         let edge = Node::start("edge", fake.addr);
         let got = edge.get("/foreign/a.m3u8").await;
         assert_eq!((got.status, got.body.len()), (status, body.len()));
+        assert_eq!(edge.metric("vivid_edge_bounds_total", &["playlist_bytes_max"]) > 0.0, body.len() > 10_000);
         let asked = fake.asked().len();
         let again = async {
             while fake.asked().len() == asked {
