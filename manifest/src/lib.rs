@@ -4,6 +4,7 @@ mod date;
 pub mod delta;
 mod directives;
 pub mod follow;
+pub mod iframes;
 pub mod media;
 pub mod mpd;
 pub mod multivariant;

@@ -113,7 +113,7 @@ impl MediaPlaylist {
 }
 
 impl SegmentStart {
-    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+    pub(crate) fn render_into(&self, out: &mut String) -> std::fmt::Result {
         if self.discontinuity {
             writeln!(out, "#EXT-X-DISCONTINUITY")?;
         }

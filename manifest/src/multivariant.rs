@@ -34,6 +34,17 @@ pub struct Variant {
     pub height: u32,
     pub frame_rate_hz: f64,
     pub uri: String,
+    pub trick_play: TrickPlay,
+}
+
+/// EXT-X-I-FRAME-STREAM-INF: the same picture, key frames alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrickPlay {
+    /// BANDWIDTH: no key frame takes more.
+    pub peak_bitrate: u64,
+    /// The format of the picture.
+    pub codec: String,
+    pub uri: String,
 }
 
 const AUDIO_GROUP: &str = "audio";
@@ -53,7 +64,8 @@ impl MultivariantPlaylist {
                  CHANNELS=\"{channels}\",URI=\"{uri}\""
             )?;
         }
-        self.variants.iter().try_for_each(|variant| variant.render_into(out, self.audio.is_some()))
+        self.variants.iter().try_for_each(|variant| variant.render_into(out, self.audio.is_some()))?;
+        self.variants.iter().try_for_each(|variant| variant.render_trick_play_into(out))
     }
 }
 
@@ -73,6 +85,15 @@ impl Variant {
             write!(out, ",AUDIO=\"{AUDIO_GROUP}\"")?;
         }
         writeln!(out, "\n{}", self.uri)
+    }
+
+    fn render_trick_play_into(&self, out: &mut String) -> std::fmt::Result {
+        let TrickPlay { peak_bitrate, codec, uri } = &self.trick_play;
+        let Self { width, height, .. } = self;
+        writeln!(
+            out,
+            "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={peak_bitrate},CODECS=\"{codec}\",RESOLUTION={width}x{height},URI=\"{uri}\""
+        )
     }
 }
 
@@ -106,6 +127,11 @@ mod tests {
             height,
             frame_rate_hz: 30_000.0 / 1001.0,
             uri: format!("{height}p/index.m3u8"),
+            trick_play: TrickPlay {
+                peak_bitrate: 1_000_000,
+                codec: codecs[0].to_owned(),
+                uri: format!("{height}p/iframes.m3u8"),
+            },
         }
     }
 
@@ -121,7 +147,10 @@ mod tests {
             #EXT-X-STREAM-INF:BANDWIDTH=1138000,AVERAGE-BANDWIDTH=928000,CODECS=\"avc1.64001F,mp4a.40.2\",\
             RESOLUTION=1280x720,FRAME-RATE=29.970,AUDIO=\"audio\"\n720p/index.m3u8\n\
             #EXT-X-STREAM-INF:BANDWIDTH=1138000,AVERAGE-BANDWIDTH=928000,CODECS=\"avc1.64001F,mp4a.40.2\",\
-            RESOLUTION=640x360,FRAME-RATE=29.970,AUDIO=\"audio\"\n360p/index.m3u8\n";
+            RESOLUTION=640x360,FRAME-RATE=29.970,AUDIO=\"audio\"\n360p/index.m3u8\n\
+            #EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1000000,CODECS=\"avc1.64001F\",RESOLUTION=1280x720,\
+            URI=\"720p/iframes.m3u8\"\n#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1000000,CODECS=\"avc1.64001F\",\
+            RESOLUTION=640x360,URI=\"360p/iframes.m3u8\"\n";
         assert_eq!(ladder.render(), expected);
     }
 

@@ -25,7 +25,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use growing::Growing;
 use holds::Holds;
-use manifest::{Directives, Rfc3339, Verdict};
+use manifest::{Directives, Position, Rfc3339, Verdict, Wait};
 use prometheus::{Registry, TextEncoder};
 use refusal::Refusal;
 use std::sync::Arc;
@@ -72,6 +72,7 @@ impl App {
             .route("/live/{stream}/index.m3u8", get(multivariant))
             .route("/live/{stream}/index.mpd", get(mpd))
             .route("/live/{stream}/{rendition}/index.m3u8", get(playlist))
+            .route("/live/{stream}/{rendition}/iframes.m3u8", get(iframes))
             .route("/live/{stream}/{rendition}/{epoch}/{file}", get(object))
             .route("/_vivid/metrics", get(metrics))
             .route("/_vivid/livez", get(async || "alive\n"))
@@ -111,6 +112,31 @@ impl App {
             None if stream.multivariant().is_none() => Err(Refusal::Starting { stream: stream.name.clone() }),
             None => Err(Refusal::NoSuchRendition { stream: stream.name.clone(), rendition: name }),
         }
+    }
+
+    /// Waits for what a request for a playlist waits for. Its class as metrics name it, and how long the answer lasts.
+    async fn wait(
+        &self,
+        stream: &Stream,
+        rendition: &Rendition,
+        wait: Option<Wait>,
+    ) -> Result<(&'static str, Caching), Refusal> {
+        let limit = rendition.advance_limit();
+        let mut head = rendition.watch();
+        let verdict = head.borrow_and_update().admit(wait, limit);
+        match verdict {
+            Verdict::Now => {}
+            Verdict::TooFar => return Err(Refusal::TooFar { next: rendition.head().next }),
+            Verdict::Hold => {
+                let moved = head.wait_for(|head| head.admit(wait, limit) != Verdict::Hold);
+                let moved = async { moved.await.is_ok() };
+                self.0.holds.wait(self.patience(rendition), stream.abandoned(), moved).await?;
+            }
+        }
+        Ok(match wait {
+            Some(_) => ("blocking", Caching::Blocking { target_duration_s: rendition.target_duration_s() }),
+            None => ("playlist", Caching::Briefly),
+        })
     }
 
     /// How long a request may wait: RFC 8216bis, 6.2.5.2, names three target durations.
@@ -160,23 +186,26 @@ async fn playlist(
     let stream = app.stream(stream)?;
     let rendition = app.rendition(&stream, rendition)?;
     let directives = Directives::from_query(query.as_deref().unwrap_or_default())?;
-    let limit = rendition.advance_limit();
-    let mut head = rendition.watch();
-    let verdict = head.borrow_and_update().admit(directives.wait, limit);
-    match verdict {
-        Verdict::Now => {}
-        Verdict::TooFar => return Err(Refusal::TooFar { next: rendition.head().next }),
-        Verdict::Hold => {
-            let moved = head.wait_for(|head| head.admit(directives.wait, limit) != Verdict::Hold);
-            let moved = async { moved.await.is_ok() };
-            app.0.holds.wait(app.patience(&rendition), stream.abandoned(), moved).await?;
-        }
-    }
-    let (class, caching) = match directives.wait {
-        Some(_) => ("blocking", Caching::Blocking { target_duration_s: rendition.target_duration_s() }),
-        None => ("playlist", Caching::Briefly),
-    };
+    let (class, caching) = app.wait(&stream, &rendition, directives.wait).await?;
     Ok(classed(class, answer::manifest(&stream.playlist(&rendition), &headers, (Manifest::Hls, caching))))
+}
+
+/// Key frames of whole segments: what blocks waits for its segment, whatever part it names.
+async fn iframes(
+    State(app): State<App>,
+    Steps((stream, rendition)): Steps<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let stream = app.stream(stream)?;
+    let rendition = app.rendition(&stream, rendition)?;
+    let directives = Directives::from_query(query.as_deref().unwrap_or_default())?;
+    let wait = directives.wait.map(|wait| match wait {
+        Wait::Segment(msn) | Wait::Part(Position { msn, .. }) => Wait::Segment(msn),
+    });
+    let (class, caching) = app.wait(&stream, &rendition, wait).await?;
+    let text = rendition.iframes().ok_or(Refusal::NoSuchPath)?;
+    Ok(classed(class, answer::manifest(&Arc::new(text), &headers, (Manifest::Hls, caching))))
 }
 
 async fn object(

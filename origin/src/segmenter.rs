@@ -39,6 +39,8 @@ pub(crate) struct Part {
     pub(crate) duration_s: f64,
     /// Its first frame is one that decoding can start with.
     pub(crate) independent: bool,
+    /// Up to where its first picture goes, counted from its own first byte; `None` for sound.
+    pub(crate) first_picture_end: Option<u64>,
     /// The segment is whole with this part.
     pub(crate) ends_segment: bool,
 }
@@ -163,9 +165,12 @@ impl Segmenter {
         let sequence = (self.part as u32).wrapping_add(1);
         let bytes = fmp4::fragment(sequence, decode_base.max(0) as u64, &samples)?;
         self.part += 1;
+        let after_first: usize = samples[1..].iter().map(|sample| sample.data.len()).sum();
+        let first_picture_end = (bytes.len() - after_first) as u64;
         Ok(Some(Part {
             at,
             bytes,
+            first_picture_end: (self.kind == TrackKind::Video).then_some(first_picture_end),
             duration_s: (last_end - begin) as f64 / f64::from(self.timescale),
             independent: open[0].frame.keyframe,
             ends_segment: self.position(self.part).part == 0,

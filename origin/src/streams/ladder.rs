@@ -1,7 +1,7 @@
 //! What players are told of a plan: names, formats and bit rates. Pure.
 
 use crate::epoch::Bitrate;
-use manifest::multivariant::{AudioRendition, MultivariantPlaylist, Variant};
+use manifest::multivariant::{AudioRendition, MultivariantPlaylist, TrickPlay, Variant};
 use media::TrackConfig;
 use transcode::{Make, Plan};
 
@@ -28,6 +28,11 @@ pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], source: Bitrate)
             height: config.height,
             frame_rate_hz: plan.rate.hz(),
             uri: uri(&rendition.name),
+            trick_play: TrickPlay {
+                peak_bitrate: picture.peak,
+                codec: track.codec(),
+                uri: format!("{}/iframes.m3u8", rendition.name),
+            },
         })
     };
     MultivariantPlaylist {

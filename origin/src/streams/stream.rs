@@ -257,7 +257,8 @@ mod tests {
     use transcode::{Make, Rendition, Source};
 
     fn part(at: Position) -> Part {
-        Part { at, bytes: Bytes::from_static(b"x"), duration_s: 0.3, independent: true, ends_segment: false }
+        let bytes = Bytes::from_static(b"x");
+        Part { at, bytes, duration_s: 0.3, first_picture_end: Some(1), independent: true, ends_segment: false }
     }
 
     fn segment(msn: u64) -> Part {

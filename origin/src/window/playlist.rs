@@ -3,6 +3,7 @@
 use super::{Segment, Window};
 use crate::segmenter::Part;
 use manifest::Head;
+use manifest::iframes::{IFrame, IFramePlaylist};
 use manifest::media::{self, MediaPlaylist, OpenSegment, RenditionReport, SegmentStart};
 use std::sync::Arc;
 
@@ -40,6 +41,28 @@ impl Window {
             open,
             reports,
         }
+    }
+
+    /// The key frames of the whole segments; `None` for a rendition without pictures.
+    pub(crate) fn iframes(&self) -> Option<IFramePlaylist> {
+        let mut frames = Vec::with_capacity(self.segments.len());
+        let mut before: Option<&Segment> = None;
+        for segment in &self.segments {
+            let bytes = match segment.parts.first() {
+                Some(first) => Some(first.first_picture_end?),
+                None => None,
+            };
+            let (start, duration_s, uri) = (segment.said_start(before), segment.duration_s(), segment.uri());
+            frames.push(IFrame { start, duration_s, uri, bytes });
+            before = Some(segment);
+        }
+        Some(IFramePlaylist {
+            target_duration_s: self.shape.target_duration_s,
+            first_msn: self.first_msn(),
+            discontinuity_sequence: self.discontinuity_sequence(),
+            frames,
+            ended: self.ended,
+        })
     }
 
     /// The first segment whose parts are listed. 6.2.2: parts more than three target durations from the end SHOULD go.

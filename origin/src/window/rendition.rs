@@ -111,6 +111,12 @@ impl Rendition {
         self.head.send_replace(head);
     }
 
+    /// The I-frame playlist as of now; `None` for a rendition without pictures.
+    pub(crate) fn iframes(&self) -> Option<Text> {
+        let playlist = self.window.lock().iframes()?;
+        Some(Text::new(playlist.render()))
+    }
+
     /// The playlist as of `generation`, rendered by the first who asks. `reports` are those of the other renditions.
     pub(crate) fn playlist(&self, generation: u64, reports: impl FnOnce() -> Vec<RenditionReport>) -> Arc<Text> {
         let mut said = self.said.lock();

@@ -33,6 +33,7 @@ impl Life {
                 at,
                 bytes: Bytes::from(format!("<{at}>")),
                 duration_s: 1.0 / 3.0,
+                first_picture_end: Some(3),
                 independent: at.part == 0,
                 ends_segment: at.part + 1 == PARTS,
             };
@@ -251,7 +252,14 @@ fn a_part_out_of_turn_is_not_taken() {
     life.begin(1, 100);
     life.parts(1);
     let at = Position { msn: 100, part: 2 };
-    let part = Part { at, bytes: Bytes::new(), duration_s: 0.3, independent: false, ends_segment: false };
+    let part = Part {
+        at,
+        bytes: Bytes::new(),
+        duration_s: 0.3,
+        first_picture_end: None,
+        independent: false,
+        ends_segment: false,
+    };
     assert!(!life.window.push(part, life.now));
     assert_eq!(life.window.head().next, Position { msn: 100, part: 1 });
 }
@@ -292,4 +300,34 @@ fn no_path_is_read_in_two_ways() {
             assert_eq!(id.to_string(), text);
         }
     }
+}
+
+#[test]
+fn key_frames_of_whole_segments_are_told_with_the_gaps_between() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    life.parts(8);
+    life.begin(2, 103);
+    life.parts(7);
+    golden("iframes.m3u8", &life.window.iframes().unwrap().render());
+    let mut sound = Window::new(SHAPE);
+    let start = EpochStart {
+        init: Bytes::new(),
+        id: EpochId(1),
+        discontinuities: 0,
+        first_msn: 1,
+        zero_unix_ms: 0,
+        segment_s: 2.0,
+    };
+    sound.begin(start, life.now);
+    let part = Part {
+        at: Position { msn: 1, part: 0 },
+        bytes: Bytes::new(),
+        duration_s: 2.0,
+        first_picture_end: None,
+        independent: true,
+        ends_segment: true,
+    };
+    assert!(sound.push(part, life.now));
+    assert!(sound.iframes().is_none());
 }

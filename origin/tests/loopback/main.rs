@@ -11,4 +11,5 @@ mod players;
 mod rates;
 mod requests;
 mod returns;
+mod trick_play;
 mod world;
