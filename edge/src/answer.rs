@@ -14,7 +14,7 @@ use crate::live::{Known, Named};
 use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
 use crate::moment::Moment;
 use crate::object::{Head, Object};
-use crate::playlists::{Opened, Over, Playlists, Rendition, Shown, Spelling, Version, answers_now};
+use crate::playlists::{Left, Opened, Outlet, Over, Playlists, Rendition, Shown, Spelling, Version, answers_now};
 use crate::qoe::Qoe;
 use crate::qoe::tcp_info::Probe;
 use crate::range::{Growing, Range, Slice, Window};
@@ -76,7 +76,7 @@ impl Node {
         Self {
             gate: Gate::new(&config.access, locate, store.metrics.clone()),
             clients: Clients::new(&config.access.limits, store.metrics.clone(), Instant::now()),
-            playlists: Arc::new(Playlists::new(store.clone(), config)),
+            playlists: Arc::new(Playlists::new(store.clone(), config, departure.begun.clone())),
             limits: Limits::new(config),
             notes: Notes::new(&config.name),
             qoe: Qoe::new(config),
@@ -95,7 +95,8 @@ impl Node {
     }
 
     /// Answers a request. Dropping the future gives up the viewer's place at once.
-    pub async fn answer(&self, request: &Request, client: Client, now: Moment) -> Reply {
+    /// What is held may be written to `outlet`, by HTTP/1.1 and as one of several answers; then the reply says so.
+    pub async fn answer(&self, request: &Request, client: Client, now: Moment, outlet: Option<Outlet>) -> Reply {
         let (target, _taken) = match self.enter(request, client, now) {
             Ok(entered) => entered,
             Err(refusal) => return Reply::refusal(Class::Other, refusal),
@@ -110,7 +111,7 @@ impl Node {
         }
         match request.method {
             Method::Get | Method::Head => {}
-            Method::Options => return Reply { class, body: Body::Preflight, note: Note::Own, held: None },
+            Method::Options => return Reply { class, body: Body::Preflight, note: Note::Own, held: None, rest: None },
             Method::Post if target.path == PURGE_PAGE => return Box::pin(self.purge(request)).await,
             Method::Post if target.path == CMCD_PAGE => return self.take_reports(request),
             Method::Post | Method::Other => return Reply::refusal(class, Refusal::Method),
@@ -127,7 +128,7 @@ impl Node {
         self.count_cmcd(request, &target);
         let deadline = now.instant + self.hold_max;
         let reply = match class {
-            Class::Playlist => self.playlist(request, &target, deadline).await,
+            Class::Playlist => self.playlist(request, &target, (deadline, outlet)).await,
             Class::Mpd => Box::pin(self.mpd(request, &target, deadline)).await,
             _ => self.object(request, &target, deadline).await,
         };
@@ -222,7 +223,12 @@ impl Node {
         Reply::own(body)
     }
 
-    async fn playlist(&self, request: &Request, target: &Target<'_>, deadline: Instant) -> Result<Reply, Refusal> {
+    async fn playlist(
+        &self,
+        request: &Request,
+        target: &Target<'_>,
+        (deadline, outlet): (Instant, Option<Outlet>),
+    ) -> Result<Reply, Refusal> {
         let key = target.live_key();
         let directives = Directives::from_query(target.query);
         for _ in 0..ROUNDS_MAX {
@@ -233,12 +239,14 @@ impl Node {
             };
             match opened {
                 Opened::Followed(rendition) => {
-                    let followed = self.followed(&rendition, directives, request.codings.best(), deadline).await?;
-                    let Some((object, note, held)) = followed else { continue };
+                    let place = (deadline, outlet.clone());
+                    let followed = self.followed(&rendition, directives, request.codings.best(), place).await?;
+                    let Some(Given { object, note, held, rest }) = followed else { continue };
                     let lookup = if note == Note::Held { Lookup::Collapsed } else { Lookup::Hit };
                     self.metrics.looked_up(Class::Playlist, lookup);
-                    let body = conditions::of_whole(request, object)?;
-                    return Ok(Reply { class: Class::Playlist, body, note, held });
+                    let body =
+                        if rest.is_some() { Body::Object(object) } else { conditions::of_whole(request, object)? };
+                    return Ok(Reply { class: Class::Playlist, body, note, held, rest });
                 }
                 Opened::Object(found, lookup) => {
                     self.metrics.looked_up(Class::Playlist, lookup);
@@ -255,7 +263,7 @@ impl Node {
                         return Err(Refusal::SubscriptionsFull);
                     }
                     let body = conditions::of_whole(request, object)?;
-                    return Ok(Reply { class: Class::Playlist, body, note, held: None });
+                    return Ok(Reply { class: Class::Playlist, body, note, held: None, rest: None });
                 }
             }
         }
@@ -268,8 +276,8 @@ impl Node {
         rendition: &Arc<Rendition>,
         directives: Result<Directives, manifest::DirectiveError>,
         coding: Coding,
-        deadline: Instant,
-    ) -> Result<Option<(Arc<Object>, Note, Option<Arc<Version>>)>, Refusal> {
+        (deadline, outlet): (Instant, Option<Outlet>),
+    ) -> Result<Option<Given>, Refusal> {
         let shown = rendition.look();
         if shown.over == Some(Over::Gone) {
             return Ok(None);
@@ -282,54 +290,70 @@ impl Node {
         let wait = directives.wait;
         rendition.asked(matches!(wait, Some(Wait::Part(_))));
         let spelling = Spelling { coding, directed: wait.is_some(), skip: directives.skip };
-        let answer = |shown: &Shown| shown.version.answer(spelling).clone();
+        let at_once =
+            |note| Ok(Some(Given { object: shown.version.answer(spelling).clone(), note, held: None, rest: None }));
         match shown.standing.decide(wait, Instant::now()) {
-            Decision::Answer { stale: false } => Ok(Some((answer(&shown), Note::Hit, None))),
-            Decision::Answer { stale: true } => Ok(Some((answer(&shown), Note::Stale, None))),
+            Decision::Answer { stale: false } => at_once(Note::Hit),
+            Decision::Answer { stale: true } => at_once(Note::Stale),
             Decision::TooFar => Err(Refusal::TooFar),
             Decision::TooStale => Err(Refusal::Stale),
             Decision::Hold if shown.over.is_some() => Ok(None),
             Decision::Hold => {
-                let released = self.hold(rendition, wait, deadline).await?;
-                Ok(released.map(|shown| (answer(&shown), Note::Held, Some(shown.version))))
+                let left = outlet.map(|outlet| rendition.waiting.enter(outlet, wait, spelling));
+                let released = self.hold(rendition, wait, (deadline, left)).await?;
+                Ok(released.map(|(shown, rest)| {
+                    let object = shown.version.answer(spelling).clone();
+                    Given { object, note: Note::Held, held: Some(shown.version), rest }
+                }))
             }
         }
     }
 
-    /// Waits until the position is there; `None` if the rendition is not followed any more.
+    /// Waits until the position is there; `None` if the rendition is not followed any more. With what is shown then comes
+    /// the rest of an answer that was written already.
     async fn hold(
         &self,
         rendition: &Arc<Rendition>,
         wait: Option<Wait>,
-        deadline: Instant,
-    ) -> Result<Option<Shown>, Refusal> {
+        (deadline, left): (Instant, Option<Left<'_>>),
+    ) -> Result<Option<(Shown, Option<Bytes>)>, Refusal> {
         let mut shown = rendition.watch();
-        let mut hold = Hold::enter(self, rendition)?;
+        let mut hold = Hold::enter(self, rendition, left)?;
         // RFC 8216bis, 6.2.5.2: whoever has been held for three target durations should be told 503.
         let linger = shown.borrow().standing.linger();
         let late = sleep_until(deadline.min(Instant::now() + linger).into());
         tokio::pin!(late);
-        loop {
+        let ended = loop {
             let (standing, over) = {
                 let shown = shown.borrow_and_update();
                 (shown.standing, shown.over)
             };
             match standing.decide(wait, Instant::now()) {
-                Decision::Answer { .. } => {
-                    hold.end = HoldEnd::Released;
-                    return Ok(Some(shown.borrow().clone()));
-                }
-                Decision::TooFar => return Err(hold.ends(HoldEnd::Refused, Refusal::TooFar)),
-                Decision::TooStale => return Err(hold.ends(HoldEnd::Refused, Refusal::Stale)),
-                Decision::Hold if over.is_some() => return Ok(None),
+                Decision::Answer { .. } => break Ok(Some(shown.borrow().clone())),
+                Decision::TooFar => break Err((HoldEnd::Refused, Refusal::TooFar)),
+                Decision::TooStale => break Err((HoldEnd::Refused, Refusal::Stale)),
+                Decision::Hold if over.is_some() => break Ok(None),
                 Decision::Hold => {}
             }
             tokio::select! {
                 biased;
-                changed = shown.changed() => if changed.is_err() { return Ok(None) },
-                () = &mut late => return Err(hold.ends(HoldEnd::Late, Refusal::HoldLate)),
-                () = self.departure.overdue.cancelled() => return Err(hold.ends(HoldEnd::Drained, Refusal::Draining)),
+                rest = Left::called(&mut hold.left) => match rest {
+                    Some(rest) => return Ok(Some(hold.released(shown.borrow().clone(), Some(rest)))),
+                    None => hold.left = None,
+                },
+                changed = shown.changed(), if hold.left.is_none() => if changed.is_err() { break Ok(None) },
+                () = &mut late => break Err((HoldEnd::Late, Refusal::HoldLate)),
+                () = self.departure.overdue.cancelled() => break Err((HoldEnd::Drained, Refusal::Draining)),
             }
+        };
+        // Whoever publishes may be at it already: then that is the answer, and nothing else may be written.
+        if let Some(rest) = Left::taken_back(&mut hold.left).await {
+            return Ok(Some(hold.released(shown.borrow().clone(), Some(rest))));
+        }
+        match ended {
+            Ok(Some(shown)) => Ok(Some(hold.released(shown, None))),
+            Ok(None) => Ok(None),
+            Err((end, refusal)) => Err(hold.ends(end, refusal)),
         }
     }
 
@@ -349,7 +373,7 @@ impl Node {
                 let class = object.head.class;
                 self.metrics.looked_up(class, Lookup::Hit);
                 let body = conditions::of_whole(request, object)?;
-                return Ok(Reply { class, body, note: Note::Hit, held: None });
+                return Ok(Reply { class, body, note: Note::Hit, held: None, rest: None });
             }
             Some(Known::Named(Named { promise, url })) => (live_key, promise.class, url, Some(promise)),
             Some(Known::Mpd) => return Box::pin(self.mpd(request, target, deadline)).await,
@@ -372,7 +396,7 @@ impl Node {
                 None => Body::Growing { slice: None, reader: Reader::Fill(reader), head },
             },
         };
-        Ok(Reply { class, body, note, held: None })
+        Ok(Reply { class, body, note, held: None, rest: None })
     }
 
     /// An object that is kept in pieces is read as if it grew: its viewer's bytes are fetched as they are come to.
@@ -437,15 +461,25 @@ enum Ready {
     Growing(Arc<Head>, fill::Reader),
 }
 
+/// What a viewer gets of a followed rendition.
+struct Given {
+    object: Arc<Object>,
+    note: Note,
+    held: Option<Arc<Version>>,
+    /// As in [`Reply`].
+    rest: Option<Bytes>,
+}
+
 /// A viewer's place among those who wait.
 struct Hold<'a> {
     node: &'a Node,
     rendition: &'a Rendition,
+    left: Option<Left<'a>>,
     end: HoldEnd,
 }
 
 impl<'a> Hold<'a> {
-    fn enter(node: &'a Node, rendition: &'a Rendition) -> Result<Self, Refusal> {
+    fn enter(node: &'a Node, rendition: &'a Rendition, left: Option<Left<'a>>) -> Result<Self, Refusal> {
         if node.holds.fetch_add(1, Ordering::Relaxed) >= node.holds_max {
             node.holds.fetch_sub(1, Ordering::Relaxed);
             node.metrics.bit(Bound::Holds);
@@ -453,7 +487,12 @@ impl<'a> Hold<'a> {
         }
         node.metrics.holds.inc();
         rendition.hold();
-        Ok(Self { node, rendition, end: HoldEnd::Left })
+        Ok(Self { node, rendition, left, end: HoldEnd::Left })
+    }
+
+    fn released(&mut self, shown: Shown, rest: Option<Bytes>) -> (Shown, Option<Bytes>) {
+        self.end = HoldEnd::Released;
+        (shown, rest)
     }
 
     fn ends(&mut self, end: HoldEnd, refusal: Refusal) -> Refusal {
@@ -464,6 +503,10 @@ impl<'a> Hold<'a> {
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
+        // Who has its answer and goes before it is told here has been released.
+        if self.left.as_ref().is_some_and(|left| !left.leave()) && self.end == HoldEnd::Left {
+            self.end = HoldEnd::Released;
+        }
         self.rendition.unhold();
         self.node.metrics.holds.dec();
         self.node.metrics.hold_ended(self.end);

@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::key::Class;
 use crate::metrics::Bound;
 use crate::moment::Moment;
+use crate::playlists::Version;
 use crate::qoe::tcp_info::Probe;
 use crate::range::{Slice, Window};
 use crate::refusal::Refusal;
@@ -131,7 +132,8 @@ impl Connection {
                 Err(end) => return end,
             };
             let Ok(reply) = self.reply(&request).await else { return End::Closed };
-            request.keep_alive &= !self.node.departure.begun.is_cancelled();
+            // What is written already promised to go on.
+            request.keep_alive &= reply.rest.is_some() || !self.node.departure.begun.is_cancelled();
             if self.send(reply, &request).await.is_err() || !request.keep_alive {
                 return End::Closed;
             }
@@ -220,7 +222,8 @@ impl Connection {
 
     /// Decides the reply, unless the viewer leaves first; then its place is free at once.
     async fn reply(&mut self, request: &Request) -> Result<Reply, Over> {
-        let answering = self.node.answer(request, self.client, Moment::now());
+        let outlet = self.stream.outlet().filter(|_| request.takes_whole_answers());
+        let answering = self.node.answer(request, self.client, Moment::now(), outlet);
         tokio::pin!(answering);
         loop {
             // What arrives meanwhile is the next request; too much of it waits in the kernel.
@@ -237,6 +240,9 @@ impl Connection {
         let frame = Frame { http10: request.http10, keep_alive: request.keep_alive };
         self.node.metrics.answered(reply.class, reply.status());
         self.output.clear();
+        if let Some(rest) = reply.rest {
+            return self.finish(rest, reply.held).await;
+        }
         reply.put_head(&mut self.output, frame, self.node.aside(&reply, &mut self.probe));
         if request.method == Method::Head {
             return self.write(&[]).await;
@@ -261,6 +267,17 @@ impl Connection {
         }
         if let Some(version) = reply.held {
             version.written();
+        }
+        Ok(())
+    }
+
+    /// Writes the rest of an answer that whoever published began.
+    async fn finish(&mut self, rest: Bytes, held: Option<Arc<Version>>) -> Result<(), Over> {
+        if !rest.is_empty() {
+            self.write(&[rest]).await?;
+            if let Some(version) = held {
+                version.written();
+            }
         }
         Ok(())
     }

@@ -139,7 +139,7 @@ impl Peer<'_> {
                 }
                 let reply = tokio::select! {
                     biased;
-                    reply = self.node.answer(&request, self.client, Moment::now()) => reply,
+                    reply = self.node.answer(&request, self.client, Moment::now(), None) => reply,
                     _ = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over::Left),
                 };
                 (reply, request.method)

@@ -1,5 +1,6 @@
 //! The renditions that this node follows: one task each, owned by no viewer, and what viewers see of them.
 
+use crate::cache_status::Notes;
 use crate::key::{Class, normalized, resolve};
 use crate::metrics::{Bound, Lookup, PlaylistNews};
 use crate::object::{Head, Object};
@@ -16,13 +17,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub mod account;
 mod follower;
+mod release;
 mod version;
 
 use account::Account;
 use follower::Follower;
+use release::{BATCH, Waiting};
+pub use release::{Left, Outlet};
 pub use version::{Spelling, Version};
 
 /// All renditions followed.
@@ -30,6 +35,8 @@ pub struct Playlists {
     store: Arc<Store>,
     limits: Limits,
     followed: RwLock<HashMap<Arc<str>, Arc<Rendition>>>,
+    notes: Arc<Notes>,
+    departing: CancellationToken,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +49,7 @@ struct Limits {
 pub struct Rendition {
     pub key: Arc<str>,
     shown: watch::Sender<Shown>,
+    pub waiting: Waiting,
     held: AtomicUsize,
     /// Milliseconds since `started` at which a viewer last asked, and last asked for a part.
     asked_ms: AtomicU64,
@@ -80,9 +88,11 @@ pub const PLAYLIST_BYTES_MAX: u64 = 8 << 20;
 const UNREADABLE: Duration = Duration::from_secs(1);
 
 impl Playlists {
-    pub fn new(store: Arc<Store>, config: &config::Edge) -> Self {
+    /// `departing` is cancelled when each answer is to be the last of its connection.
+    pub fn new(store: Arc<Store>, config: &config::Edge, departing: CancellationToken) -> Self {
         let limits = Limits { idle: config.subscription_idle, subscriptions_max: config.subscriptions_max };
-        Self { store, limits, followed: RwLock::default() }
+        let notes = Arc::new(Notes::new(&config.name));
+        Self { store, limits, followed: RwLock::default(), notes, departing }
     }
 
     /// Every rendition that is followed now.
@@ -177,6 +187,7 @@ impl Playlists {
         let rendition = Arc::new(Rendition {
             key: key.clone(),
             shown,
+            waiting: Waiting::default(),
             held: AtomicUsize::new(0),
             asked_ms: AtomicU64::new(0),
             parts_asked_ms: AtomicU64::new(NEVER),
@@ -188,6 +199,21 @@ impl Playlists {
         let follower = Follower::new(self.clone(), rendition, rules, passed);
         self.store.tasks.spawn(follower.run(first));
         true
+    }
+
+    /// Releases those who left their outlets and whom what is shown now answers. Batches are tasks, so that all threads
+    /// take part and nobody else waits for the whole crowd.
+    fn release(&self, rendition: &Rendition) {
+        if self.departing.is_cancelled() {
+            return rendition.waiting.let_go();
+        }
+        let shown = rendition.look();
+        let mut released = rendition.waiting.take(shown.standing, Instant::now());
+        while !released.is_empty() {
+            let batch = released.split_off(released.len().saturating_sub(BATCH));
+            let (shown, notes) = (shown.clone(), self.notes.clone());
+            self.store.tasks.spawn(async move { release::write(batch, &shown, &notes) });
+        }
     }
 
     /// Takes the rendition off the list if still nobody is interested; from then on viewers begin again.

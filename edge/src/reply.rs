@@ -9,7 +9,7 @@ use crate::range::Slice;
 use crate::refusal::Refusal;
 use crate::steer::said::Steered;
 use crate::store::pieces::Reader;
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Reply {
     pub note: Note,
     /// The viewer was held for this version: its release is measured when the answer is written.
     pub held: Option<Arc<Version>>,
+    /// Whoever published wrote the answer already; this is what its socket did not take.
+    pub rest: Option<Bytes>,
 }
 
 pub enum Body {
@@ -60,13 +62,13 @@ pub struct Aside<'a> {
 impl Reply {
     pub fn refusal(class: Class, refusal: Refusal) -> Self {
         let note = if refusal.is_upstreams() { Note::Miss } else { Note::Refused };
-        Self { class, body: Body::Refusal(refusal), note, held: None }
+        Self { class, body: Body::Refusal(refusal), note, held: None, rest: None }
     }
 
     /// A page of this node's own, or why it is not given.
     pub fn own(body: Body) -> Self {
         let note = if matches!(body, Body::Refusal(_)) { Note::Refused } else { Note::Own };
-        Self { class: Class::Other, body, note, held: None }
+        Self { class: Class::Other, body, note, held: None, rest: None }
     }
 
     pub fn status(&self) -> StatusCode {

@@ -120,6 +120,13 @@ impl Request {
         self.text(self.target).unwrap_or("/")
     }
 
+    /// Whether its answer can only be all of what it asks for, and another may follow: GET of HTTP/1.1, no range, no
+    /// condition.
+    pub fn takes_whole_answers(&self) -> bool {
+        let conditions = [&self.range, &self.if_none_match, &self.if_modified_since, &self.if_range];
+        self.method == Method::Get && !self.http10 && self.keep_alive && conditions.iter().all(|field| field.is_none())
+    }
+
     /// Whom the client asked, without a port; empty where it named nobody.
     pub fn host(&self) -> &str {
         let host = self.text(self.host).unwrap_or_default();

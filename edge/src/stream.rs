@@ -1,14 +1,17 @@
 //! The bytes of a viewer's connection: a plain socket, or TLS over one.
 
+use crate::playlists::Outlet;
 use bytes::{Buf, Bytes};
 use pingora::protocols::l4::ext::{TCP_INFO, get_tcp_info};
 use socket2::SockRef;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -21,7 +24,8 @@ pub struct Stream {
 
 /// Either is told apart once per call, which a branch predictor gets right; no viewer pays for the other's buffers.
 enum Wire {
-    Plain(TcpStream),
+    /// Shared with who releases holds.
+    Plain(Arc<TcpStream>),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -33,7 +37,7 @@ pub struct Rewound {
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self { wire: Wire::Plain(stream), unsent_bytes_max: 0 }
+        Self { wire: Wire::Plain(Arc::new(stream)), unsent_bytes_max: 0 }
     }
 }
 
@@ -53,6 +57,14 @@ impl Stream {
 
     pub fn meter(&self) -> Meter {
         Meter(self.socket().as_raw_fd())
+    }
+
+    /// Where others may write while this connection does not; a TLS session belongs to its connection alone.
+    pub fn outlet(&self) -> Option<Outlet> {
+        match &self.wire {
+            Wire::Plain(stream) => Some(Outlet::new(stream)),
+            Wire::Tls(_) => None,
+        }
     }
 
     fn socket(&self) -> &TcpStream {
@@ -115,10 +127,43 @@ impl Meter {
     }
 }
 
+/// As tokio does for a stream that is not shared: fewer bytes than there was room for were all, and to ask again would
+/// be a call for nothing.
+fn poll_read(socket: &TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    loop {
+        ready!(socket.poll_read_ready(cx))?;
+        let room = buf.initialize_unfilled();
+        let mut got = None;
+        let read = socket.try_io(Interest::READABLE, || {
+            let count = (&*SockRef::from(socket)).read(room)?;
+            got = Some(count);
+            if count > 0 && count < room.len() { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (got, read) {
+            (Some(count), _) => {
+                buf.advance(count);
+                return Poll::Ready(Ok(()));
+            }
+            (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+            (None, _) => {}
+        }
+    }
+}
+
+fn poll_write(socket: &TcpStream, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        match socket.try_write_vectored(slices) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            written => return Poll::Ready(written),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Plain(stream) => poll_read(stream, cx, buf),
             Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -128,7 +173,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
         let written = match &mut stream.wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Wire::Plain(stream) => poll_write(stream, cx, &[IoSlice::new(bytes)]),
             Wire::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         };
         stream.waited(written)
@@ -141,7 +186,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
         let written = match &mut stream.wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Wire::Plain(stream) => poll_write(stream, cx, slices),
             Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         };
         stream.waited(written)
@@ -154,7 +199,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
         let flushed = match &mut stream.wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Plain(_) => Poll::Ready(Ok(())),
             Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
         };
         stream.waited(flushed)
@@ -162,7 +207,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Plain(stream) => Poll::Ready(SockRef::from(&**stream).shutdown(Shutdown::Write)),
             Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

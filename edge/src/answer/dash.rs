@@ -25,7 +25,7 @@ impl Node {
         match self.ready(&wanted, found, lookup, (deadline, true)).await? {
             (Ready::Whole(object), note) => {
                 let body = conditions::of_whole(request, object.in_coding(request.codings.best()))?;
-                Ok(Reply { class, body, note, held: None })
+                Ok(Reply { class, body, note, held: None, rest: None })
             }
             // What is to be whole is not given as it grows.
             (Ready::Growing(..), _) => Err(Refusal::UpstreamBroken),
@@ -45,7 +45,7 @@ impl Node {
         self.metrics.looked_up(class, lookup);
         match self.ready(&wanted, found, lookup, (deadline, true)).await? {
             (Ready::Whole(object), note) => {
-                Ok(Reply { class, body: conditions::of_whole(request, object)?, note, held: None })
+                Ok(Reply { class, body: conditions::of_whole(request, object)?, note, held: None, rest: None })
             }
             (Ready::Growing(..), _) => Err(Refusal::UpstreamBroken),
         }

@@ -67,6 +67,7 @@ impl Follower {
         let gone_at = Instant::now() + self.rules.standing().linger();
         self.playlists.store.live.name(&mut self.rendition.account.names.lock(), [], gone_at);
         self.rendition.shown.send_modify(|shown| shown.over = Some(over));
+        self.rendition.waiting.let_go();
         tracing::info!(rendition = %self.rendition.key, ?over, "following ended");
     }
 
@@ -226,6 +227,7 @@ impl Follower {
         account.shown(source, first.media.part_target_s, self.rendition.started.elapsed());
         let version = Arc::new(Version::new(&first, standing, arrived, (&store.metrics, &account.releases)));
         self.rendition.shown.send_replace(Shown { standing, version, over: None });
+        self.playlists.release(&self.rendition);
         store.metrics.followed(PlaylistNews::Newer);
         let ahead = self.name(&first, source);
         if standing.blocks && self.rendition.takes_parts(standing.linger()) {
@@ -240,11 +242,14 @@ impl Follower {
     /// Shows how things stand, if that changed, with the playlist that is shown already.
     fn stand(&self) {
         let standing = self.rules.standing();
-        self.rendition.shown.send_if_modified(|shown| {
+        let changed = self.rendition.shown.send_if_modified(|shown| {
             let changed = shown.standing != standing;
             shown.standing = standing;
             changed
         });
+        if changed {
+            self.playlists.release(&self.rendition);
+        }
     }
 
     /// Tells the live window what is named now; returns what viewers will ask for next: new parts, the

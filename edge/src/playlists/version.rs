@@ -27,7 +27,7 @@ pub struct Version {
 }
 
 /// What tells the answers of one version apart.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spelling {
     pub coding: Coding,
     /// Asked with directives: without them the URL will name another version soon, with them it never will.

@@ -58,8 +58,8 @@ async fn two_thousand_held_viewers_cost_one_request_at_each_tier() {
     let playlists = fake.asked().into_iter().map(|asked| asked.target).filter(|target| target.contains(".m3u8"));
     assert_eq!(playlists.collect::<Vec<_>>(), [RENDITION, target.as_str(), next.as_str()]);
     edge.until("vivid_edge_release_seconds", &[], VIEWERS as f64).await;
-    assert_eq!(edge.metric("vivid_edge_holds", &[]), 0.0);
-    assert_eq!(edge.metric("vivid_edge_holds_ended_total", &["released"]), VIEWERS as f64);
+    edge.until("vivid_edge_holds_ended_total", &["released"], VIEWERS as f64).await;
+    edge.until("vivid_edge_holds", &[], 0.0).await;
     edge.stop().await;
     shield.stop().await;
 }

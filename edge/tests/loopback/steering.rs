@@ -153,7 +153,8 @@ impl Tokyo {
     async fn get_with(&self, from: &str, target: &str, fields: &str) -> Got {
         let mut request = BytesMut::from(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
         let request = Request::take(&mut request).unwrap().unwrap();
-        let reply = in_time(self.node.answer(&request, Client::new(from.parse().unwrap(), false), Moment::now())).await;
+        let reply =
+            in_time(self.node.answer(&request, Client::new(from.parse().unwrap(), false), Moment::now(), None)).await;
         let mut head = Vec::new();
         let aside = Aside { notes: &self.node.notes, cmsd: None, now: Instant::now() };
         reply.put_head(&mut head, Frame { http10: false, keep_alive: true }, aside);
