@@ -2,7 +2,7 @@
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: run test check player bench fuzz clean
+.PHONY: run test check player bench bench-parts fuzz clean
 
 # Start a whole CDN on this machine, with a test source and a player page.
 run: player
@@ -34,11 +34,15 @@ player/dist/index.html: $(shell find player -path player/node_modules -prune -o 
 	cd player && npm ci --no-audit --no-fund && npm run build
 	@touch $@
 
-# Every case, beside the peers that are installed: see docs/benchmarks.md.
-bench: player
-	@scripts/need cargo ffmpeg
-	cargo build --release --locked --bin vivid
+# Every case, beside the peers: see docs/benchmarks.md.
+bench:
 	cargo run --release --locked -p bench -- $(or $(ARGS),edge)
+
+# What the benchmark measures: the program, and peers where they can be installed. The benchmark itself asks for it.
+bench-parts: player
+	@scripts/need cargo ffmpeg
+	-@scripts/need bench
+	cargo build --release --locked --bin vivid
 
 clean:
 	rm -rf target player/dist player/node_modules

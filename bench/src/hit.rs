@@ -6,7 +6,7 @@ use crate::load::{Load, Loaded};
 use crate::process::Process;
 use crate::procfs;
 use crate::rows::{Row, ours_and_best, remarks, text};
-use crate::servers::{Cores, Facts, Running, Server, changed_fields};
+use crate::servers::{Cores, Facts, Running, Server, Setting, changed_fields};
 use crate::stats::Spread;
 use crate::stream;
 use crate::table;
@@ -71,7 +71,7 @@ pub(crate) async fn run(
     plan: &Plan,
     (cores, scratch): (Cores, &Path),
 ) -> anyhow::Result<Vec<Hit>> {
-    let running = server.start(facts, cores, scratch).await?;
+    let running = server.start(facts, &Setting::new(cores, scratch)).await?;
     let mut hits = Vec::new();
     for &bytes in &plan.sizes {
         let (head_bytes, changed_fields) = warm_up(&running, bytes).await?;

@@ -4,7 +4,7 @@ use crate::case::Verdict;
 use crate::origin::site;
 use crate::procfs;
 use crate::rows::{Row, median, ours_and_best, remarks, text};
-use crate::servers::{Cores, Facts, Running, Server};
+use crate::servers::{Cores, Facts, Running, Server, Setting};
 use crate::stats::{Spread, percentile};
 use crate::stream;
 use crate::table;
@@ -67,7 +67,7 @@ pub(crate) async fn run(
     (crowd, phase): (Crowd, Duration),
     (cores, scratch): (Cores, &Path),
 ) -> anyhow::Result<Release> {
-    let running = server.start(facts, cores, scratch).await?;
+    let running = server.start(facts, &Setting::new(cores, scratch)).await?;
     let resident_before = procfs::resident_bytes(running.pid());
     let mut crowd = start(&running, crowd, cores)?;
     let _: Waiting = crowd.heard(2 * VIEWERS_PATIENCE).await?;

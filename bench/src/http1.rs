@@ -1,6 +1,10 @@
-//! As much of HTTP/1.1 as the bench's own tools need: heads of requests and answers, bodies with a Content-Length.
+//! As much of HTTP/1.1 as the bench's own tools need: heads of requests and answers, bodies with a length or in chunks.
 
 use std::collections::BTreeMap;
+
+mod chunks;
+
+use chunks::Chunks;
 
 /// More than any head that a server under test writes, or any request that it sends upstream.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -10,7 +14,7 @@ const FIELDS_MAX: usize = 64;
 pub(crate) enum HttpError {
     Malformed,
     HeadTooLong,
-    /// A length is needed to know that an answer is whole; chunked answers are not read.
+    /// Without a length or chunks nobody can know that an answer is whole.
     NoLength,
 }
 
@@ -19,7 +23,7 @@ impl std::fmt::Display for HttpError {
         f.write_str(match self {
             Self::Malformed => "not HTTP/1.1",
             Self::HeadTooLong => "head over 16 KiB",
-            Self::NoLength => "no Content-Length",
+            Self::NoLength => "neither Content-Length nor chunks",
         })
     }
 }
@@ -52,7 +56,13 @@ pub(crate) fn request(bytes: &[u8]) -> Result<Option<Request>, HttpError> {
 struct Head {
     status: u16,
     head_bytes: usize,
-    body_bytes: usize,
+    framing: Framing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    Length(usize),
+    Chunked,
 }
 
 fn head(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
@@ -62,32 +72,53 @@ fn head(bytes: &[u8]) -> Result<Option<Head>, HttpError> {
     let (httparse::Status::Complete(head_bytes), Some(status)) = (status, parsed.code) else {
         return if bytes.len() > HEAD_BYTES_MAX { Err(HttpError::HeadTooLong) } else { Ok(None) };
     };
-    let length = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.trim().parse().ok());
-    Ok(Some(Head { status, head_bytes, body_bytes: length.ok_or(HttpError::NoLength)? }))
+    let value = |name: &str| {
+        let field = parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name))?;
+        Some(std::str::from_utf8(field.value).ok()?.trim())
+    };
+    let framing = match value("transfer-encoding") {
+        Some(coding) if coding.eq_ignore_ascii_case("chunked") => Framing::Chunked,
+        _ => {
+            Framing::Length(value("content-length").and_then(|length| length.parse().ok()).ok_or(HttpError::NoLength)?)
+        }
+    };
+    Ok(Some(Head { status, head_bytes, framing }))
 }
 
 /// An answer as it comes in.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
+    /// As they came; of a body in chunks only the head.
     bytes: Vec<u8>,
     head: Option<Head>,
+    chunks: Chunks,
 }
 
 impl Answer {
     /// Takes bytes in; true once the answer is whole.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<bool, HttpError> {
+        if let Some(Head { framing: Framing::Chunked, .. }) = self.head {
+            return self.chunks.push(bytes);
+        }
         self.bytes.extend_from_slice(bytes);
         if self.head.is_none() {
             self.head = head(&self.bytes)?;
+            if let Some(Head { framing: Framing::Chunked, head_bytes, .. }) = self.head {
+                let body = self.bytes.split_off(head_bytes);
+                return self.chunks.push(&body);
+            }
         }
-        Ok(self.head.is_some_and(|head| self.bytes.len() >= head.head_bytes.saturating_add(head.body_bytes)))
+        Ok(self.head.is_some_and(|head| match head.framing {
+            Framing::Length(length) => self.bytes.len() >= head.head_bytes.saturating_add(length),
+            Framing::Chunked => false,
+        }))
     }
 
     /// Forgets the answer and keeps its memory for the next one.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.head = None;
+        self.chunks.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -104,7 +135,10 @@ impl Answer {
     }
 
     pub(crate) fn body(&self) -> &[u8] {
-        self.bytes.get(self.head_bytes()..).unwrap_or_default()
+        match self.head {
+            Some(Head { framing: Framing::Chunked, .. }) => self.chunks.body(),
+            _ => self.bytes.get(self.head_bytes()..).unwrap_or_default(),
+        }
     }
 
     /// Header fields, names in lower case.
@@ -153,7 +187,19 @@ mod tests {
     #[test]
     fn an_answer_without_length_is_refused() {
         let mut answer = Answer::default();
-        assert_eq!(answer.push(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(HttpError::NoLength));
+        assert_eq!(answer.push(b"HTTP/1.1 200 OK\r\n\r\n"), Err(HttpError::NoLength));
+    }
+
+    #[test]
+    fn chunks_are_put_together_however_they_are_cut() {
+        let bytes =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nt: u\r\n\r\n";
+        for cut in 1..bytes.len() {
+            let mut answer = Answer::default();
+            assert_eq!(answer.push(&bytes[..cut]), Ok(false), "{cut}");
+            assert_eq!(answer.push(&bytes[cut..]), Ok(true), "{cut}");
+            assert_eq!((answer.status(), answer.body()), (200, b"abcde".as_slice()));
+        }
     }
 
     #[test]

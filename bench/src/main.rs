@@ -1,22 +1,31 @@
 //! What Vivid claims, measured beside nginx, Varnish and Apache Traffic Server; see docs/benchmarks.md.
 
 mod case;
+mod crowd;
+mod followers;
+mod grow;
 mod h2load;
 mod hit;
 mod hold;
 mod http1;
+mod link;
+mod live;
 mod load;
 mod machine;
+mod memory;
 mod origin;
 mod peers;
+mod prepare;
 mod process;
 mod procfs;
+mod readers;
 mod report;
 mod rows;
 mod runner;
 mod servers;
 mod stats;
 mod stream;
+mod sweep;
 mod sys;
 mod table;
 mod template;
@@ -29,6 +38,7 @@ use anyhow::Context;
 use case::Case;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use manifest::Position;
+use origin::growth::Growth;
 use runner::Plan;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -55,6 +65,9 @@ enum What {
     Origin {
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// Publish by itself, and hold parts until then
+        #[arg(long)]
+        live: bool,
     },
     /// Tool: many connections that wait for one position of the synthetic stream
     Viewers {
@@ -71,6 +84,60 @@ enum What {
         /// For opening all connections, and again for all answers
         #[arg(long, default_value_t = 15_000)]
         patience_ms: u64,
+    },
+    /// Tool: readers of one object that grows
+    Readers {
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long)]
+        target: String,
+        #[arg(long)]
+        count: usize,
+        #[arg(long)]
+        patience_ms: u64,
+    },
+    /// Tool: viewers who follow live renditions
+    Followers {
+        #[arg(long, value_delimiter = ',')]
+        servers: Vec<SocketAddr>,
+        #[arg(long)]
+        origin: SocketAddr,
+        #[arg(long, value_delimiter = ',')]
+        renditions: Vec<String>,
+        #[arg(long)]
+        viewers: usize,
+        /// More viewers, who take the whole window again and again
+        #[arg(long, default_value_t = 0)]
+        rewinders: usize,
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Tool: viewers of films, who ask for one object after another
+    Sweep {
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long)]
+        objects: usize,
+        #[arg(long)]
+        bytes: usize,
+        #[arg(long)]
+        viewers: usize,
+        #[arg(long)]
+        seconds: u64,
+    },
+    /// Tool: connections that are kept until it is ended
+    Crowd {
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long)]
+        viewers: usize,
+        #[arg(long)]
+        way: crowd::Way,
+        #[arg(long)]
+        state: crowd::State,
+        /// Of the server, for TLS
+        #[arg(long)]
+        certificate: PathBuf,
     },
     /// Tool: keep-alive load, for where wrk is not installed
     Load {
@@ -92,6 +159,9 @@ struct EdgeArguments {
     /// Cases to run, divided by commas; by default all
     #[arg(long = "case", value_delimiter = ',')]
     cases: Vec<Case>,
+    /// Build and install nothing
+    #[arg(long)]
+    as_is: bool,
     /// Sizes of crowds that wait, at most the limit of open files less 1000
     #[arg(long, value_delimiter = ',', default_value = "2000,10000")]
     viewers: Vec<usize>,
@@ -174,7 +244,11 @@ fn main() -> ExitCode {
 
 fn run(what: What) -> anyhow::Result<()> {
     match what {
-        What::Edge(EdgeArguments { common, mut cases, viewers, loads }) => {
+        What::Edge(EdgeArguments { common, mut cases, as_is, viewers, loads }) => {
+            // A program that is named is there, and figures of a debug build are none.
+            if !as_is && common.vivid.is_none() && !cfg!(debug_assertions) {
+                prepare::parts();
+            }
             if cases.is_empty() {
                 cases = Case::value_variants().to_vec();
             }
@@ -189,9 +263,28 @@ fn run(what: What) -> anyhow::Result<()> {
         What::Hit(HitArguments { common, loads }) => {
             runner::run(Plan { common, cases: vec![Case::E1], viewers: Vec::new(), loads })
         }
-        What::Origin { listen } => {
+        What::Origin { listen, live } => {
             sys::raise_open_files();
-            origin::serve(listen)
+            origin::serve(listen, live)
+        }
+        What::Readers { server, target, count, patience_ms } => {
+            let growth = Growth::from_path(&target).context("this path names nothing that grows")?;
+            let patience = Duration::from_millis(patience_ms);
+            say(&on_one_thread(readers::run(&readers::Readers { server, target, count, patience }, growth))?)
+        }
+        What::Followers { servers, origin, renditions, viewers, rewinders, seconds } => {
+            anyhow::ensure!(!servers.is_empty() && !renditions.is_empty(), "--servers and --renditions need one each");
+            let length = Duration::from_secs(seconds);
+            let followers = followers::Followers { servers, origin, renditions, viewers, rewinders, length };
+            say(&on_one_thread(followers::run(&followers))?)
+        }
+        What::Sweep { server, objects, bytes, viewers, seconds } => {
+            let length = Duration::from_secs(seconds);
+            say(&on_one_thread(sweep::run(sweep::Sweep { server, objects, bytes, viewers, length }))?)
+        }
+        What::Crowd { server, viewers, way, state, certificate } => {
+            let crowd = crowd::Crowd { server, viewers, way, state, certificate };
+            on_one_thread(crowd::run(&crowd, |waiting| say(&waiting)))
         }
         What::Viewers { server, viewers, at, mixed, patience_ms } => {
             sys::raise_open_files();
@@ -206,6 +299,11 @@ fn run(what: What) -> anyhow::Result<()> {
             say(&load::run(&load)?)
         }
     }
+}
+
+fn on_one_thread<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    sys::raise_open_files();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 /// One line of JSON on standard output: how the tools speak to the runner.

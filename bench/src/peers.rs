@@ -94,6 +94,8 @@ mod tests {
             ("tls_port", "20003".to_owned()),
             ("origin_port", "20002".to_owned()),
             ("user", "root".to_owned()),
+            ("name", "bench".to_owned()),
+            ("cache_mb", "512".to_owned()),
             ("open_files", "20000".to_owned()),
         ]);
         for peer in &PEERS {

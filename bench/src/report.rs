@@ -1,9 +1,12 @@
 //! Everything a run found, as Markdown for people and as JSON for programs.
 
 use crate::case::{self, Verdict};
+use crate::grow::{Brokens, Growings};
 use crate::hit::Hits;
 use crate::hold::Hold;
+use crate::live::{Besides, Lives};
 use crate::machine::Machine;
+use crate::memory::Memory;
 use crate::servers::{Cores, Facts};
 use crate::table;
 use anyhow::{Context, ensure};
@@ -23,8 +26,44 @@ pub(crate) struct Report {
     pub(crate) runs: usize,
     pub(crate) servers: Vec<Facts>,
     pub(crate) absent: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) found: Found,
+}
+
+/// What was run, case by case.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Found {
     pub(crate) hold: Vec<Hold>,
     pub(crate) hit: Vec<Hits>,
+    pub(crate) growings: Option<Growings>,
+    pub(crate) brokens: Option<Brokens>,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) besides: Option<Besides>,
+    pub(crate) lives: Option<Lives>,
+}
+
+impl Found {
+    fn verdicts(&self) -> Vec<Verdict> {
+        let mut verdicts: Vec<Verdict> = self.hit.iter().flat_map(Hits::verdicts).collect();
+        verdicts.extend(self.hold.iter().flat_map(Hold::verdicts));
+        verdicts.extend(self.lives.iter().flat_map(Lives::verdicts));
+        verdicts.extend(self.growings.iter().flat_map(Growings::verdicts));
+        verdicts.extend(self.brokens.iter().flat_map(Brokens::verdicts));
+        verdicts.extend(self.memory.iter().flat_map(Memory::verdicts));
+        verdicts.extend(self.besides.iter().flat_map(Besides::verdicts));
+        verdicts
+    }
+
+    fn tables(&self) -> Vec<String> {
+        let mut cases: Vec<String> = self.hit.iter().map(Hits::markdown).collect();
+        cases.extend(self.hold.iter().map(Hold::markdown));
+        cases.extend(self.lives.iter().map(Lives::markdown));
+        cases.extend(self.growings.iter().map(Growings::markdown));
+        cases.extend(self.brokens.iter().map(Brokens::markdown));
+        cases.extend(self.memory.iter().map(Memory::markdown));
+        cases.extend(self.besides.iter().map(Besides::markdown));
+        cases
+    }
 }
 
 impl Report {
@@ -57,10 +96,8 @@ impl Report {
         for line in self.absent.iter().chain(&machine.doubts()) {
             out.push_str(&format!("- **{line}**\n"));
         }
-        let verdicts: Vec<Verdict> =
-            self.hit.iter().flat_map(Hits::verdicts).chain(self.hold.iter().flat_map(Hold::verdicts)).collect();
-        let cases = self.hit.iter().map(Hits::markdown).chain(self.hold.iter().map(Hold::markdown));
-        for case in std::iter::once(case::markdown(&verdicts)).chain(cases) {
+        let cases = [case::markdown(&self.found.verdicts())].into_iter().chain(self.found.tables());
+        for case in cases {
             out.push('\n');
             out.push_str(&case);
         }

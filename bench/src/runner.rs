@@ -1,12 +1,15 @@
 //! Runs the cases: each server in turn, round after round, until all rounds are done, time is up, or a signal comes.
 
 use crate::case::Case;
+use crate::grow::{self, Brokens, Growings};
 use crate::hit::{self, Channel, Hits};
 use crate::hold::{self, Crowd, Hold};
+use crate::live::{self, Besides, Lives};
 use crate::machine::{self, Machine};
-use crate::report::Report;
+use crate::memory::{self, Memory};
+use crate::report::{Found, Report};
 use crate::rows::Field;
-use crate::servers::{self, Cores, Facts, Server};
+use crate::servers::{self, Cores, Facts, Server, Setting};
 use crate::sys;
 use crate::{Common, Loads};
 use anyhow::{Context, bail, ensure};
@@ -63,23 +66,7 @@ async fn cases(plan: &Plan, open_files: u64) -> anyhow::Result<()> {
     let cores = Cores { server, client: available.get(1).copied().unwrap_or(server) };
     let (scratch, files_in_memory) = machine::scratch();
     let mut field = Field { servers, cores, scratch, runs: common.runs };
-    let has = |case| plan.cases.contains(&case);
-    let (mut hit, mut hold) = (Vec::new(), Vec::new());
-    if has(Case::E1) {
-        hit.push(hits(&mut field, &plan.loads, Channel::Plain).await);
-    }
-    if has(Case::E3) {
-        hit.push(hits(&mut field, &plan.loads, Channel::Tls).await);
-        hit.push(hits(&mut field, &plan.loads, Channel::Http2).await);
-    }
-    for &viewers in &plan.viewers {
-        if has(Case::E4) {
-            hold.push(holds(&mut field, Crowd { viewers, mixed: false }).await);
-        }
-    }
-    if let Some(&viewers) = plan.viewers.first().filter(|_| has(Case::E6)) {
-        hold.push(holds(&mut field, Crowd { viewers, mixed: true }).await);
-    }
+    let found = found(plan, &mut field).await;
     let report = Report {
         command: command(std::env::args().skip(1)),
         date: machine::date(),
@@ -89,8 +76,7 @@ async fn cases(plan: &Plan, open_files: u64) -> anyhow::Result<()> {
         runs: usize::from(common.runs),
         servers: field.servers.into_iter().map(|(_, facts)| facts).collect(),
         absent,
-        hold,
-        hit,
+        found,
     };
     print!("{}", report.markdown());
     if let Some(path) = &common.json {
@@ -105,6 +91,53 @@ async fn cases(plan: &Plan, open_files: u64) -> anyhow::Result<()> {
 fn command(arguments: impl Iterator<Item = String>) -> String {
     let arguments: Vec<String> = arguments.collect();
     format!("cargo run --release -p bench -- {}", arguments.join(" "))
+}
+
+async fn found(plan: &Plan, field: &mut Field) -> Found {
+    let has = |case| plan.cases.contains(&case);
+    let mut found = Found::default();
+    if has(Case::E1) {
+        found.hit.push(hits(field, &plan.loads, Channel::Plain).await);
+    }
+    if has(Case::E3) {
+        found.hit.push(hits(field, &plan.loads, Channel::Tls).await);
+        found.hit.push(hits(field, &plan.loads, Channel::Http2).await);
+    }
+    for &viewers in &plan.viewers {
+        if has(Case::E4) {
+            found.hold.push(holds(field, Crowd { viewers, mixed: false }).await);
+        }
+    }
+    if let Some(&viewers) = plan.viewers.first().filter(|_| has(Case::E6)) {
+        found.hold.push(holds(field, Crowd { viewers, mixed: true }).await);
+    }
+    let (cores, scratch) = (field.cores, field.scratch.clone());
+    let setting = Setting::new(cores, &scratch);
+    if has(Case::E8) {
+        let run = async |server: &Server, facts: &mut Facts, _| grow::run(server, facts, &setting).await;
+        found.growings = Some(Growings { rows: field.rounds("growing", |_| None, run).await });
+    }
+    // From here on a run is no sample: it counts what must not happen, or what does not vary.
+    field.runs = 1;
+    if has(Case::E9) {
+        let run = async |server: &Server, facts: &mut Facts, _| grow::run_broken(server, facts, &setting).await;
+        found.brokens = Some(Brokens { rows: field.rounds("broken", |_| None, run).await });
+    }
+    if has(Case::E12) {
+        let run = async |server: &Server, facts: &mut Facts, _| memory::run(server, facts, &setting).await;
+        found.memory = Some(Memory { rows: field.rounds("memory", |_| None, run).await });
+    }
+    if has(Case::E15) {
+        let without = |server: &Server| matches!(server, Server::Floor).then_some("n/a: it keeps nothing");
+        let run = async |server: &Server, facts: &mut Facts, _| live::run_beside(server, facts, &setting).await;
+        found.besides = Some(Besides { rows: field.rounds("beside films", without, run).await });
+    }
+    if has(Case::E7) {
+        let run = async |server: &Server, facts: &mut Facts, _| live::run(server, facts, &setting).await;
+        let others = |server: &Server| (!server.is_vivid()).then_some("n/a: it knows no shield that holds");
+        found.lives = Some(Lives { rows: field.rounds("live", others, run).await });
+    }
+    found
 }
 
 async fn holds(field: &mut Field, crowd: Crowd) -> Hold {

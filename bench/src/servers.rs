@@ -23,6 +23,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Below the kernel's ephemeral ports, so that no viewer's own port is in the way.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
+/// More than all objects of any case that is not about its size.
+const CACHE_MB: u32 = 512;
+
 /// The name of the floor: viewers straight on the bench origin.
 pub(crate) const FLOOR: &str = "floor";
 
@@ -51,6 +54,23 @@ pub(crate) struct Cores {
     pub(crate) client: usize,
 }
 
+/// Where and how a server runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting<'a> {
+    pub(crate) cores: Cores,
+    pub(crate) scratch: &'a Path,
+    /// Whether the origin publishes by itself.
+    pub(crate) live: bool,
+    /// What the server may keep.
+    pub(crate) cache_mb: u32,
+}
+
+impl<'a> Setting<'a> {
+    pub(crate) fn new(cores: Cores, scratch: &'a Path) -> Self {
+        Self { cores, scratch, live: false, cache_mb: CACHE_MB }
+    }
+}
+
 /// A server under test with its origin. Fields end in this order.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -60,6 +80,7 @@ pub(crate) struct Running {
     /// Where it serves HTTPS.
     pub(crate) tls: Option<SocketAddr>,
     pub(crate) dir: TempDir,
+    live: bool,
 }
 
 /// The servers asked for that are here, and a sentence for each that is not.
@@ -112,6 +133,10 @@ async fn describe(peer: &'static Peer, program: PathBuf) -> (Server, Facts) {
 }
 
 impl Server {
+    pub(crate) fn is_vivid(&self) -> bool {
+        matches!(self, Self::Peer { peer, .. } if peer.name == peers::VIVID.name)
+    }
+
     /// Why it takes no part over TLS.
     pub(crate) fn without_tls(&self) -> Option<&'static str> {
         match self {
@@ -121,29 +146,62 @@ impl Server {
     }
 
     /// Starts the server in front of a fresh origin, and waits until it answers the playlist as the origin does.
-    pub(crate) async fn start(&self, facts: &mut Facts, cores: Cores, scratch: &Path) -> anyhow::Result<Running> {
-        let dir = tempfile::Builder::new().prefix(&format!("{}-", facts.name)).tempdir_in(scratch)?;
+    pub(crate) async fn start(&self, facts: &mut Facts, setting: &Setting<'_>) -> anyhow::Result<Running> {
+        let dir = setting.dir(&facts.name)?;
         let mut running = match self {
             Self::Floor => {
-                let origin = Origin::start(cores.server, dir.path()).await?;
-                Running { process: None, address: origin.address, tls: None, origin, dir }
+                let origin = Origin::start(setting.cores.server, dir.path(), setting.live).await?;
+                Running { process: None, address: origin.address, tls: None, origin, dir, live: setting.live }
             }
-            Self::Peer { peer, program } => {
-                let origin = Origin::start(cores.client, dir.path()).await?;
-                let (port, tls_port) = (free_port()?, free_port()?);
-                let values = values(dir.path(), (port, tls_port), origin.address.port());
-                tls::write(dir.path())?;
-                write_files(peer, dir.path(), &values, &mut facts.files)?;
-                facts.arguments = fill(peer.arguments, &values)?.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
-                let mut command = Command::new(program);
-                command.args(facts.arguments.split(' ')).current_dir(dir.path());
-                let process = Process::start(command, cores.server, &dir.path().join("server.log"), false)?;
-                let [address, tls] = [port, tls_port].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-                Running { process: Some(process), origin, address, tls: peer.tls.then_some(tls), dir }
+            Self::Peer { .. } => {
+                let origin = Origin::start(setting.cores.client, dir.path(), setting.live).await?;
+                let (process, address, tls) = self.launch(facts, setting, ("bench", origin.address), dir.path())?;
+                Running { process: Some(process), origin, address, tls, dir, live: setting.live }
             }
         };
         running.ready().await?;
         Ok(running)
+    }
+
+    /// Starts one more in front of a server that runs; it ends with its handle.
+    pub(crate) async fn start_behind(
+        &self,
+        facts: &mut Facts,
+        setting: &Setting<'_>,
+        (name, upstream): (&str, SocketAddr),
+    ) -> anyhow::Result<(Process, SocketAddr, TempDir)> {
+        let dir = setting.dir(name)?;
+        let (mut process, address, _) = self.launch(facts, setting, (name, upstream), dir.path())?;
+        ready(address, None, &mut process, dir.path()).await?;
+        Ok((process, address, dir))
+    }
+
+    fn launch(
+        &self,
+        facts: &mut Facts,
+        setting: &Setting<'_>,
+        (name, upstream): (&str, SocketAddr),
+        dir: &Path,
+    ) -> anyhow::Result<(Process, SocketAddr, Option<SocketAddr>)> {
+        let Self::Peer { peer, program } = self else { bail!("the floor stands in front of nothing") };
+        let (port, tls_port) = (free_port()?, free_port()?);
+        let mut values = values(dir, (port, tls_port), upstream.port());
+        values.insert("name", name.to_owned());
+        values.insert("cache_mb", setting.cache_mb.to_string());
+        tls::write(dir)?;
+        write_files(peer, dir, &values, &mut facts.files)?;
+        facts.arguments = fill(peer.arguments, &values)?.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        let mut command = Command::new(program);
+        command.args(facts.arguments.split(' ')).current_dir(dir);
+        let process = Process::start(command, setting.cores.server, &dir.join("server.log"), false)?;
+        let [address, tls] = [port, tls_port].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        Ok((process, address, peer.tls.then_some(tls)))
+    }
+}
+
+impl Setting<'_> {
+    fn dir(&self, name: &str) -> anyhow::Result<TempDir> {
+        Ok(tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(self.scratch)?)
     }
 }
 
@@ -196,26 +254,34 @@ impl Running {
     }
 
     async fn ready(&mut self) -> anyhow::Result<()> {
-        let expected = stream::playlist(stream::FIRST);
-        let until = Instant::now() + READY_WITHIN;
-        loop {
-            let answer = exchange(self.address, "GET", stream::PLAYLIST).await;
-            let trouble = match answer {
-                Ok(answer) if answer.status() == 200 && answer.body() == expected.as_bytes() => return Ok(()),
-                Ok(answer) if answer.status() == 200 => bail!("it serves another playlist than its origin"),
-                Ok(answer) => format!("it answers status {}", answer.status()),
-                Err(error) => format!("{error:#}"),
-            };
-            let ended = self.process.as_mut().is_some_and(Process::has_ended);
-            if ended || Instant::now() >= until {
-                let log = std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default();
-                let last: Vec<&str> = log.lines().rev().take(5).collect();
-                let last: Vec<&str> = last.into_iter().rev().collect();
-                let state = if ended { "it ended at once" } else { trouble.as_str() };
-                bail!("{state}; it said: {}", last.join(" / "));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
+        // A live playlist has moved on.
+        let expected = (!self.live).then(|| stream::playlist(stream::FIRST));
+        match &mut self.process {
+            Some(process) => ready(self.address, expected, process, self.dir.path()).await,
+            None => Ok(()),
         }
+    }
+}
+
+async fn ready(address: SocketAddr, expected: Option<String>, process: &mut Process, dir: &Path) -> anyhow::Result<()> {
+    let until = Instant::now() + READY_WITHIN;
+    loop {
+        let is_expected = |body: &[u8]| expected.as_ref().is_none_or(|expected| body == expected.as_bytes());
+        let trouble = match exchange(address, "GET", stream::PLAYLIST).await {
+            Ok(answer) if answer.status() == 200 && is_expected(answer.body()) => return Ok(()),
+            Ok(answer) if answer.status() == 200 => bail!("it serves another playlist than its origin"),
+            Ok(answer) => format!("it answers status {}", answer.status()),
+            Err(error) => format!("{error:#}"),
+        };
+        let ended = process.has_ended();
+        if ended || Instant::now() >= until {
+            let log = std::fs::read_to_string(dir.join("server.log")).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(5).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            let state = if ended { "it ended at once" } else { trouble.as_str() };
+            bail!("{state}; it said: {}", last.join(" / "));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

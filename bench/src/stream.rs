@@ -2,11 +2,13 @@
 
 use manifest::media::{MediaPlaylist, OpenSegment, Part, RenditionReport, Segment, SegmentStart};
 use manifest::{Head, Position};
+use std::time::Duration;
 
 /// Segments of 2 s in 7 parts, a usual low-latency cadence.
-const PARTS: u32 = 7;
+pub(crate) const PARTS: u32 = 7;
 const SEGMENT_S: u64 = 2;
 const PART_S: f64 = SEGMENT_S as f64 / PARTS as f64;
+pub(crate) const PART: Duration = Duration::from_micros(SEGMENT_S * 1_000_000 / PARTS as u64);
 /// Whole segments in the window, the last of them with their parts: together about 2 KB of playlist.
 const SEGMENTS: u64 = 8;
 const SEGMENTS_WITH_PARTS: u64 = 2;
@@ -16,8 +18,11 @@ const PART_BYTES: usize = 50 << 10;
 pub(crate) const FIRST: Position = Position { msn: 897_613_200, part: 3 };
 
 pub(crate) const PLAYLIST: &str = "/live/bench/720p/index.m3u8";
+const LIVE: &str = "/live/bench/";
 /// Objects of any size live here, outside every playlist: `{bytes}.m4s`.
 const SIZED: &str = "/live/bench/sized/0/";
+/// Films, of any number of objects of any size: `{number}/{bytes}.m4s`.
+const FILM: &str = "/vod/bench/";
 /// No benchmark needs a larger one.
 const SIZED_BYTES_MAX: usize = 16 << 20;
 
@@ -40,7 +45,47 @@ pub(crate) fn advance_limit() -> u32 {
 
 /// The request that waits for `at`.
 pub(crate) fn blocking_target(at: Position) -> String {
-    format!("{PLAYLIST}?_HLS_msn={}&_HLS_part={}", at.msn, at.part)
+    format!("{PLAYLIST}?{}", directives(at))
+}
+
+pub(crate) fn directives(Position { msn, part }: Position) -> String {
+    format!("_HLS_msn={msn}&_HLS_part={part}")
+}
+
+/// How many parts `at` comes after the first that is published.
+pub(crate) fn parts_after_first(at: Position) -> Option<usize> {
+    let parts = |at: Position| at.msn.checked_mul(u64::from(PARTS))?.checked_add(u64::from(at.part));
+    usize::try_from(parts(at)?.checked_sub(parts(FIRST)?)?).ok()
+}
+
+/// The playlist of one rendition; any name has one.
+pub(crate) fn rendition(name: &str) -> String {
+    format!("{LIVE}{name}/index.m3u8")
+}
+
+pub(crate) fn is_playlist(path: &str) -> bool {
+    path.strip_prefix(LIVE).and_then(|path| path.strip_suffix("/index.m3u8")).is_some_and(|name| !name.contains('/'))
+}
+
+/// The URL of a part of one rendition.
+pub(crate) fn part_target(rendition: &str, at: Position) -> String {
+    format!("{LIVE}{rendition}/{}", part_uri(at))
+}
+
+/// What of a live stream a path names: a part, or a whole segment; `None` for everything else, its init among it.
+pub(crate) fn live_object(path: &str) -> Option<LiveObject> {
+    let (_, file) = path.strip_prefix(LIVE)?.split_once("/e/")?;
+    let name = file.strip_suffix(".m4s")?;
+    match name.split_once('.') {
+        Some((msn, part)) => Some(LiveObject::Part(Position { msn: msn.parse().ok()?, part: part.parse().ok()? })),
+        None => Some(LiveObject::Segment(name.parse().ok()?)),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LiveObject {
+    Part(Position),
+    Segment(u64),
 }
 
 /// The same request as viewer number `viewer` spells it: players order, tag and sign it in their own ways.
@@ -53,6 +98,10 @@ pub(crate) fn spelt_target(at: Position, viewer: usize) -> String {
         _ => format!("token=v{viewer}&_HLS_msn={msn}&_HLS_part={part}"),
     };
     format!("{PLAYLIST}?{query}")
+}
+
+pub(crate) fn film_target(number: usize, bytes: usize) -> String {
+    format!("{FILM}{number}/{bytes}.m4s")
 }
 
 pub(crate) fn sized_target(bytes: usize) -> String {
@@ -78,17 +127,35 @@ pub(crate) fn playlist(next: Position) -> String {
     .render()
 }
 
-/// The body of anything under the stream that is not a playlist; `None` where there is nothing.
+/// The body of anything that is not a playlist; `None` where there is nothing.
 pub(crate) fn media(path: &str) -> Option<Vec<u8>> {
-    let bytes = match path.strip_prefix(SIZED) {
-        Some(file) => file.strip_suffix(".m4s")?.parse().ok().filter(|bytes| *bytes <= SIZED_BYTES_MAX)?,
-        None => {
-            path.strip_prefix("/live/bench/720p/e/").filter(|file| file.ends_with(".m4s") || *file == "init.mp4")?;
-            PART_BYTES
+    let sized = |file: &str| file.strip_suffix(".m4s")?.parse().ok().filter(|bytes| *bytes <= SIZED_BYTES_MAX);
+    if let Some(file) = path.strip_prefix(SIZED) {
+        return Some(bytes(0, sized(file)?));
+    }
+    if let Some((_, file)) = path.strip_prefix(FILM).and_then(|path| path.split_once('/')) {
+        return Some(bytes(0, sized(file)?));
+    }
+    let (name, file) = path.strip_prefix(LIVE)?.split_once("/e/")?;
+    match live_object(path) {
+        Some(LiveObject::Part(at)) => Some(part(name, at)),
+        Some(LiveObject::Segment(msn)) => {
+            Some((0..PARTS).flat_map(|index| part(name, Position { msn, part: index })).collect())
         }
-    };
-    // Not constant, so that a shifted or repeated stretch does not go unseen.
-    Some((0..bytes).map(|index| (index * 31 + index / 251) as u8).collect())
+        None => (file == "init.mp4").then(|| bytes(0, PART_BYTES)),
+    }
+}
+
+/// Each part has bytes of its own, so that one in place of another is seen.
+fn part(rendition: &str, at: Position) -> Vec<u8> {
+    let name =
+        rendition.bytes().fold(at.msn * 7 + u64::from(at.part), |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
+    bytes(name as usize % 251, PART_BYTES)
+}
+
+/// Not constant, so that a shifted or repeated stretch does not go unseen.
+fn bytes(seed: usize, count: usize) -> Vec<u8> {
+    (0..count).map(|index| (index * 31 + index / 251 + seed) as u8).collect()
 }
 
 fn segment(msn: u64, open: u64) -> Segment {
@@ -155,5 +222,19 @@ mod tests {
         assert_eq!(media(&sized_target(SIZED_BYTES_MAX + 1)), None);
         assert_eq!(media("/live/bench/720p/e/1000.2.m4s").map(|body| body.len()), Some(PART_BYTES));
         assert_eq!(media("/live/bench/720p/e/index.html"), None);
+        assert_eq!(media(&film_target(3, 4096)).map(|body| body.len()), Some(4096));
+    }
+
+    #[test]
+    fn a_segment_is_its_parts_and_no_two_parts_are_the_same() {
+        let target = |part| part_target("a", Position { msn: 9, part });
+        let parts: Vec<u8> = (0..PARTS).filter_map(|part| media(&target(part))).flatten().collect();
+        assert_eq!(media("/live/bench/a/e/9.m4s"), Some(parts));
+        assert_ne!(media(&target(0)), media(&target(1)));
+        assert_ne!(media(&target(0)), media(&part_target("b", Position { msn: 9, part: 0 })));
+        assert_eq!(live_object(&target(4)), Some(LiveObject::Part(Position { msn: 9, part: 4 })));
+        assert!(is_playlist(PLAYLIST) && is_playlist(&rendition("x")) && !is_playlist("/live/bench/a/b/index.m3u8"));
+        assert_eq!(parts_after_first(after(FIRST)), Some(1));
+        assert_eq!(parts_after_first(Position { msn: FIRST.msn - 1, part: 0 }), None);
     }
 }

@@ -29,3 +29,8 @@ pub(crate) fn write(dir: &Path) -> anyhow::Result<()> {
 pub(crate) fn client_settings(dir: &Path) -> PathBuf {
     dir.join(CLIENT)
 }
+
+/// In PEM, of a server that runs in this folder.
+pub(crate) fn certificate(dir: &Path) -> PathBuf {
+    dir.join(CERTIFICATE)
+}

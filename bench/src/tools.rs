@@ -61,8 +61,10 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) async fn start(core: usize, dir: &Path) -> anyhow::Result<Self> {
-        let mut tool = Tool::start(&["origin", "--listen", "127.0.0.1:0"], core, dir)?;
+    /// A `live` one publishes by itself.
+    pub(crate) async fn start(core: usize, dir: &Path, live: bool) -> anyhow::Result<Self> {
+        let arguments = ["origin", "--listen", "127.0.0.1:0", "--live"];
+        let mut tool = Tool::start(&arguments[..if live { 4 } else { 3 }], core, dir)?;
         let Listening { listen } = tool.heard(PATIENCE).await?;
         Ok(Self { tool, address: listen })
     }
@@ -78,6 +80,11 @@ impl Origin {
     /// Requests so far, by URL.
     pub(crate) async fn counts(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         self.command("GET", site::COUNTS).await
+    }
+
+    /// When the pieces of what grew were written, by path.
+    pub(crate) async fn grown(&self) -> anyhow::Result<BTreeMap<String, Vec<u64>>> {
+        self.command("GET", site::GROWN).await
     }
 
     async fn command<T: DeserializeOwned>(&self, method: &str, target: &str) -> anyhow::Result<T> {

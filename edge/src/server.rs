@@ -307,7 +307,8 @@ impl Door {
         let rewound = if stream.is_http2() {
             Some(Rewound { ahead: Bytes::new(), stream })
         } else {
-            self.connection(stream, client).serve().await
+            // In a box of its own, so that a connection of HTTP/2 does not carry the room for it.
+            Box::pin(self.connection(stream, client).serve()).await
         };
         if let Some(stream) = rewound {
             tokio::select! {
