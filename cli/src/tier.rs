@@ -6,6 +6,7 @@ use config::Config;
 use prometheus::Registry;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -33,6 +34,9 @@ pub(crate) fn edge(path: &Path) -> anyhow::Result<()> {
     until_signalled(async move |stop| {
         let server = edge::Server::bind_with(config, &registry, sockets)?;
         let sockets = server.sockets().context("the sockets cannot be kept for a successor; raise ulimit -n")?;
+        if let Some(log) = server.access_log() {
+            tokio::spawn(stop.clone().run_until_cancelled_owned(reopen_on_signal(log)));
+        }
         let upgrades = handover::on_signal(program, sockets, server.handed_over());
         // Whoever holds a listening socket and takes nothing from it keeps viewers waiting.
         tokio::spawn(stop.clone().run_until_cancelled_owned(upgrades));
@@ -40,6 +44,17 @@ pub(crate) fn edge(path: &Path) -> anyhow::Result<()> {
         server.run(stop).await;
         Ok(())
     })
+}
+
+/// Opens the access log anew on each SIGHUP, as logrotate and its like order it.
+async fn reopen_on_signal(log: Arc<edge::access_log::AccessLog>) {
+    let mut orders = match signal(SignalKind::hangup()) {
+        Ok(orders) => orders,
+        Err(error) => return tracing::error!(%error, "SIGHUP cannot be heard; a moved log is noticed all the same"),
+    };
+    while orders.recv().await.is_some() {
+        log.reopen();
+    }
 }
 
 /// Runs the router, with the player page; under `vivid dev` also with the switches that break and mend a CDN.

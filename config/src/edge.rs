@@ -1,6 +1,7 @@
 //! `[edge]`: an edge or a shield, which are the same code.
 
 mod access;
+mod access_log;
 mod admin;
 mod cache;
 mod disk;
@@ -11,6 +12,7 @@ mod slices;
 mod tls;
 
 pub use access::{Access, Addresses, CatKey, Countries, Limits, Secret, UnknownCountry, UrlKey, Verifier};
+pub use access_log::{AccessLog, LogTarget, LoggedAddresses, SampleBy};
 pub use admin::Admin;
 pub use cache::Cache;
 pub use disk::Disk;
@@ -38,6 +40,7 @@ pub struct Edge {
     pub listen: SocketAddr,
     pub upstream: Upstream,
     pub admin: Admin,
+    pub access_log: AccessLog,
     pub geo: Geo,
     pub access: Access,
     pub fleet: Fleet,
@@ -72,6 +75,7 @@ pub(crate) struct Raw {
     name: String,
     listen: String,
     admin: admin::Raw,
+    access_log: access_log::Raw,
     geo: geo::Raw,
     access: access::Raw,
     upstreams: Vec<upstream::RawPeer>,
@@ -101,6 +105,7 @@ impl Default for Raw {
             name: "edge".to_owned(),
             listen: "0.0.0.0:8083".to_owned(),
             admin: admin::Raw::default(),
+            access_log: access_log::Raw::default(),
             geo: geo::Raw::default(),
             access: access::Raw::default(),
             upstreams: Vec::new(),
@@ -153,6 +158,7 @@ impl Raw {
             name: name(problems, "edge.name", self.name),
             listen: address(problems, "edge.listen", &self.listen),
             admin: self.admin.valid(problems),
+            access_log: self.access_log.valid(problems),
             access,
             geo,
             upstream: self.upstream.valid(self.upstreams, self.shields, problems),

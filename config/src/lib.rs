@@ -15,11 +15,14 @@ mod problem;
 mod router;
 mod transcode;
 
-pub use edge::{Access, Addresses, Admin, CatKey, Countries, Disk, Limits, Secret, UnknownCountry, UrlKey, Verifier};
+pub use edge::{
+    Access, AccessLog, Addresses, Admin, CatKey, Countries, Disk, Limits, Secret, UnknownCountry, UrlKey, Verifier,
+};
 pub use edge::{
     Cache, CertificateFiles, Edge, Fleet, Purge, Qoe, Shields, Slices, SteerMode, Tls, TlsVersion, Upstream,
     UpstreamPeer, UpstreamProtocol,
 };
+pub use edge::{LogTarget, LoggedAddresses, SampleBy};
 pub use fleet::{FleetEdge, FleetFile};
 pub use geo::Geo;
 pub use log::{Log, LogFormat};
@@ -112,6 +115,20 @@ mod tests {
         assert_eq!(problems("[edge]\n[edge.purge]\ntoken = \"secret\"\n").len(), 1);
         assert!(!problems("[edge]\n[edge.purge]\ntoken = \"secret\"\n")[0].contains("secret"));
         assert!(Config::parse("[edge]\n[edge.purge]\ntoken = \"0123456789abcdef\"\n", []).is_ok());
+    }
+
+    #[test]
+    fn an_access_log_goes_to_a_file_or_to_standard_output() {
+        let log = |text: &str| {
+            let text = format!("[edge]\n[edge.access_log]\n{text}\n");
+            Config::parse(&text, []).ok().and_then(|config| config.edge).map(|edge| edge.access_log)
+        };
+        assert_eq!(log("").and_then(|log| log.to), None);
+        assert_eq!(log("path = \"stdout\"").and_then(|log| log.to), Some(LogTarget::Stdout));
+        assert_eq!(log("path = \"/a\"").and_then(|log| log.to), Some(LogTarget::File("/a".into())));
+        for bad in ["path = \"\"", "sample_percent = 101.0", "sample_by = \"viewer\"", "queue_lines_max = 1"] {
+            assert_eq!(log(bad), None, "{bad}");
+        }
     }
 
     #[test]

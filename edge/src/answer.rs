@@ -2,6 +2,7 @@
 
 use crate::access::clients::{Clients, Taken};
 use crate::access::{Countries, Gate};
+use crate::access_log::AccessLog;
 use crate::cache_status::{Note, Notes};
 use crate::client::Client;
 use crate::coding::Coding;
@@ -56,6 +57,8 @@ pub struct Node {
     /// `None` where no client is limited.
     pub clients: Option<Clients>,
     pub departure: Departure,
+    /// `None` where no request is written down.
+    pub log: Option<Arc<AccessLog>>,
     registry: Registry,
     purge_token: Option<String>,
     /// Those who run this node have an address of their own.
@@ -69,7 +72,13 @@ pub struct Node {
 const ROUNDS_MAX: usize = 4;
 
 impl Node {
-    pub fn new(config: &config::Edge, store: Arc<Store>, geo: Arc<Geo>, registry: Registry) -> Self {
+    pub fn new(
+        config: &config::Edge,
+        store: Arc<Store>,
+        geo: Arc<Geo>,
+        log: Option<Arc<AccessLog>>,
+        registry: Registry,
+    ) -> Self {
         let places = geo.clone();
         let locate: Countries = Arc::new(move |address| places.country(address).found());
         let (metrics, departure) = (store.metrics.clone(), Departure::default());
@@ -84,6 +93,7 @@ impl Node {
             metrics,
             geo,
             departure,
+            log,
             registry,
             purge_token: config.purge.token.clone(),
             has_admin: config.admin.listen.is_some(),
@@ -96,7 +106,7 @@ impl Node {
 
     /// Answers a request. Dropping the future gives up the viewer's place at once.
     /// What is held may be written to `outlet`, by HTTP/1.1 and as one of several answers; then the reply says so.
-    pub async fn answer(&self, request: &Request, client: Client, now: Moment, outlet: Option<Outlet>) -> Reply {
+    pub async fn answer(&self, request: &Request, client: Client, now: &Moment, outlet: Option<Outlet>) -> Reply {
         let (target, _taken) = match self.enter(request, client, now) {
             Ok(entered) => entered,
             Err(refusal) => return Reply::refusal(Class::Other, refusal),
@@ -170,7 +180,7 @@ impl Node {
         &self,
         request: &'r Request,
         client: Client,
-        now: Moment,
+        now: &Moment,
     ) -> Result<(Cow<'r, str>, Option<Taken<'_>>), Refusal> {
         let target = normalized(request.target());
         if client.admin {
@@ -195,7 +205,7 @@ impl Node {
         }
     }
 
-    fn own(&self, path: &str, query: &str, now: Moment) -> Reply {
+    fn own(&self, path: &str, query: &str, now: &Moment) -> Reply {
         let text = |content_type, text: String| Body::Text(content_type, text);
         let body = match path {
             "livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),

@@ -33,6 +33,23 @@ impl Note {
     pub fn is_fetched(self) -> bool {
         matches!(self, Self::Stored | Self::Miss | Self::Collapsed | Self::Expired)
     }
+
+    /// For logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Disk => "disk",
+            Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::Stored => "stored",
+            Self::Miss => "miss",
+            Self::Collapsed => "collapsed",
+            Self::Held => "held",
+            Self::Refused => "refused",
+            Self::Steered => "steered",
+            Self::Own => "own",
+        }
+    }
 }
 
 /// The field lines of this node, made once as far as they are the same for all.

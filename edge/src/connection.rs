@@ -5,6 +5,7 @@
 //! who leaves while held is noticed at once. Pingora's HTTP/1 session offers none of the four.
 
 use crate::access::bucket::Pace;
+use crate::access_log::{Journey, Way};
 use crate::answer::{Node, slice_of};
 use crate::client::Client;
 use crate::key::Class;
@@ -25,7 +26,7 @@ use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,8 @@ pub struct Connection {
     input: BytesMut,
     /// Header blocks are put together here.
     output: Vec<u8>,
+    /// Bytes of body that the socket took of the answer it is at.
+    sent: u64,
     /// The node does not wait any longer.
     cut: CancellationToken,
 }
@@ -103,7 +106,7 @@ impl Connection {
     pub fn new(node: Arc<Node>, accepted: Accepted, cut: CancellationToken) -> Self {
         let Accepted { stream, client } = accepted;
         let probe = Probe::new(stream.meter());
-        Self { node, stream, client, probe, input: BytesMut::new(), output: Vec::new(), cut }
+        Self { node, stream, client, probe, input: BytesMut::new(), output: Vec::new(), sent: 0, cut }
     }
 
     /// Serves requests until either side ends it. A viewer that speaks HTTP/2 without asking gets its stream back, with
@@ -127,14 +130,23 @@ impl Connection {
 
     async fn requests(&mut self) -> End {
         loop {
-            let mut request = match self.next_request().await {
+            let request = match self.next_request().await {
                 Ok(request) => request,
                 Err(end) => return end,
             };
-            let Ok(reply) = self.reply(&request).await else { return End::Closed };
+            let came = Moment::now();
+            let mut journey = self.journey(&request, &came);
+            let Ok(reply) = self.reply(&request, &came).await else { return End::Closed };
+            if let Some(journey) = &mut journey {
+                journey.answered(&reply, Instant::now());
+            }
             // What is written already promised to go on.
-            request.keep_alive &= reply.rest.is_some() || !self.node.departure.begun.is_cancelled();
-            if self.send(reply, &request).await.is_err() || !request.keep_alive {
+            let keep_alive = request.keep_alive && (reply.rest.is_some() || !self.node.departure.begun.is_cancelled());
+            let sent = self.send(reply, &request, keep_alive).await;
+            if let Some(journey) = &mut journey {
+                journey.ended(self.sent, sent.is_ok());
+            }
+            if sent.is_err() || !keep_alive {
                 return End::Closed;
             }
         }
@@ -147,7 +159,7 @@ impl Connection {
             self.node.metrics.bit(if slow { Bound::HeaderTimeout } else { Bound::HeaderBytes });
         }
         let reply = Reply::refusal(Class::Other, refusal);
-        if self.send(reply, &Request::default()).await.is_ok() {
+        if self.send(reply, &Request::default(), false).await.is_ok() {
             // Closing with bytes unread would reset the connection and take the refusal with it.
             let _ = timeout(LINGER, self.linger()).await;
         }
@@ -220,10 +232,18 @@ impl Connection {
         }
     }
 
+    /// Boxed, so that a viewer whose request is not written down carries no more than the question.
+    fn journey<'r>(&self, request: &'r Request, came: &Moment) -> Option<Box<Journey<'r>>> {
+        let log = self.node.log.as_ref()?;
+        let protocol = if request.http10 { "http/1.0" } else { "http/1.1" };
+        let way = Way { protocol, tls: self.stream.tls_version(), agent: request.header("user-agent") };
+        Some(Box::new(log.begin(request, self.client, *came, way)))
+    }
+
     /// Decides the reply, unless the viewer leaves first; then its place is free at once.
-    async fn reply(&mut self, request: &Request) -> Result<Reply, Over> {
+    async fn reply(&mut self, request: &Request, came: &Moment) -> Result<Reply, Over> {
         let outlet = self.stream.outlet().filter(|_| request.takes_whole_answers());
-        let answering = self.node.answer(request, self.client, Moment::now(), outlet);
+        let answering = self.node.answer(request, self.client, came, outlet);
         tokio::pin!(answering);
         loop {
             // What arrives meanwhile is the next request; too much of it waits in the kernel.
@@ -236,18 +256,22 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, reply: Reply, request: &Request) -> Result<(), Over> {
-        let frame = Frame { http10: request.http10, keep_alive: request.keep_alive };
+    async fn send(&mut self, reply: Reply, request: &Request, keep_alive: bool) -> Result<(), Over> {
+        let frame = Frame { http10: request.http10, keep_alive };
+        self.sent = 0;
         self.node.metrics.answered(reply.class, reply.status());
         self.output.clear();
+        let length = reply.length();
         if let Some(rest) = reply.rest {
-            return self.finish(rest, reply.held).await;
+            self.finish(rest, reply.held).await?;
+            self.sent = length.unwrap_or(0);
+            return Ok(());
         }
         reply.put_head(&mut self.output, frame, self.node.aside(&reply, &mut self.probe));
         if request.method == Method::Head {
             return self.write(&[]).await;
         }
-        let chunked = reply.length().is_none();
+        let chunked = length.is_none();
         match reply.body {
             Body::Object(object) => self.write(&object.chunks).await?,
             Body::Slice(object, slice) => {
@@ -296,13 +320,17 @@ impl Connection {
             if chunked {
                 self.output.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
                 self.write(&[bytes, Bytes::from_static(b"\r\n")]).await?;
+                self.sent -= 2;
             } else {
                 self.write(&[bytes]).await?;
             }
         }
         self.output.clear();
         let end = if chunked { Bytes::from_static(b"0\r\n\r\n") } else { Bytes::new() };
-        self.write(&[end]).await
+        let framing = end.len() as u64;
+        self.write(&[end]).await?;
+        self.sent -= framing;
+        Ok(())
     }
 
     /// The next bytes of a fill, unless the viewer leaves.
@@ -322,7 +350,7 @@ impl Connection {
     /// Writes `output` and then `chunks`, in as few calls as the socket lets. A viewer that takes them too slowly is cut, and
     /// with it what the kernel holds for it.
     async fn write(&mut self, chunks: &[Bytes]) -> Result<(), Over> {
-        let Self { node, stream, output, .. } = self;
+        let Self { node, stream, output, sent, .. } = self;
         let meter = stream.meter();
         let mut at = Place { chunk: 0, offset: 0 };
         let mut write = |cx: &mut Context<'_>| {
@@ -331,7 +359,10 @@ impl Connection {
                 let count = at.fill(&mut slices, output, chunks);
                 match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &slices[..count])) {
                     Ok(0) | Err(_) => return Poll::Ready(Err(Over)),
-                    Ok(count) => at.advance(count, output, chunks),
+                    Ok(count) => {
+                        *sent += at.of_body(count, output);
+                        at.advance(count, output, chunks);
+                    }
                 }
             }
             // Over TLS the last record waits in a buffer; on plain sockets there is none and this costs nothing.
@@ -397,6 +428,12 @@ impl Place {
             count += 1;
         }
         count
+    }
+
+    /// How many of the next bytes are of the body.
+    fn of_body(&self, count: usize, output: &[u8]) -> u64 {
+        let head = if self.chunk == 0 { output.len() - self.offset } else { 0 };
+        count.saturating_sub(head) as u64
     }
 
     fn advance(&mut self, mut count: usize, output: &[u8], chunks: &[Bytes]) {

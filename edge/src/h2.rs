@@ -4,6 +4,7 @@
 //! connection ends their places are free at once.
 
 use crate::access::bucket::Bucket;
+use crate::access_log::{Journey, Way};
 use crate::answer::{Node, slice_of};
 use crate::client::Client;
 use crate::connection::LINGER;
@@ -22,6 +23,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
+use http::header::USER_AGENT;
+use http::request::Parts;
 use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -49,6 +52,7 @@ const SEND_BYTES_MAX: usize = 1 << 20;
 
 /// Serves a connection that begins with the preface of HTTP/2, or that agreed on it by ALPN, until its end.
 pub async fn serve(node: &Node, stream: Rewound, client: Client) {
+    let tls = stream.stream.tls_version();
     let probe = Mutex::new(Probe::new(stream.stream.meter()));
     let mut options = Builder::new();
     options
@@ -56,7 +60,7 @@ pub async fn serve(node: &Node, stream: Rewound, client: Client) {
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BYTES_MAX);
     match timeout(node.limits.header_timeout, Turns::begin(&options, stream)).await {
-        Ok(Ok(turns)) => Peer { node, client, probe: &probe }.streams(turns).await,
+        Ok(Ok(turns)) => Peer { node, client, tls, probe: &probe }.streams(turns).await,
         Ok(Err(error)) => tracing::debug!(%error, "no preface of HTTP/2"),
         Err(_) => node.metrics.bit(Bound::HeaderTimeout),
     }
@@ -67,6 +71,8 @@ pub async fn serve(node: &Node, stream: Rewound, client: Client) {
 struct Peer<'a> {
     node: &'a Node,
     client: Client,
+    /// Its version.
+    tls: Option<&'static str>,
     /// All streams share one path; never contended, since they are one task.
     probe: &'a Mutex<Probe>,
 }
@@ -132,40 +138,49 @@ impl Peer<'_> {
 
     async fn answer(self, request: http::Request<RecvStream>, respond: &mut SendResponse<Bytes>) -> Result<(), Over> {
         let (parts, mut sent) = request.into_parts();
-        let (reply, method) = match Request::from_parts(&parts) {
-            Ok(mut request) => {
-                if request.may_have_body() {
-                    request.body = body(&mut sent, self.node.limits.header_timeout).await?;
-                }
-                let reply = tokio::select! {
-                    biased;
-                    reply = self.node.answer(&request, self.client, Moment::now(), None) => reply,
-                    _ = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over::Left),
-                };
-                (reply, request.method)
-            }
-            Err(refusal) => (Reply::refusal(Class::Other, refusal), Method::default()),
+        let mut request = match Request::from_parts(&parts) {
+            Ok(request) => request,
+            Err(refusal) => return self.send(Reply::refusal(Class::Other, refusal), false, respond, None).await,
         };
-        self.node.metrics.answered(reply.class, reply.status());
-        self.send(reply, method == Method::Head, respond).await
+        if request.may_have_body() {
+            request.body = body(&mut sent, self.node.limits.header_timeout).await?;
+        }
+        let came = Moment::now();
+        let journey = self.journey(&request, &parts, came);
+        let reply = tokio::select! {
+            biased;
+            reply = self.node.answer(&request, self.client, &came, None) => reply,
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over::Left),
+        };
+        self.send(reply, request.method == Method::Head, respond, journey).await
     }
 
-    async fn send(self, reply: Reply, head_only: bool, respond: &mut SendResponse<Bytes>) -> Result<(), Over> {
+    fn journey<'r>(&self, request: &'r Request, parts: &'r Parts, came: Moment) -> Option<Box<Journey<'r>>> {
+        let log = self.node.log.as_ref()?;
+        let agent = parts.headers.get(USER_AGENT).map(|agent| agent.as_bytes());
+        Some(Box::new(log.begin(request, self.client, came, Way { protocol: "h2", tls: self.tls, agent })))
+    }
+
+    async fn send(
+        self,
+        reply: Reply,
+        head_only: bool,
+        respond: &mut SendResponse<Bytes>,
+        mut journey: Option<Box<Journey<'_>>>,
+    ) -> Result<(), Over> {
+        self.node.metrics.answered(reply.class, reply.status());
+        if let Some(journey) = &mut journey {
+            journey.answered(&reply, Instant::now());
+        }
         let ends = head_only || reply.length() == Some(0);
         let response = reply.response(self.node.aside(&reply, &mut self.probe.lock()));
         let stream = respond.send_response(response, ends).map_err(|_| Over::Left)?;
-        if !ends {
-            let mut sink = Sink { peer: self, stream, handed: 0, watch: None };
-            match reply.body {
-                Body::Object(object) => sink.all(&object.chunks).await?,
-                Body::Slice(object, slice) => sink.all(&slice_of(&object, slice)).await?,
-                Body::Growing { reader, slice, .. } => sink.grow(reader, slice).await?,
-                Body::Refusal(refusal) => sink.put(Bytes::from(format!("{refusal}\n")), true).await?,
-                Body::Text(_, text) => sink.put(Bytes::from(text), true).await?,
-                Body::Steered(steered) => sink.put(Bytes::from(steered.into_text()), true).await?,
-                Body::NotModified(_) | Body::Preflight => {}
-            }
+        let mut sink = Sink { peer: self, stream, handed: 0, watch: None };
+        let sent = if ends { Ok(()) } else { sink.body(reply.body).await };
+        if let Some(journey) = &mut journey {
+            journey.ended(sink.handed, sent.is_ok());
         }
+        sent?;
         if let Some(version) = reply.held {
             version.written();
         }
@@ -200,6 +215,18 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
+    async fn body(&mut self, body: Body) -> Result<(), Over> {
+        match body {
+            Body::Object(object) => self.all(&object.chunks).await,
+            Body::Slice(object, slice) => self.all(&slice_of(&object, slice)).await,
+            Body::Growing { reader, slice, .. } => self.grow(reader, slice).await,
+            Body::Refusal(refusal) => self.put(Bytes::from(format!("{refusal}\n")), true).await,
+            Body::Text(_, text) => self.put(Bytes::from(text), true).await,
+            Body::Steered(steered) => self.put(Bytes::from(steered.into_text()), true).await,
+            Body::NotModified(_) | Body::Preflight => Ok(()),
+        }
+    }
+
     async fn all(&mut self, chunks: &[Bytes]) -> Result<(), Over> {
         for (index, chunk) in chunks.iter().enumerate() {
             self.put(chunk.clone(), index + 1 == chunks.len()).await?;

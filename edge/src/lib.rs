@@ -2,13 +2,14 @@
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`dash`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
 //! [`store::freshness`], [`store::layout`], [`store::purge`], [`store::disk::header`], [`access`], [`send_rate`],
-//! [`object`], [`client`], [`releases`], [`request`], [`reply`], [`refusal`], [`cache_status`], [`qoe::cmsd`], and those
-//! of [`steer`].
+//! [`object`], [`client`], [`releases`], [`request`], [`reply`], [`refusal`], [`cache_status`], [`qoe::cmsd`],
+//! [`access_log::line`], [`access_log::sample`], and those of [`steer`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
 //! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
 //! goes in the steps of a [`departure`].
 
 pub mod access;
+pub mod access_log;
 pub mod answer;
 pub mod cache_status;
 pub mod cdn_loop;

@@ -24,6 +24,7 @@ pub struct Metrics {
     playlists: Vec<IntCounter>,
     handshakes: Vec<IntCounter>,
     reloads: Vec<IntCounter>,
+    pub log_lines: LogLines,
     /// Days until each certificate expires, by its file.
     pub certificate_days: GaugeVec,
     pub peers: Peers,
@@ -63,10 +64,12 @@ macro_rules! label {
 mod cmcd;
 mod disk;
 mod fleet;
+mod log;
 
 pub use self::cmcd::{Mode, Rate, Reports};
 pub use disk::{Disk, DiskRead, DiskWrite};
 pub use fleet::{Fleet, Polled, Steered};
+pub use log::{LogLine, LogLines};
 
 /// The word of a value in a label.
 pub fn word<L: Label + PartialEq>(label: L) -> &'static str {
@@ -107,6 +110,7 @@ label!(
         VerifiedTokens = "verified_tokens_max", ClientConnections = "client_connections_max",
         ClientHolds = "client_holds_max", ClientRequests = "client_requests_per_s", Clients = "clients_max",
         SendRate = "min_send_bytes_per_s", Http2Resets = "h2_resets_per_s", Http2Rules = "h2_rules",
+        AccessLogLines = "queue_lines_max",
         RetryBudget = "retry_percent", HedgeBudget = "hedge_percent", LookBudget = "look_percent", Resumes = "resumes_max",
         CmsdBefore = "cmsd_before_bytes_max",
         DiskQueue = "disk_queue_bytes_max", DiskReads = "disk_reads_max", DiskReadTimeout = "disk_read_timeout",
@@ -189,6 +193,7 @@ impl Metrics {
                 "Certificates whose files changed, by what came of it.",
                 "outcome",
             )?,
+            log_lines: LogLines::new(&mut make)?,
             certificate_days: make.register(GaugeVec::new(
                 Opts::new("vivid_edge_certificate_days", "Days until the certificate that serves expires."),
                 &["certificate"],

@@ -7,6 +7,7 @@ use crate::qoe::cmsd;
 use crate::store::freshness::{self, Lease, Unstored};
 use crate::store::layout::Layout;
 use crate::store::purge::Tags;
+use crate::upstream::PeerId;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, StatusCode};
@@ -36,6 +37,8 @@ pub struct Head {
     pub disk: bool,
     /// Its answers say the time at which they are given, as viewers set their clocks by it; they have no age.
     pub dated: bool,
+    /// Which upstream gave it.
+    pub source: Option<PeerId>,
     /// The field lines of every answer with this object, each ended by CRLF, without framing and without `Age`.
     pub fields: Bytes,
     /// What the nodes before this one said of the path of this answer: for those who waited for it, and nobody else.
@@ -99,6 +102,7 @@ impl Head {
             born: now.checked_sub(freshness::age(headers)).unwrap_or(now),
             lease: freshness::judge(rules, status, headers, class),
             tags: Tags::read(headers),
+            source: None,
             cmsd: cmsd::before(headers),
             disk: false,
             dated: false,
@@ -118,6 +122,7 @@ impl Head {
             born: self.born,
             lease: self.lease,
             tags: self.tags.clone(),
+            source: self.source,
             dated: self.dated,
             disk: self.disk,
             cmsd: self.cmsd.clone(),
@@ -140,7 +145,7 @@ impl Head {
             });
         }
         let head = Self::from_upstream(rules, self.status, &merged, self.class, now);
-        Some(Self { length: self.length, ..head })
+        Some(Self { length: self.length, source: self.source, ..head })
     }
 
     /// ISO/IEC 23009-1, annex C registers the type.
@@ -187,6 +192,7 @@ impl Head {
             born: now,
             lease: Ok(Lease::fresh(lifetime)),
             tags: Tags::default(),
+            source: None,
             cmsd: None,
             disk: false,
             dated: false,

@@ -9,6 +9,7 @@ use crate::range::Slice;
 use crate::refusal::Refusal;
 use crate::steer::said::Steered;
 use crate::store::pieces::Reader;
+use crate::upstream::PeerId;
 use bytes::{BufMut, Bytes};
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
@@ -147,7 +148,13 @@ impl Reply {
         }
     }
 
-    fn detail(&self) -> Option<&'static str> {
+    /// Which upstream it came from, now or before.
+    pub fn source(&self) -> Option<PeerId> {
+        self.kept().and_then(|head| head.source)
+    }
+
+    /// Why it is a refusal.
+    pub fn detail(&self) -> Option<&'static str> {
         match &self.body {
             Body::Refusal(refusal) => Some(refusal.token()),
             _ => None,

@@ -137,6 +137,15 @@ impl Request {
         }
     }
 
+    /// The value of a field of the header block, by its name. For what is rarely wanted: the block is read again.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        let mut lines = self.head.split(|byte| *byte == b'\n').skip(1);
+        lines.find_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            line[..colon].eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
+        })
+    }
+
     pub fn cat(&self) -> Option<&str> {
         self.text(self.cat)
     }

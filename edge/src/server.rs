@@ -1,5 +1,6 @@
 //! One node as a server: it listens when it is made, runs until it is told to stop, and then drains.
 
+use crate::access_log::AccessLog;
 use crate::answer::Node;
 use crate::client::Client;
 use crate::connection::{Accepted, Connection};
@@ -61,6 +62,8 @@ pub enum EdgeError {
     Upstream(#[from] UpstreamError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("the access log cannot be written: {0}; mend edge.access_log.path, or who may write there")]
+    AccessLog(io::Error),
     #[error("metrics cannot be registered: {0}; give each edge a registry of its own")]
     Metrics(#[from] prometheus::Error),
 }
@@ -69,8 +72,8 @@ pub enum EdgeError {
 const RELEASE: Duration = Duration::from_secs(1);
 /// Running answers finish in this time after that; then connections are cut.
 const DRAIN: Duration = Duration::from_millis(500);
-/// What was cut, and then what the stores still do, has this long to end. With the two above, a stop takes at most 2.5 s:
-/// whoever runs a node may lose patience soon after.
+/// What was cut, then what the stores still do, and then the access log, has this long to end. With the two above, a stop
+/// takes at most 3 s: whoever runs a node may lose patience soon after.
 const CLEAR: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted; the kernel takes less where `net.core.somaxconn` is lower.
 const BACKLOG: i32 = 65_535;
@@ -118,7 +121,9 @@ impl Server {
         let files = Files { country: databases.country_database, city: databases.city_database, asn: None };
         let geo = Arc::new(Geo::load(files));
         metrics.databases.show(geo.standings());
-        let node = Arc::new(Node::new(&config, store, geo, registry.clone()));
+        let log = AccessLog::open(&config.access_log, store.upstreams.clone(), metrics.clone())
+            .map_err(EdgeError::AccessLog)?;
+        let node = Arc::new(Node::new(&config, store, geo, log, registry.clone()));
         Ok(Self {
             listeners,
             node,
@@ -147,6 +152,11 @@ impl Server {
     /// Where those who run this node look at it.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.listeners.iter().find(|listener| listener.to == To::Admin).map(|listener| listener.addr)
+    }
+
+    /// What writes requests down, for whoever moves its file away.
+    pub fn access_log(&self) -> Option<Arc<AccessLog>> {
+        self.node.log.clone()
     }
 
     /// The sockets that this node listens on, for a process that takes them over.
@@ -203,10 +213,7 @@ impl Server {
             door.cut.cancel();
             let _ = timeout(CLEAR, connections.wait()).await;
         }
-        let store = &door.node.store;
-        store.stop.cancel();
-        store.tasks.close();
-        let _ = timeout(CLEAR, store.tasks.wait()).await;
+        settle(&door.node).await;
     }
 }
 
@@ -338,6 +345,17 @@ async fn tend(node: &Node) {
         }
     };
     tokio::join!(node.store.upstreams.probe(), keeping);
+}
+
+/// Ends what no connection waits for.
+async fn settle(node: &Node) {
+    let Store { stop, tasks, .. } = &*node.store;
+    stop.cancel();
+    tasks.close();
+    let _ = timeout(CLEAR, tasks.wait()).await;
+    if let Some(log) = &node.log {
+        let _ = timeout(CLEAR, log.close()).await;
+    }
 }
 
 async fn sweep(node: &Node) {

@@ -3,6 +3,7 @@
 use crate::playlists::Outlet;
 use bytes::{Buf, Bytes};
 use pingora::protocols::l4::ext::{TCP_INFO, get_tcp_info};
+use rustls::ProtocolVersion;
 use socket2::SockRef;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -100,6 +101,16 @@ impl Stream {
     pub fn abandon(&self) {
         // A socket that takes no options is as good as closed.
         let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
+    }
+
+    /// The version of TLS that was agreed on.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        let Wire::Tls(stream) = &self.wire else { return None };
+        match stream.get_ref().1.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => Some("1.2"),
+            ProtocolVersion::TLSv1_3 => Some("1.3"),
+            _ => None,
+        }
     }
 
     /// Whether HTTP/2 was agreed on by ALPN (RFC 7301).

@@ -161,7 +161,9 @@ impl Follower {
             200 => {
                 let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
                 let (rules, now) = (&store.rules, Instant::now());
-                let head = Arc::new(Head::from_upstream(rules, answer.status, &answer.headers, Class::Playlist, now));
+                let mut head = Head::from_upstream(rules, answer.status, &answer.headers, Class::Playlist, now);
+                head.source = Some(source);
+                let head = Arc::new(head);
                 let Some((bytes, media)) = read(&chunks, length) else {
                     store.metrics.followed(PlaylistNews::Unreadable);
                     tracing::warn!(rendition = %self.rendition.key, length, "upstream's playlist cannot be read");

@@ -7,6 +7,7 @@ use crate::metrics::Metrics;
 use crate::object::{Head, Object};
 use crate::releases::Releases;
 use crate::subscription::Standing;
+use crate::upstream::PeerId;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use manifest::delta::delta_update;
@@ -51,6 +52,7 @@ struct Told {
     lifetimes: [Duration; 2],
     /// Which hops it took, and when the origin said it, are true of this version's answers too.
     fields: Vec<(HeaderName, String)>,
+    source: Option<PeerId>,
 }
 
 impl Version {
@@ -69,7 +71,7 @@ impl Version {
             Some((name, value))
         });
         let lifetimes = [false, true].map(|directed| lifetime(first, standing, directed));
-        let told = Arc::new(Told { arrived, lifetimes, fields: fields.collect() });
+        let told = Arc::new(Told { arrived, lifetimes, fields: fields.collect(), source: first.head.source });
         Self {
             full: Answers::new(full, &told),
             delta: delta.map(|text| Answers::new(Bytes::from(text), &told)),
@@ -133,7 +135,8 @@ impl Answers {
             pairs.push((header::CONTENT_ENCODING, coding.token()));
         }
         pairs.extend(self.told.fields.iter().map(|(name, value)| (name.clone(), value.as_str())));
-        let head = Head::own(Class::Playlist, self.told.arrived, lifetime, &pairs);
+        let mut head = Head::own(Class::Playlist, self.told.arrived, lifetime, &pairs);
+        head.source = self.told.source;
         Arc::new(Object::new(Arc::new(head), vec![body.clone()], self.told.arrived))
     }
 }

@@ -139,7 +139,8 @@ impl Job {
     async fn whole(&self, answer: Answer, filler: Filler, after: After) {
         let metrics = &self.store.metrics;
         let (arrived, source) = (Instant::now(), answer.peer);
-        let head = Head::from_upstream(&self.store.rules, answer.status, &answer.headers, self.class, arrived);
+        let mut head = Head::from_upstream(&self.store.rules, answer.status, &answer.headers, self.class, arrived);
+        head.source = Some(source);
         if head.cmsd.is_none() && answer.headers.contains_key(cmsd::DYNAMIC) {
             metrics.bit(Bound::CmsdBefore);
         }
@@ -282,7 +283,8 @@ impl Job {
     async fn other(&self, mut answer: Answer, filler: Filler, passes: bool) {
         let status = answer.status;
         let now = Instant::now();
-        let head = Head::from_upstream(&self.store.rules, status, &answer.headers, self.class, now);
+        let mut head = Head::from_upstream(&self.store.rules, status, &answer.headers, self.class, now);
+        head.source = Some(answer.peer);
         self.settle(&head, &filler, if passes { &After::Pass } else { &After::Keep });
         let Ok(chunks) = answer.body(ERROR_BYTES_MAX).await else {
             return self.refuse(filler, FillEnd::Aborted, Refusal::UpstreamBroken);

@@ -154,7 +154,7 @@ impl Tokyo {
         let mut request = BytesMut::from(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
         let request = Request::take(&mut request).unwrap().unwrap();
         let reply =
-            in_time(self.node.answer(&request, Client::new(from.parse().unwrap(), false), Moment::now(), None)).await;
+            in_time(self.node.answer(&request, Client::new(from.parse().unwrap(), false), &Moment::now(), None)).await;
         let mut head = Vec::new();
         let aside = Aside { notes: &self.node.notes, cmsd: None, now: Instant::now() };
         reply.put_head(&mut head, Frame { http10: false, keep_alive: true }, aside);
