@@ -89,7 +89,7 @@ impl Range {
             // request, and stops reading a 206 without a complete length after its first buffer.
             Self::From { first: 0, last: None } => Growing::Whole,
             Self::From { first, .. } if first >= bytes => Growing::Wait { bytes: first.saturating_add(1) },
-            Self::From { first, last: None } => Growing::Ready(Slice::From { first, last: WHEREVER }),
+            Self::From { first, last: None } => Growing::Ready(Slice::From { first, last: WHEREVER.max(first) }),
             Self::From { first, last: Some(last) } if last >= WHEREVER => Growing::Ready(Slice::From { first, last }),
             Self::From { last: Some(last), .. } if last >= bytes => Growing::Wait { bytes: last + 1 },
             Self::From { first, last: Some(last) } => Growing::Ready(Slice::Part { first, last }),

@@ -46,7 +46,8 @@ fn segments(full: &str) -> Option<Vec<Segment>> {
     for line in full.split_inclusive('\n') {
         let (start, text) = (at, line.trim_end());
         at += line.len();
-        if text.starts_with("#EXT-X-ENDLIST") {
+        // What has left something out itself cannot be left out of twice (RFC 8216bis, 4.4.5.2).
+        if text.starts_with("#EXT-X-ENDLIST") || text.starts_with("#EXT-X-SKIP") {
             return None;
         }
         let is_uri = !text.is_empty() && !text.starts_with('#');
