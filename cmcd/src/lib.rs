@@ -47,6 +47,8 @@ pub struct Cmcd {
     pub stream: Option<StreamType>,
     /// `sta` (version 2).
     pub state: Option<State>,
+    /// `tb`: the highest bitrate that the player may choose, kbit/s.
+    pub top_kbps: Option<u32>,
     /// `su`: needed urgently, at start-up or after a seek or a stall.
     pub startup: bool,
     /// Keys above that came with no value of theirs, or with one that nobody can mean.
@@ -117,6 +119,7 @@ impl Cmcd {
             "st" => self.stream = Some(StreamType::from_token(value?)?),
             "sta" => self.state = Some(State::from_token(value?)?),
             "su" => self.startup = flag(value)?,
+            "tb" => self.top_kbps = Some(kbps()?),
             _ => {}
         }
         Some(())
@@ -139,6 +142,7 @@ impl Cmcd {
         number("msd", self.start_delay_ms);
         number("mtp", self.throughput_kbps);
         number("rtp", self.requested_kbps);
+        number("tb", self.top_kbps);
         let mut token = |key: &str, token: Option<&str>| pairs.extend(token.map(|token| format!("{key}={token}")));
         token("e", self.event.map(Event::token));
         token("ot", self.object.map(ObjectType::token));
@@ -262,7 +266,7 @@ mod tests {
     #[test]
     fn a_query_of_hls_js_is_read() {
         let query = "_HLS_msn=3&CMCD=bl%3D2100%2Cbr%3D1200%2Cbs%2Cmtp%3D25400%2Cot%3Dv%2Cpr%3D1.08%2Crtp%3D6000%2Csf%3Dh%2C\
-                     sid%3D%22a%2Cb%22%2Cst%3Dl%2Csu&x=1";
+                     sid%3D%22a%2Cb%22%2Cst%3Dl%2Csu%2Ctb%3D3400&x=1";
         let expected = Cmcd {
             bitrate_kbps: Some(1200),
             buffer_ms: Some(2100),
@@ -275,6 +279,7 @@ mod tests {
             session: Some("a,b".to_owned()),
             stream: Some(StreamType::Live),
             startup: true,
+            top_kbps: Some(3400),
             ..Cmcd::default()
         };
         assert_eq!(Cmcd::from_query(query), Some(expected));

@@ -6,6 +6,7 @@ mod admin;
 mod cache;
 mod disk;
 mod fleet;
+mod pacing;
 mod purge;
 mod qoe;
 mod slices;
@@ -17,6 +18,7 @@ pub use admin::Admin;
 pub use cache::Cache;
 pub use disk::Disk;
 pub use fleet::{Fleet, SteerMode};
+pub use pacing::Pacing;
 pub use purge::Purge;
 pub use qoe::Qoe;
 pub use slices::Slices;
@@ -62,6 +64,7 @@ pub struct Edge {
     /// An idle keep-alive connection is closed after this.
     pub keepalive_timeout: Duration,
     pub cache: Cache,
+    pub pacing: Pacing,
     pub purge: Purge,
     pub qoe: Qoe,
     pub slices: Slices,
@@ -92,6 +95,7 @@ pub(crate) struct Raw {
     header_timeout_ms: u64,
     keepalive_timeout_ms: u64,
     cache: cache::Raw,
+    pacing: pacing::Raw,
     purge: purge::Raw,
     qoe: qoe::Raw,
     slices: slices::Raw,
@@ -122,6 +126,7 @@ impl Default for Raw {
             header_timeout_ms: 10_000,
             keepalive_timeout_ms: 60_000,
             cache: cache::Raw::default(),
+            pacing: pacing::Raw::default(),
             purge: purge::Raw::default(),
             qoe: qoe::Raw::default(),
             slices: slices::Raw::default(),
@@ -173,6 +178,7 @@ impl Raw {
             header_timeout,
             keepalive_timeout,
             cache: self.cache.valid(problems),
+            pacing: self.pacing.valid(problems),
             purge: self.purge.valid(problems),
             qoe: self.qoe.valid(problems),
             slices: self.slices.valid(self.object_bytes_max, problems),

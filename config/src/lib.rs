@@ -19,7 +19,7 @@ pub use edge::{
     Access, AccessLog, Addresses, Admin, CatKey, Countries, Disk, Limits, Secret, UnknownCountry, UrlKey, Verifier,
 };
 pub use edge::{
-    Cache, CertificateFiles, Edge, Fleet, Purge, Qoe, Shields, Slices, SteerMode, Tls, TlsVersion, Upstream,
+    Cache, CertificateFiles, Edge, Fleet, Pacing, Purge, Qoe, Shields, Slices, SteerMode, Tls, TlsVersion, Upstream,
     UpstreamPeer, UpstreamProtocol,
 };
 pub use edge::{LogTarget, LoggedAddresses, SampleBy};

@@ -135,7 +135,7 @@ impl Node {
         {
             return Reply::refusal(class, refusal);
         }
-        self.count_cmcd(request, &target);
+        self.count_cmcd(request);
         let deadline = now.instant + self.hold_max;
         let reply = match class {
             Class::Playlist => self.playlist(request, &target, (deadline, outlet)).await,

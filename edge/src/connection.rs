@@ -271,6 +271,9 @@ impl Connection {
         if request.method == Method::Head {
             return self.write(&[]).await;
         }
+        if let Some(pace) = self.node.pace(request, &reply, self.stream.meter()) {
+            self.stream.meter().pace(pace);
+        }
         let chunked = length.is_none();
         match reply.body {
             Body::Object(object) => self.write(&object.chunks).await?,

@@ -11,6 +11,7 @@ use crate::connection::LINGER;
 use crate::key::Class;
 use crate::metrics::Bound;
 use crate::moment::Moment;
+use crate::qoe::pacer::Pacer;
 use crate::qoe::tcp_info::Probe;
 use crate::range::{Slice, Window};
 use crate::reply::{Body, Reply};
@@ -52,15 +53,15 @@ const SEND_BYTES_MAX: usize = 1 << 20;
 
 /// Serves a connection that begins with the preface of HTTP/2, or that agreed on it by ALPN, until its end.
 pub async fn serve(node: &Node, stream: Rewound, client: Client) {
-    let tls = stream.stream.tls_version();
-    let probe = Mutex::new(Probe::new(stream.stream.meter()));
+    let (tls, meter) = (stream.stream.tls_version(), stream.stream.meter());
+    let (probe, pacer) = (Mutex::new(Probe::new(meter)), Pacer::new(meter));
     let mut options = Builder::new();
     options
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_send_buffer_size(SEND_BYTES_MAX);
     match timeout(node.limits.header_timeout, Turns::begin(&options, stream)).await {
-        Ok(Ok(turns)) => Peer { node, client, tls, probe: &probe }.streams(turns).await,
+        Ok(Ok(turns)) => Peer { node, client, tls, probe: &probe, pacer: &pacer }.streams(turns).await,
         Ok(Err(error)) => tracing::debug!(%error, "no preface of HTTP/2"),
         Err(_) => node.metrics.bit(Bound::HeaderTimeout),
     }
@@ -75,6 +76,7 @@ struct Peer<'a> {
     tls: Option<&'static str>,
     /// All streams share one path; never contended, since they are one task.
     probe: &'a Mutex<Probe>,
+    pacer: &'a Pacer,
 }
 
 impl Peer<'_> {
@@ -152,6 +154,8 @@ impl Peer<'_> {
             reply = self.node.answer(&request, self.client, &came, None) => reply,
             _ = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over::Left),
         };
+        let pace = self.node.pace(&request, &reply, self.pacer.meter);
+        let _turn = pace.map(|pace| self.pacer.begin(pace));
         self.send(reply, request.method == Method::Head, respond, journey).await
     }
 

@@ -3,7 +3,7 @@
 //! Rules (pure: no socket, no clock): [`subscription`], [`dash`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
 //! [`store::freshness`], [`store::layout`], [`store::purge`], [`store::disk::header`], [`access`], [`send_rate`],
 //! [`object`], [`client`], [`releases`], [`request`], [`reply`], [`refusal`], [`cache_status`], [`qoe::cmsd`],
-//! [`access_log::line`], [`access_log::sample`], and those of [`steer`].
+//! [`qoe::pacing`], [`access_log::line`], [`access_log::sample`], and those of [`steer`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
 //! [`connection`] and [`h2`] read and write a [`stream`], which may be [`tls`], [`server`] listens, and
 //! goes in the steps of a [`departure`].

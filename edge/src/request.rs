@@ -5,6 +5,7 @@ use crate::coding::Accepted;
 use crate::refusal::Refusal;
 use crate::upstream::Passed;
 use bytes::{Buf, Bytes, BytesMut};
+use cmcd::Cmcd;
 
 /// What the edge needs of a request.
 #[derive(Clone, Debug, Default)]
@@ -144,6 +145,16 @@ impl Request {
             let colon = line.iter().position(|byte| *byte == b':')?;
             line[..colon].eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
         })
+    }
+
+    /// What the player says of itself beside the request (CTA-5004): in the query, else in fields.
+    pub fn said(&self) -> Option<Cmcd> {
+        let (_, query) = self.target().split_once('?').unwrap_or_default();
+        if query.contains("CMCD=") {
+            return Cmcd::from_query(query);
+        }
+        let values = self.cmcd.iter().filter_map(|value| std::str::from_utf8(value).ok());
+        (!self.cmcd.is_empty()).then(|| Cmcd::from_headers(values))
     }
 
     pub fn cat(&self) -> Option<&str> {

@@ -1,6 +1,7 @@
 //! The bytes of a viewer's connection: a plain socket, or TLS over one.
 
 use crate::playlists::Outlet;
+use crate::qoe::pacing::Pace;
 use bytes::{Buf, Bytes};
 use pingora::protocols::l4::ext::{TCP_INFO, get_tcp_info};
 use rustls::ProtocolVersion;
@@ -130,6 +131,19 @@ impl Meter {
     /// Bytes that the other end's machine has acknowledged (RFC 4898, tcpEStatsAppHCThruOctetsAcked).
     pub fn acknowledged(self) -> u64 {
         self.tcp_info().map_or(0, |info| info.tcpi_bytes_acked)
+    }
+
+    /// Has the kernel send at this pace from now on. A system without the option sends as it can.
+    pub fn pace(self, pace: Pace) {
+        let rate = match pace {
+            Pace::Free => libc::c_ulong::MAX,
+            Pace::At(rate) => libc::c_ulong::try_from(rate).unwrap_or(libc::c_ulong::MAX),
+        };
+        let length = size_of_val(&rate) as libc::socklen_t;
+        // SAFETY: the kernel reads `length` bytes of `rate` and keeps no pointer.
+        unsafe {
+            libc::setsockopt(self.0, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, (&raw const rate).cast(), length);
+        }
     }
 
     /// Everything that the kernel says of the connection.

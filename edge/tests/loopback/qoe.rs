@@ -1,13 +1,15 @@
-//! What viewers are told of their connection, what is left in it when they give up, and what players say of themselves.
+//! What viewers are told of their connection, what is left in it when they give up, what players say of
+//! themselves, and the pace that they get by it.
 
 use crate::http2::Http2;
 use crate::secure::{ALL, Authority, Files, HOST, connect, node};
 use crate::support::{Fake, Got, Node, Origin, RENDITION, Said, Viewer, config, in_time, until};
-use pingora::protocols::l4::ext::get_tcp_info;
+use pingora::protocols::l4::ext::{TCP_INFO, get_tcp_info};
 use sfv::{ListEntry, Parser};
 use socket2::SockRef;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -106,6 +108,11 @@ async fn a_node_says_what_it_is_told_to() {
 
 /// Bytes that the kernel holds for this viewer and has not begun to send, at the node's end of the connection.
 fn unsent(viewer: SocketAddr) -> Option<u32> {
+    nodes_end(viewer).map(|info| info.tcpi_notsent_bytes)
+}
+
+/// What the kernel says of the node's end of a viewer's connection.
+fn nodes_end(viewer: SocketAddr) -> Option<TCP_INFO> {
     let is_nodes = |fd: RawFd| {
         // SAFETY: the descriptor is only asked a question; one that was closed meanwhile gives an error.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
@@ -113,7 +120,7 @@ fn unsent(viewer: SocketAddr) -> Option<u32> {
     };
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     let fd = descriptors.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(|fd| is_nodes(*fd))?;
-    Some(get_tcp_info(fd).unwrap().tcpi_notsent_bytes)
+    get_tcp_info(fd).ok()
 }
 
 /// A viewer whose machine buffers little and who has asked for something long.
@@ -204,4 +211,71 @@ async fn reports_of_players_are_taken_whatever_they_are() {
     assert_eq!(edge.get("/_vivid/cmcd").await.status, 404);
     viewer.send(post(65 << 10).as_bytes()).await;
     assert_eq!(viewer.read().await.unwrap().status, 413, "more than a player has to say");
+}
+
+fn pacing(upstream: SocketAddr) -> config::Edge {
+    let mut config = config("edge", upstream);
+    config.pacing.enabled = true;
+    config.pacing.burst_bytes = 0;
+    config
+}
+
+#[tokio::test]
+async fn media_is_sent_at_the_pace_that_its_player_needs() {
+    let upstream = upstream().await;
+    let edge = Node::with(pacing(upstream.addr));
+    let stream = TcpStream::connect(edge.addr).await.unwrap();
+    let at = stream.local_addr().unwrap();
+    let mut viewer = Viewer::over(stream);
+    let paced = || nodes_end(at).unwrap().tcpi_max_pacing_rate;
+    viewer.get("/film/3000000").await;
+    assert_eq!(paced(), u64::MAX, "who says nothing is not paced");
+    let began = Instant::now();
+    let got = viewer.get("/film/3000000?CMCD=br%3D1000%2Crtp%3D16000%2Ctb%3D20000").await;
+    let taken = began.elapsed();
+    assert_eq!((got.body.len(), paced()), (3_000_000, 2_000_000), "rtp is in kbit/s, the kernel's rate in bytes");
+    // The kernel lets some of it out before it begins to pace, and nothing makes it go faster than that afterwards.
+    assert!(taken > Duration::from_millis(700), "3 MB at 2 MB/s took {taken:?}");
+    viewer.get_with("/film/100000", "CMCD-Object: br=1000\r\n").await;
+    assert_eq!(paced(), 250_000, "twice its bitrate");
+    assert_eq!(edge.metric("vivid_edge_bounds_total", &["pacing"]), 2.0);
+    viewer.get("/film/10?CMCD=su").await;
+    assert_eq!(paced(), u64::MAX, "who is in a hurry is not paced");
+
+    let mut beginning = pacing(upstream.addr);
+    (beginning.pacing.burst_bytes, beginning.pacing.rate_max) = (1 << 20, 8_000_000);
+    let edge = Node::with(beginning);
+    let stream = TcpStream::connect(edge.addr).await.unwrap();
+    let at = stream.local_addr().unwrap();
+    let mut viewer = Viewer::over(stream);
+    let paced = || nodes_end(at).unwrap().tcpi_max_pacing_rate;
+    let got = viewer.get("/film/2000000").await;
+    assert_eq!(paced(), u64::MAX, "what a player begins with is not held back");
+    assert!(got.field("cmsd-dynamic").ends_with(";mb=8000"), "{}", got.head);
+    viewer.get("/film/100000").await;
+    assert_eq!(paced(), 1_000_000);
+    assert!(!config("edge", upstream.addr).pacing.enabled, "nobody is paced who is not asked to be");
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_are_paced_together() {
+    let edge = Node::with(pacing(upstream().await.addr));
+    let stream = TcpStream::connect(edge.addr).await.unwrap();
+    let at = stream.local_addr().unwrap();
+    // Bodies that nobody takes stay under way.
+    let viewer = Http2::with_window(stream, 1000).await;
+    let mut bodies = Vec::new();
+    for (rate, sum) in [(8000, 1_000_000), (4000, 1_500_000)] {
+        bodies.push(viewer.begin("GET", &format!("/film/5000000?CMCD=rtp%3D{rate}"), "").await.unwrap());
+        assert_eq!(nodes_end(at).unwrap().tcpi_max_pacing_rate, sum);
+    }
+    drop(bodies.remove(0));
+    let turn = || async {
+        let got = viewer.begin("GET", "/film/5000000?CMCD=rtp%3D800", "").await.unwrap();
+        let paced = nodes_end(at).unwrap().tcpi_max_pacing_rate;
+        drop(got);
+        paced
+    };
+    let settling = async { while turn().await != 600_000 {} };
+    in_time(settling).await;
 }
