@@ -81,6 +81,12 @@ pub struct Census {
 #[derive(Debug, Default)]
 pub struct Names(HashSet<Arc<str>>);
 
+impl Names {
+    pub fn contains(&self, key: &str) -> bool {
+        self.0.contains(key)
+    }
+}
+
 impl Live {
     pub fn new(bytes_max: u64) -> Self {
         Self { bytes_max, state: RwLock::default() }
@@ -176,6 +182,18 @@ impl Live {
         gone.into_iter().for_each(|key| state.unnamed(key, until));
         drop(state);
         new.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// Whether a playlist names it now.
+    pub fn is_named(&self, key: &str) -> bool {
+        self.state.read().slots.get(key).is_some_and(|slot| slot.times > 0)
+    }
+
+    /// Drops an object; its name stays.
+    pub fn drop_object(&self, key: &str) {
+        let mut state = self.state.write();
+        let dropped = state.slots.get_mut(key).and_then(|slot| slot.object.take());
+        state.bytes -= dropped.map_or(0, |object| object.weight());
     }
 
     /// Drops the objects that are meant; their names stay, so that they are fetched again. Returns how many there were.

@@ -349,8 +349,18 @@ impl Store {
         self.cache.remove_pieces(key, whole).await;
     }
 
+    /// These names stand for other bytes from now on. What was fetched under them goes, and what is being fetched is not
+    /// kept.
+    pub async fn disown(&self, keys: &[Arc<str>]) {
+        let purge = Arc::new(Purge::of(keys));
+        self.mark(&purge);
+        for key in keys {
+            self.forget(key).await;
+        }
+    }
+
     async fn forget(&self, key: &Arc<str>) {
-        self.live.drop_objects(|known, _| known == &**key);
+        self.live.drop_object(key);
         self.cache.remove(key).await;
         if let Some(disk) = &self.disk {
             disk.forget(key);

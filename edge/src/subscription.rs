@@ -234,6 +234,11 @@ impl Subscription {
         self.sources.shown()
     }
 
+    /// How often the playlist began anew: an origin was started again, perhaps with the names that it had before.
+    pub fn lives(&self) -> u32 {
+        self.sources.lives()
+    }
+
     /// Up to the end of which segment no parts are shown.
     pub fn hidden(&self) -> Option<u64> {
         self.sources.hidden()

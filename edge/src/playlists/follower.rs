@@ -2,7 +2,7 @@
 
 use super::account::What;
 use super::{First, Named, Over, PLAYLIST_BYTES_MAX, Playlists, Rendition, Shown, Version, named, read};
-use crate::key::Class;
+use crate::key::{Class, epoch};
 use crate::live;
 use crate::metrics::{PlaylistNews, Second};
 use crate::object::Head;
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 
 pub(super) struct Follower {
     playlists: Arc<Playlists>,
@@ -54,6 +54,7 @@ impl Follower {
 
     pub(super) async fn run(mut self, first: First) {
         tracing::info!(rendition = %self.rendition.key, "following");
+        self.disown(&first, false).await;
         self.name(&first, self.rules.shown());
         self.last = first.bytes;
         let stop = self.playlists.store.stop.clone();
@@ -83,6 +84,7 @@ impl Follower {
                 }
                 Step::Ask(ask) => {
                     let Some(told) = self.ask(ask).await else { continue };
+                    let told = self.unless_another_goes_on(told).await;
                     if self.take(told).await == Effect::Gone {
                         self.playlists.leave(&self.rendition, true, |_| true);
                         return Over::Gone;
@@ -185,6 +187,27 @@ impl Follower {
         }
     }
 
+    /// A stream has ended once no upstream has more of it: its encoder may have left only one of them.
+    async fn unless_another_goes_on(&self, told: Told) -> Told {
+        let end = match &told.said {
+            Said::Playlist(first) if first.media.head.ended => first.media.head.next,
+            _ => return told,
+        };
+        let upstreams = &self.playlists.store.upstreams;
+        for source in upstreams.order(&self.rendition.key, None).into_iter().filter(|id| *id != told.source) {
+            let ask = Ask::default();
+            let Ok(said) = timeout(GOES_ON, self.fetch_from(source, ask)).await else { continue };
+            if let Said::Playlist(first) = &said
+                && !first.media.head.ended
+                && first.media.head.next > end
+            {
+                tracing::info!(rendition = %self.rendition.key, "one upstream has ended; another goes on");
+                return Told { source, ask, said };
+            }
+        }
+        told
+    }
+
     async fn take(&mut self, told: Told) -> Effect {
         let Told { source, ask, said } = told;
         let now = Instant::now();
@@ -193,11 +216,13 @@ impl Follower {
             Said::Missing => Heard::Missing,
             Said::Failed { retry_after } => Heard::Failed { retry_after: *retry_after },
         };
+        let lives = self.rules.lives();
         let effect = self.rules.heard(ask, heard, now);
+        let began_anew = self.rules.lives() > lives;
         let metrics = &self.playlists.store.metrics;
         match (effect, said) {
             (Effect::Publish, Said::Playlist(first)) => {
-                self.publish(first.hiding(self.rules.hidden()), source, now).await
+                self.publish(first.hiding(self.rules.hidden()), source, now, began_anew).await
             }
             (Effect::Backwards, _) => {
                 metrics.followed(PlaylistNews::Backwards);
@@ -217,13 +242,16 @@ impl Follower {
     }
 
     /// Shows a playlist: every hold that it satisfies is released by this one change.
-    async fn publish(&mut self, first: First, source: PeerId, arrived: Instant) {
+    async fn publish(&mut self, first: First, source: PeerId, arrived: Instant, began_anew: bool) {
         let store = self.playlists.store.clone();
         let standing = self.rules.standing();
         if first.bytes == self.last {
             store.metrics.followed(PlaylistNews::Same);
             self.stand();
             return;
+        }
+        if self.rules.lives() > 0 {
+            self.disown(&first, began_anew).await;
         }
         let account = &self.rendition.account;
         account.shown(source, first.media.part_target_s, self.rendition.started.elapsed());
@@ -239,6 +267,24 @@ impl Follower {
             }
         }
         self.last = first.bytes;
+    }
+
+    /// What a playlist takes up anew stands for nothing that was fetched before: an origin that is started again may begin
+    /// with the names of its last life. Names with an epoch in them are never given twice.
+    async fn disown(&self, first: &First, began_anew: bool) {
+        let store = &self.playlists.store;
+        if began_anew {
+            tracing::warn!(rendition = %self.rendition.key, "the playlist began anew");
+        }
+        let keys: Vec<Arc<str>> = {
+            let names = self.rendition.account.names.lock();
+            let taken_up = |key: &Arc<str>| began_anew || !(names.contains(key) || store.live.is_named(key));
+            let keys = named(&self.rendition.key, &first.media).into_iter().map(|object| object.key);
+            keys.filter(|key| epoch(key).is_none() && taken_up(key)).collect()
+        };
+        if !keys.is_empty() {
+            store.disown(&keys).await;
+        }
     }
 
     /// Shows how things stand, if that changed, with the playlist that is shown already.
@@ -293,5 +339,7 @@ impl First {
     }
 }
 
+/// Whoever is asked whether a stream goes on is well, or another is believed.
+const GOES_ON: Duration = Duration::from_secs(1);
 /// How often a request upstream that viewers wait for is checked for viewers who all left.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@ use crate::key::{Target, normalized};
 use http::HeaderMap;
 use serde::Deserialize;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A request to forget.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -87,6 +88,11 @@ impl Purge {
     /// Everything whose path begins and ends in one of these ways.
     pub fn of_names(names: Vec<(String, String)>) -> Self {
         Self { names, ..Self::default() }
+    }
+
+    /// Of all that is known under these keys.
+    pub fn of(keys: &[Arc<str>]) -> Self {
+        Self { keys: keys.iter().map(|key| key.to_string()).collect(), ..Self::default() }
     }
 
     /// Whether an object is meant.

@@ -16,6 +16,8 @@ pub(super) struct Sources {
     shown: PeerId,
     /// The newest whole segment shown: its number and what it is called.
     newest: Option<(u64, String)>,
+    first_msn: u64,
+    lives: u32,
     /// Parts up to the end of this segment stay hidden.
     hidden: Option<u64>,
     /// When the first choice is asked again, where another one is shown.
@@ -30,7 +32,15 @@ const AWAY_MAX: Duration = Duration::from_secs(600);
 
 impl Sources {
     pub(super) fn new(media: &Media, source: PeerId, now: Instant) -> Self {
-        Self { shown: source, newest: newest(media), hidden: None, home_at: now + AWAY_MIN, away: AWAY_MIN }
+        Self {
+            shown: source,
+            newest: newest(media),
+            first_msn: media.first_msn,
+            lives: 0,
+            hidden: None,
+            home_at: now + AWAY_MIN,
+            away: AWAY_MIN,
+        }
     }
 
     pub(super) fn shown(&self) -> PeerId {
@@ -55,6 +65,7 @@ impl Sources {
 
     /// A playlist of `source` is shown after what was shown until `at`.
     pub(super) fn show(&mut self, media: &Media, source: PeerId, at: Position, now: Instant) {
+        self.lives += u32::from(self.is_another_life(media, source, at));
         if source != self.shown {
             let goes_on = media.head.next >= at && media.part_target_s.is_some();
             if goes_on && !self.is_same_cut(media) {
@@ -66,7 +77,24 @@ impl Sources {
             self.home_at = now + self.away;
         }
         self.newest = newest(media);
+        self.first_msn = media.first_msn;
         self.hidden = self.hidden.filter(|hidden| media.first_msn <= *hidden);
+    }
+
+    /// How often the playlist began anew, by all that can be seen of it.
+    pub(super) fn lives(&self) -> u32 {
+        self.lives
+    }
+
+    /// Whether a playlist that is to be shown does not go on where the last one was: then its names may stand for other
+    /// bytes. RFC 8216bis, 6.2.2 lets numbers only grow, and a segment keep its name.
+    fn is_another_life(&self, media: &Media, source: PeerId, at: Position) -> bool {
+        let slid_back = source == self.shown && media.first_msn < self.first_msn;
+        let goes_on = match &self.newest {
+            Some(_) => self.is_same_cut(media),
+            None => media.head.next >= at,
+        };
+        slid_back || !goes_on
     }
 
     pub(super) fn hidden(&self) -> Option<u64> {

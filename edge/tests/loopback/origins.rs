@@ -98,3 +98,20 @@ async fn a_stalled_origin_is_left_for_one_that_goes_on() {
     assert_eq!(edge.metric("vivid_edge_peer_healthy", &[]), 2.0, "one stream that stalls says nothing of others");
     drop(one_up);
 }
+
+#[tokio::test]
+async fn a_stream_ends_when_no_origin_has_more_of_it() {
+    let (one, _one_up, other, _other_up, edge) = pair((100, 0), (100, 2)).await;
+    let mut player = Viewer::connect(edge.addr).await;
+    assert_eq!(end(&player.get(RENDITION).await.text()), Position { msn: 100, part: 0 });
+    player.ask(&part(100, 0), "").await;
+    edge.until("vivid_edge_holds", &[], 1.0).await;
+    one.change(|live| live.ended = true);
+    let joined = player.read().await.unwrap().text();
+    assert_eq!(end(&joined), Position { msn: 100, part: 2 });
+    assert!(joined.contains("e2/100.1.m4s") && !joined.contains("#EXT-X-ENDLIST"), "{joined}");
+    player.ask(&part(100, 2), "").await;
+    edge.until("vivid_edge_holds", &[], 1.0).await;
+    other.change(|live| live.ended = true);
+    assert!(player.read().await.unwrap().text().contains("#EXT-X-ENDLIST"));
+}

@@ -204,3 +204,60 @@ async fn a_stream_that_is_gone_is_404_for_those_who_wait() {
     assert_eq!((got.status, got.text().as_str()), (404, "the stream has ended\n"));
     edge.until("vivid_edge_subscriptions", &[], 0.0).await;
 }
+
+/// A foreign origin without epochs in its names: which life of it speaks, and which segments it lists.
+struct Reused {
+    life: AtomicUsize,
+    first: AtomicUsize,
+}
+
+#[tokio::test]
+async fn names_that_a_restarted_origin_gives_again_never_stand_for_old_bytes() {
+    let state = Arc::new(Reused { life: AtomicUsize::new(1), first: AtomicUsize::new(5) });
+    let told = state.clone();
+    let fake = Fake::start(move |asked: Asked| {
+        let (life, first) = (told.life.load(Ordering::SeqCst), told.first.load(Ordering::SeqCst));
+        let said = if asked.target.ends_with(".m3u8") {
+            let head =
+                format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-MAP:URI=\"i.mp4\"\n");
+            let segments: String = (first..first + 4).map(|msn| format!("#EXTINF:1,\n{msn}.m4s\n")).collect();
+            let fields = vec![("Cache-Control", "no-cache".to_owned())];
+            Said::Whole(200, fields, (head + &segments).into_bytes())
+        } else {
+            whole("video/mp4", format!("life {life}"))
+        };
+        Box::pin(std::future::ready(said))
+    })
+    .await;
+    let edge = Node::start("edge", fake.addr);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    let playlist = "/hls/show/index.m3u8";
+    viewer.get(playlist).await;
+    // What left the window is asked for too, and kept elsewhere.
+    for file in ["i.mp4", "3.m4s", "5.m4s", "6.m4s", "7.m4s", "8.m4s"] {
+        for _ in 0..2 {
+            assert_eq!(viewer.get(&format!("/hls/show/{file}")).await.text(), "life 1", "{file}");
+        }
+    }
+    state.life.store(2, Ordering::SeqCst);
+    state.first.store(3, Ordering::SeqCst);
+    let shown = |first: usize| {
+        let addr = edge.addr;
+        async move {
+            let mut viewer = Viewer::connect(addr).await;
+            while !viewer.get(playlist).await.text().contains(&format!("SEQUENCE:{first}\n")) {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, shown(3)).await.unwrap();
+    for file in ["i.mp4", "3.m4s", "5.m4s", "6.m4s"] {
+        assert_eq!(viewer.get(&format!("/hls/show/{file}")).await.text(), "life 2", "{file}");
+    }
+    for first in 4..6 {
+        state.first.store(first, Ordering::SeqCst);
+        tokio::time::timeout(PATIENCE, shown(first)).await.unwrap();
+        assert_eq!(viewer.get(&format!("/hls/show/{}.m4s", first + 3)).await.text(), "life 2", "{first}");
+    }
+    assert_eq!(viewer.get("/hls/show/i.mp4").await.text(), "life 2");
+}
