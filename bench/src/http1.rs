@@ -92,6 +92,8 @@ pub(crate) struct Answer {
     bytes: Vec<u8>,
     head: Option<Head>,
     chunks: Chunks,
+    /// Bytes of the body that were looked at and let go.
+    drained: usize,
 }
 
 impl Answer {
@@ -109,7 +111,7 @@ impl Answer {
             }
         }
         Ok(self.head.is_some_and(|head| match head.framing {
-            Framing::Length(length) => self.bytes.len() >= head.head_bytes.saturating_add(length),
+            Framing::Length(length) => self.bytes.len() + self.drained >= head.head_bytes.saturating_add(length),
             Framing::Chunked => false,
         }))
     }
@@ -119,6 +121,20 @@ impl Answer {
         self.bytes.clear();
         self.head = None;
         self.chunks.clear();
+        self.drained = 0;
+    }
+
+    /// Lets go of what of the body is here; the next look shows what comes after it.
+    pub(crate) fn drain(&mut self) {
+        let head_bytes = self.head_bytes();
+        match self.head {
+            Some(Head { framing: Framing::Chunked, .. }) => self.chunks.drain(),
+            Some(_) => {
+                self.drained += self.bytes.len() - head_bytes;
+                self.bytes.truncate(head_bytes);
+            }
+            None => {}
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -137,7 +153,8 @@ impl Answer {
     pub(crate) fn body(&self) -> &[u8] {
         match self.head {
             Some(Head { framing: Framing::Chunked, .. }) => self.chunks.body(),
-            _ => self.bytes.get(self.head_bytes()..).unwrap_or_default(),
+            Some(_) => self.bytes.get(self.head_bytes()..).unwrap_or_default(),
+            None => &[],
         }
     }
 
@@ -181,6 +198,22 @@ mod tests {
             assert_eq!(answer.fields()["content-type"], "a/b");
             answer.clear();
             assert!(answer.is_empty() && answer.push(ANSWER) == Ok(true));
+        }
+    }
+
+    #[test]
+    fn what_is_drained_counts_and_is_not_kept() {
+        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        for bytes in [ANSWER, chunked] {
+            for cut in 1..bytes.len() {
+                let (mut answer, mut body) = (Answer::default(), Vec::new());
+                for (part, whole) in [(&bytes[..cut], false), (&bytes[cut..], true)] {
+                    assert_eq!(answer.push(part), Ok(whole), "{cut}");
+                    body.extend_from_slice(answer.body());
+                    answer.drain();
+                }
+                assert_eq!((body.as_slice(), answer.body()), (b"abc".as_slice(), b"".as_slice()), "{cut}");
+            }
         }
     }
 

@@ -61,6 +61,8 @@ struct Grown {
     born: Instant,
     /// When each piece was first written: CLOCK_MONOTONIC in nanoseconds.
     written_ns: Vec<u64>,
+    /// What was written then.
+    pieces: Vec<Bytes>,
 }
 
 struct Connection {
@@ -162,7 +164,12 @@ impl Origin {
                     connection.growing = Some((path.clone(), 0));
                     self.growing += 1;
                     let born = Instant::now();
-                    self.grown.entry(path).or_insert(Grown { growth, born, written_ns: Vec::new() });
+                    self.grown.entry(path).or_insert(Grown {
+                        growth,
+                        born,
+                        written_ns: Vec::new(),
+                        pieces: Vec::new(),
+                    });
                     growth.head()
                 }
             };
@@ -235,7 +242,7 @@ impl Origin {
     fn grow(&mut self, index: usize, now: Instant) -> bool {
         let Some(connection) = self.connections.get_mut(index).and_then(Option::as_mut) else { return true };
         while let Some((path, next)) = connection.growing.take() {
-            let Some(Grown { growth, born, written_ns }) = self.grown.get_mut(&path) else { return true };
+            let Some(Grown { growth, born, written_ns, pieces }) = self.grown.get_mut(&path) else { return true };
             if growth.dies_after > 0 && next >= growth.dies_after {
                 return false;
             }
@@ -244,9 +251,11 @@ impl Origin {
                 return true;
             }
             if written_ns.len() == next as usize {
+                pieces.push(growth.piece(next));
                 written_ns.push(sys::monotonic_ns());
             }
-            connection.send(growth.piece(next));
+            let Some(piece) = pieces.get(next as usize) else { return true };
+            connection.send(piece.clone());
             connection.growing = Some((path, next + 1)).filter(|(_, next)| *next < growth.pieces);
         }
         true

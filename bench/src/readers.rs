@@ -5,9 +5,11 @@ use crate::origin::growth::Growth;
 use crate::sys;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -20,6 +22,9 @@ pub(crate) struct Readers {
     /// From the last request to the last end.
     pub(crate) patience: Duration,
 }
+
+/// A piece and its framing.
+const READ_BYTES: usize = 20 << 10;
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,45 +59,63 @@ pub(crate) async fn run(readers: &Readers, growth: Growth) -> anyhow::Result<Rea
         stream.write_all(request.as_bytes()).await?;
     }
     let until = Instant::now() + readers.patience;
+    let expected: Arc<[u8]> = (0..growth.pieces).flat_map(|index| growth.body(index)).collect();
     let mut reading = JoinSet::new();
     for stream in streams {
-        reading.spawn(read(stream, growth, until));
+        reading.spawn(read(stream, growth, (expected.clone(), until)));
     }
-    // Bodies are compared only when all have ended: comparing must not delay reading.
-    let mut ended = Vec::with_capacity(readers.count);
+    let (mut read, mut streams) = (Read::default(), Vec::with_capacity(readers.count));
     while let Some(one) = reading.join_next().await {
-        ended.push(one?);
-    }
-    let expected: Vec<u8> = (0..growth.pieces).flat_map(|index| growth.body(index)).collect();
-    let mut read = Read::default();
-    for (pieces_ns, end, answer) in ended {
-        let short = end == End::Whole && answer.body() != expected;
+        let (pieces_ns, end, stream) = one?;
         read.pieces_ns.push(pieces_ns);
-        *read.ends.entry(if short { End::ShortButWhole } else { end }).or_default() += 1;
+        *read.ends.entry(end).or_default() += 1;
+        // To close a connection must not delay who still reads.
+        streams.push(stream);
     }
     Ok(read)
 }
 
-async fn read(mut stream: TcpStream, growth: Growth, until: Instant) -> (Vec<u64>, End, Answer) {
+async fn read(
+    stream: TcpStream,
+    growth: Growth,
+    (expected, until): (Arc<[u8]>, Instant),
+) -> (Vec<u64>, End, TcpStream) {
     let (mut pieces_ns, mut answer) = (Vec::with_capacity(growth.pieces as usize), Answer::default());
-    let mut buffer = vec![0; 32 << 10];
+    let (mut bytes, mut right) = (0, true);
     let end = loop {
-        let count = match timeout_at(until, stream.read(&mut buffer)).await {
-            Ok(Ok(count)) if count > 0 => count,
-            Ok(_) => break End::Cut,
+        match timeout_at(until, stream.readable()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => break End::Cut,
             Err(_) => break End::Endless,
+        }
+        let whole = match take(&stream, &mut answer) {
+            Ok(whole) => whole,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            Err(_) => break End::Cut,
         };
-        let whole = answer.push(&buffer[..count]);
         if answer.status() != 0 && answer.status() != 200 {
             break End::Refused;
         }
-        let here = answer.body().len() / growth.piece_bytes;
-        pieces_ns.resize(here.max(pieces_ns.len()), sys::monotonic_ns());
-        match whole {
-            Ok(false) => {}
-            Ok(true) => break End::Whole,
-            Err(_) => break End::Cut,
+        let body = answer.body();
+        right &= expected.get(bytes..bytes + body.len()) == Some(body);
+        bytes += body.len();
+        answer.drain();
+        let here = (bytes / growth.piece_bytes).max(pieces_ns.len());
+        if here > pieces_ns.len() {
+            pieces_ns.resize(here, sys::monotonic_ns());
+        }
+        if whole {
+            break if right && bytes == expected.len() { End::Whole } else { End::ShortButWhole };
         }
     };
-    (pieces_ns, end, answer)
+    (pieces_ns, end, stream)
+}
+
+/// One read, into memory that all readers share. An end of the stream, and what is no HTTP, is an error.
+fn take(stream: &TcpStream, answer: &mut Answer) -> std::io::Result<bool> {
+    let mut buffer = [0; READ_BYTES];
+    match stream.try_read(&mut buffer)? {
+        0 => Err(ErrorKind::UnexpectedEof.into()),
+        count => answer.push(&buffer[..count]).map_err(std::io::Error::other),
+    }
 }

@@ -67,6 +67,10 @@ impl Chunks {
         &self.body
     }
 
+    pub(super) fn drain(&mut self) {
+        self.body.clear();
+    }
+
     /// Keeps the memory.
     pub(super) fn clear(&mut self) {
         self.body.clear();
