@@ -7,6 +7,7 @@ use edge::access::cat::Message;
 use edge::access::denial::Denial;
 use edge::access::signed_url::Claims;
 use edge::key::{Class, Target, resolve};
+use edge::qoe::cmsd::{DYNAMIC, before};
 use edge::range::{Growing, Range, Slice};
 use edge::request::Request;
 use edge::steer::load::Load;
@@ -204,4 +205,19 @@ fn files_on_disk() {
     read.sort();
     let expected = [("/a\u{0}7.1", false), ("/film", false), ("/film", false), ("/vod/a.mp4?x=1", true)];
     assert_eq!(read, expected.map(|(key, first)| (key.to_owned(), first)));
+}
+
+#[test]
+fn paths_that_upstream_tells() {
+    let told = |seed: &[u8]| {
+        let lines = seed.split(|byte| *byte == b'\n').map(|line| HeaderValue::from_bytes(line).unwrap());
+        let headers = lines.map(|value| (HeaderName::from_static(DYNAMIC), value));
+        let mut map = HeaderMap::new();
+        headers.for_each(|(name, value)| {
+            map.append(name, value);
+        });
+        before(&map)
+    };
+    let passed: Vec<_> = seeds("cmsd").iter().filter_map(|seed| told(seed)).collect();
+    assert_eq!(passed, [r#""origin";etp=76;rtt=32, "shield";du;com.example-x=1.5"#]);
 }
