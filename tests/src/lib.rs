@@ -1,5 +1,6 @@
 //! The system seen from outside: what the tests of whole tiers share.
 
+pub mod conformance;
 mod dev;
 mod http;
 

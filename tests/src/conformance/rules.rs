@@ -1,0 +1,206 @@
+//! The rules themselves: of one playlist, of two versions of it, of a presentation. Pure.
+
+use super::text::{Attributes, Media, Multivariant, Part, Segment};
+use super::{
+    BEFORE_PARTS, DATES, DELTA, DISCONTINUITIES, END, FIRST_LINE, Finding, HINT, HOLD_BACK, I_FRAMES, INDEPENDENT, MAP,
+    NEVER_BACK, PART_HOLD_BACK, PART_HOLD_BACK_3, PART_INF, PART_LONG, PART_SHORT, PART_SUM, PARTS_LEAVE, Rule,
+    SKIP_UNTIL, TARGET_CONSTANT, TARGET_DURATION, VARIANTS, VERSION,
+};
+
+/// Rounding of decimals in playlists.
+const EPSILON_S: f64 = 1e-4;
+/// A frame of the slowest usual rate: sums and dates may be off by one (Apple 8.1).
+const FRAME_S: f64 = 0.042;
+
+/// What has been checked, and what was found.
+#[derive(Debug, Default)]
+pub struct Checks {
+    pub made: Vec<Rule>,
+    pub found: Vec<Finding>,
+}
+
+impl Checks {
+    pub(super) fn check(&mut self, rule: Rule, holds: bool, detail: impl FnOnce() -> String) {
+        self.made.push(rule);
+        if !holds {
+            self.found.push(Finding { rule, detail: detail() });
+        }
+    }
+}
+
+/// The rules of one version of a media playlist.
+pub fn of_one(media: &Media, checks: &mut Checks) {
+    checks.check(FIRST_LINE, media.begins, || "it does not".to_owned());
+    let version = media.versions.first().copied().unwrap_or(1);
+    let enough = media.versions.len() <= 1 && (media.skipped.is_none() || version >= 9);
+    checks.check(VERSION, enough, || format!("{:?}", media.versions));
+    let [target] = media.target_durations[..] else {
+        return checks.check(TARGET_DURATION, false, || format!("{:?}", media.target_durations));
+    };
+    for segment in &media.segments {
+        let fits = segment.duration_s.round() <= target;
+        checks.check(TARGET_DURATION, fits, || format!("{} s in {}", segment.duration_s, segment.uri));
+    }
+    control(media, target, checks);
+    if let Some(part_target) = media.part_target {
+        parts(media, (target, part_target), checks);
+    }
+    dates(media, checks);
+    let fragments =
+        media.segments.iter().filter(|segment| !segment.uri.contains(".ts") && !segment.uri.contains(".aac"));
+    for segment in fragments {
+        checks.check(MAP, segment.map.is_some(), || segment.uri.clone());
+    }
+    let parts_of_hints = media.hints.iter().filter(|hint| hint.get("TYPE").is_some_and(|kind| kind == "PART")).count();
+    let maps_of_hints = media.hints.len() - parts_of_hints;
+    let hints_fit = parts_of_hints <= 1 && maps_of_hints <= 1 && (!media.ended || media.hints.is_empty());
+    checks.check(HINT, hints_fit, || format!("{:?}", media.hints));
+}
+
+fn control(media: &Media, target: f64, checks: &mut Checks) {
+    let has_parts = !media.open.parts.is_empty() || media.segments.iter().any(|segment| !segment.parts.is_empty());
+    checks.check(PART_INF, media.part_target.is_some() || !has_parts, || "parts without EXT-X-PART-INF".to_owned());
+    if let Some(hold_back) = media.control_s("HOLD-BACK") {
+        checks.check(HOLD_BACK, hold_back + EPSILON_S >= 3.0 * target, || format!("{hold_back} s"));
+    }
+    if let Some(part_target) = media.part_target {
+        let part_hold_back = media.control_s("PART-HOLD-BACK").unwrap_or(0.0);
+        let told = || format!("{part_hold_back} s with parts of {part_target} s");
+        checks.check(PART_HOLD_BACK, part_hold_back + EPSILON_S >= 2.0 * part_target, told);
+        checks.check(PART_HOLD_BACK_3, part_hold_back + EPSILON_S >= 3.0 * part_target, told);
+    }
+    if let Some(skip) = media.control_s("CAN-SKIP-UNTIL") {
+        checks.check(SKIP_UNTIL, skip + EPSILON_S >= 6.0 * target, || format!("{skip} s"));
+    }
+}
+
+fn parts(media: &Media, (target, part_target): (f64, f64), checks: &mut Checks) {
+    let whole = media.segments.iter().map(|segment| (segment, true)).chain([(&media.open, false)]);
+    for (segment, is_whole) in whole {
+        checks.check(BEFORE_PARTS, segment.late.is_empty(), || format!("{:?} in {}", segment.late, segment.uri));
+        for (index, part) in segment.parts.iter().enumerate() {
+            let told = || format!("{} lasts {} s of {part_target}", part.uri, part.duration_s);
+            checks.check(PART_LONG, part.duration_s <= part_target + EPSILON_S, told);
+            let last = is_whole && index + 1 == segment.parts.len();
+            let at_gap = part.gap || segment.parts.get(index + 1).is_some_and(|next| next.gap);
+            let short = part.duration_s + EPSILON_S < 0.85 * part_target;
+            checks.check(PART_SHORT, !short || last || at_gap || part.independent, told);
+        }
+        if is_whole && !segment.parts.is_empty() {
+            let sum: f64 = segment.parts.iter().map(|part| part.duration_s).sum();
+            let told = || format!("{} s of parts, {} s in {}", sum, segment.duration_s, segment.uri);
+            checks.check(PART_SUM, (sum - segment.duration_s).abs() < FRAME_S, told);
+        }
+    }
+    let mut after: f64 = media.open.parts.iter().map(|part| part.duration_s).sum();
+    for segment in media.segments.iter().rev() {
+        let leave = after <= 3.0 * target + EPSILON_S || segment.parts.is_empty();
+        checks.check(PARTS_LEAVE, leave, || format!("parts of {} are {after} s from the end", segment.uri));
+        after += segment.duration_s;
+    }
+}
+
+fn dates(media: &Media, checks: &mut Checks) {
+    let dated = media.segments.iter().chain([&media.open]).any(|segment| segment.unix_s.is_some());
+    checks.check(DATES, dated || media.segments.is_empty(), || "no EXT-X-PROGRAM-DATE-TIME".to_owned());
+    let mut expected = None;
+    for segment in &media.segments {
+        if let (Some(expected), Some(told), false) = (expected, segment.unix_s, segment.discontinuity) {
+            let apart: f64 = told - expected;
+            checks.check(DATES, apart.abs() < FRAME_S, || format!("{} is {apart} s off", segment.uri));
+        }
+        expected = segment.unix_s.or(expected).map(|began| began + segment.duration_s);
+    }
+}
+
+/// The rules of a reload: `after` came later than `before`; both are whole.
+pub fn of_two(before: &Media, after: &Media, checks: &mut Checks) {
+    let targets = |media: &Media| (media.target_durations.clone(), media.part_target);
+    checks.check(TARGET_CONSTANT, targets(before) == targets(after), || {
+        format!("{:?}, then {:?}", targets(before), targets(after))
+    });
+    let forwards = after.first_msn >= before.first_msn && after.next() >= before.next();
+    checks.check(NEVER_BACK, forwards, || {
+        format!("{} to {:?}, then {} to {:?}", before.first_msn, before.next(), after.first_msn, after.next())
+    });
+    if !forwards {
+        return;
+    }
+    let gone = (after.first_msn - before.first_msn) as usize;
+    for (was, is) in before.segments.iter().skip(gone).zip(&after.segments) {
+        checks.check(NEVER_BACK, same(was, is), || format!("{was:?} became {is:?}"));
+    }
+    // The open segment keeps its parts, also when it becomes whole.
+    let index = (before.next().0 - after.first_msn) as usize;
+    let grown = after.segments.get(index).unwrap_or(&after.open);
+    let kept = grown.parts.is_empty() || before.open.parts.iter().zip(&grown.parts).all(|(was, is)| was == is);
+    checks.check(NEVER_BACK, kept, || format!("{:?} became {:?}", before.open.parts, grown.parts));
+    // Segments that left and were never seen whole are not counted.
+    if gone <= before.segments.len() {
+        let left = before.segments[..gone].iter().filter(|segment| segment.discontinuity).count() as u64;
+        let counted = before.discontinuity_sequence + left == after.discontinuity_sequence;
+        checks.check(DISCONTINUITIES, counted, || {
+            format!("{left} left, from {} to {}", before.discontinuity_sequence, after.discontinuity_sequence)
+        });
+    }
+    hinted(before, after, checks);
+    if before.ended {
+        checks.check(END, before == after, || "it changed".to_owned());
+    }
+}
+
+fn hinted(before: &Media, after: &Media, checks: &mut Checks) {
+    let hint = before.hints.iter().find(|hint| hint.get("TYPE").is_some_and(|kind| kind == "PART"));
+    let Some(uri) = hint.and_then(|hint| hint.get("URI")) else { return };
+    let (msn, part) = before.next();
+    let segment = msn.checked_sub(after.first_msn).and_then(|index| after.segments.get(index as usize));
+    let came: Option<&Part> = segment.unwrap_or(&after.open).parts.get(part);
+    let cancelled = after.ended || after.next() == before.next();
+    let broken = segment.is_some_and(|segment| segment.parts.len() <= part);
+    let started = if segment.is_none() && after.next().0 > msn { None } else { came };
+    if let Some(came) = started.filter(|_| !cancelled && !broken) {
+        checks.check(HINT, came.uri == *uri, || format!("{uri} was hinted at, {} came", came.uri));
+    }
+}
+
+/// Whether a segment is as it was; its parts may have left.
+fn same(was: &Segment, is: &Segment) -> bool {
+    let plain = |segment: &Segment| (segment.uri.clone(), segment.range.clone(), segment.gap, segment.discontinuity);
+    let parts = is.parts.is_empty() || is.parts == was.parts;
+    plain(was) == plain(is) && (was.duration_s - is.duration_s).abs() < EPSILON_S && parts
+}
+
+/// A delta update against the whole playlist of the same version.
+pub fn of_delta(delta: &Media, whole: &Media, checks: &mut Checks) {
+    let skipped = delta.skipped.unwrap_or(0) as usize;
+    let rest = whole.segments.get(skipped..).unwrap_or_default();
+    let agree = delta.segments.len() == rest.len() && delta.segments.iter().zip(rest).all(|(said, is)| same(is, said));
+    let tail = delta.open.parts == whole.open.parts && delta.next() == whole.next();
+    checks.check(DELTA, agree && tail, || format!("{skipped} skipped of {}", whole.segments.len()));
+    let until = delta.control_s("CAN-SKIP-UNTIL").unwrap_or(0.0);
+    let after: f64 = rest.iter().map(|segment| segment.duration_s).sum();
+    checks.check(DELTA, skipped == 0 || after + EPSILON_S >= until, || format!("{after} s are left of {until}"));
+}
+
+/// The rules of a multivariant playlist.
+pub fn of_multivariant(said: &Multivariant, checks: &mut Checks) {
+    checks.check(INDEPENDENT, said.independent, || "not in the multivariant playlist".to_owned());
+    checks.check(I_FRAMES, !said.iframes.is_empty(), || "none".to_owned());
+    for (variant, uri) in &said.variants {
+        let number = |name: &str| variant.get(name).and_then(|value| value.parse::<f64>().ok());
+        for name in ["BANDWIDTH", "AVERAGE-BANDWIDTH", "CODECS", "RESOLUTION", "FRAME-RATE"] {
+            checks.check(VARIANTS, variant.contains_key(name), || format!("{uri} has no {name}"));
+        }
+        let (peak, average) = (number("BANDWIDTH"), number("AVERAGE-BANDWIDTH"));
+        checks.check(VARIANTS, average <= peak, || format!("{uri}: {average:?} on average, {peak:?} at most"));
+        for (group, kind) in [("AUDIO", "AUDIO"), ("SUBTITLES", "SUBTITLES"), ("VIDEO", "VIDEO")] {
+            let of = |rendition: &Attributes, id: &String| {
+                rendition.get("TYPE").is_some_and(|is| is == kind) && rendition.get("GROUP-ID") == Some(id)
+            };
+            if let Some(id) = variant.get(group) {
+                let known = said.renditions.iter().any(|rendition| of(rendition, id));
+                checks.check(VARIANTS, known, || format!("{uri} names the group {id}, which is not there"));
+            }
+        }
+    }
+}
