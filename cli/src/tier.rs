@@ -7,6 +7,7 @@ use prometheus::Registry;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -87,14 +88,20 @@ where
         .enable_all()
         .build()
         .context("the runtime does not start; check the limit of threads (ulimit -u)")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let stop = CancellationToken::new();
         let signalled = tokio::spawn(cancel_on_signal(stop.clone()));
         let result = tier(stop).await;
         signalled.abort();
         result
-    })
+    });
+    // Otherwise a read of a disk that hangs would keep the process for ever.
+    runtime.shutdown_timeout(LAST_CALLS);
+    result
 }
+
+/// What files are still being read or written once a tier is done may take so long to end.
+const LAST_CALLS: Duration = Duration::from_millis(500);
 
 /// Cancels `stop` on the first SIGTERM, SIGINT or SIGQUIT.
 pub(crate) async fn cancel_on_signal(stop: CancellationToken) -> anyhow::Result<()> {

@@ -19,6 +19,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(server) = ServerUri::new("http://r/steer/x".to_owned()) else { return };
     let others = [Pathway { id: &b, base_url: "http://b" }];
     let written = template.render(Pathway { id: &a, base_url: "http://a" }, &others, &server);
+    // Of several pathways the first choice is the pattern, readable or not.
+    let readable = readable && !text.contains("PATHWAY-ID");
     assert!(!readable || matches!(read(&written), Ok(Followed::Multivariant(_))), "{written}");
     assert!(written.contains("PATHWAY-ID=\"b\""), "{written}");
 });

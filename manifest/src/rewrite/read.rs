@@ -203,7 +203,11 @@ impl<'a> Playlist<'a> {
                 "GROUP-ID" if line.kind == Kind::Rendition => cut.replace(span.end..span.end, own_group()),
                 "PATHWAY-ID" if of_pathway => {
                     has_pathway = true;
-                    cut.replace(span, vec![Piece::Id]);
+                    // RFC 8216bis, 4.4.6.2 has it quoted; where the packager forgot that, players know none.
+                    let quote = |is_there: bool| Piece::Text(if is_there { "" } else { "\"" }.to_owned());
+                    let opens = quote(line.raw[..span.start].ends_with('"'));
+                    let closes = quote(line.raw[span.end..].starts_with('"'));
+                    cut.replace(span, vec![opens, Piece::Id, closes]);
                 }
                 "URI" if line.kind != Kind::Variant => cut.replace(span, places.of(attribute.value)?),
                 _ => {}
