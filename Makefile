@@ -13,7 +13,7 @@ run: player
 
 # All tests: unit, loopback and browser. Ends with the test runner's own closing line.
 test: player
-	@scripts/need cargo ffmpeg ffmpeg-cli chromium
+	@scripts/need cargo ffmpeg ffmpeg-cli nginx chromium
 	cd player && npm test
 	cargo build --workspace --locked --all-targets
 	cargo test --workspace --locked

@@ -239,7 +239,7 @@ impl Node {
         target: &Target<'_>,
         (deadline, outlet): (Instant, Option<Outlet>),
     ) -> Result<Reply, Refusal> {
-        let key = target.live_key();
+        let key = self.playlists.key(target);
         let directives = Directives::from_query(target.query);
         for _ in 0..ROUNDS_MAX {
             let opened = match self.playlists.followed(&key) {
@@ -377,18 +377,18 @@ impl Node {
     }
 
     async fn object(&self, request: &Request, target: &Target<'_>, deadline: Instant) -> Result<Reply, Refusal> {
-        let live_key = target.live_key();
-        let (key, class, url, promise) = match self.store.known(&live_key) {
+        let (key, known) = self.known(target);
+        let (key, class, url, promise) = match known {
             Some(Known::Object(object)) => {
                 let class = object.head.class;
                 self.metrics.looked_up(class, Lookup::Hit);
                 let body = conditions::of_whole(request, object)?;
                 return Ok(Reply { class, body, note: Note::Hit, held: None, rest: None });
             }
-            Some(Known::Named(Named { promise, url })) => (live_key, promise.class, url, Some(promise)),
+            Some(Known::Named(Named { promise, url })) => (key, promise.class, url, Some(promise)),
             Some(Known::Mpd) => return Box::pin(self.mpd(request, target, deadline)).await,
             Some(Known::Clock) => return Box::pin(self.moment(request, target, deadline)).await,
-            None => (target.whole_key(), target.class, None, None),
+            None => (key, target.class, None, None),
         };
         let url = url.as_deref().unwrap_or(&key);
         let wanted = Wanted { key: &key, url, class, passed: &request.passed, promise };
@@ -407,6 +407,17 @@ impl Node {
             },
         };
         Ok(Reply { class, body, note, held: None, rest: None })
+    }
+
+    /// The key of an object, and what live playlists and MPDs say of it.
+    fn known<'t>(&self, target: &Target<'t>) -> (Cow<'t, str>, Option<Known>) {
+        let live_key = target.live_key();
+        if let Some(known) = self.store.known(&live_key) {
+            return (live_key, Some(known));
+        }
+        let whole_key = target.whole_key();
+        let known = if whole_key == live_key { None } else { self.store.known(&whole_key) };
+        (whole_key, known)
     }
 
     /// An object that is kept in pieces is read as if it grew: its viewer's bytes are fetched as they are come to.

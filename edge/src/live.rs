@@ -196,6 +196,16 @@ impl Live {
         state.bytes -= dropped.map_or(0, |object| object.weight());
     }
 
+    /// Drops the objects that are shorter than their playlist says by now: files that were read while they grew.
+    pub fn outgrown<'n>(&self, named: impl Iterator<Item = (&'n str, u64)>) {
+        let mut state = self.state.write();
+        for (key, bytes_min) in named {
+            let slot = state.slots.get_mut(key);
+            let short = slot.and_then(|slot| slot.object.take_if(|object| object.length < bytes_min));
+            state.bytes -= short.map_or(0, |object| object.weight());
+        }
+    }
+
     /// Drops the objects that are meant; their names stay, so that they are fetched again. Returns how many there were.
     pub fn drop_objects(&self, meant: impl Fn(&str, &Object) -> bool) -> usize {
         let mut state = self.state.write();

@@ -1,7 +1,7 @@
 //! The renditions that this node follows: one task each, owned by no viewer, and what viewers see of them.
 
 use crate::cache_status::Notes;
-use crate::key::{Class, normalized, resolve};
+use crate::key::{Class, Target};
 use crate::metrics::{Bound, Lookup, PlaylistNews};
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use manifest::follow::{self, Followed as Read, Media};
 use manifest::{Verdict, Wait};
 use parking_lot::RwLock;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,12 +24,14 @@ pub mod account;
 mod follower;
 mod release;
 mod version;
+mod written;
 
 use account::Account;
 use follower::Follower;
 use release::{BATCH, Waiting};
 pub use release::{Left, Outlet};
 pub use version::{Spelling, Version};
+use written::Written;
 
 /// All renditions followed.
 pub struct Playlists {
@@ -37,6 +40,7 @@ pub struct Playlists {
     followed: RwLock<HashMap<Arc<str>, Arc<Rendition>>>,
     notes: Arc<Notes>,
     departing: CancellationToken,
+    written: Written,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +96,20 @@ impl Playlists {
     pub fn new(store: Arc<Store>, config: &config::Edge, departing: CancellationToken) -> Self {
         let limits = Limits { idle: config.subscription_idle, subscriptions_max: config.subscriptions_max };
         let notes = Arc::new(Notes::new(&config.name));
-        Self { store, limits, followed: RwLock::default(), notes, departing }
+        let written = Written::new(config.subscriptions_max);
+        Self { store, limits, followed: RwLock::default(), notes, departing, written }
+    }
+
+    /// The key of a playlist: neither who asks nor what for splits it, but where upstream tells playlists apart by such an
+    /// argument.
+    pub fn key<'a>(&self, target: &Target<'a>) -> Cow<'a, str> {
+        let key = target.live_key();
+        if self.written.are_apart(&key) { target.whole_key() } else { key }
+    }
+
+    /// What a playlist is asked for as upstream.
+    pub fn url(&self, key: &Arc<str>) -> Arc<str> {
+        self.written.url(key).unwrap_or_else(|| key.clone())
     }
 
     /// Every rendition that is followed now.
@@ -112,7 +129,9 @@ impl Playlists {
         if let Some(rendition) = self.followed(key) {
             return Ok(Opened::Followed(rendition));
         }
-        let wanted = Wanted { key, url: key, class: Class::Playlist, passed, promise: None };
+        let written = self.written.url(key);
+        let url = written.as_deref().unwrap_or(key);
+        let wanted = Wanted { key, url, class: Class::Playlist, passed, promise: None };
         let (found, lookup) = self.store.get(&wanted, After::Offer(self.offer(key, passed))).await?;
         if let Found::Growing(fill, place) = &found {
             // A playlist is answered whole or not at all.
@@ -137,7 +156,7 @@ impl Playlists {
     fn offered(self: &Arc<Self>, key: Arc<str>, object: &Object, source: PeerId, passed: Passed) -> Offered {
         let whole_life = Offered::Cache { at_most: None };
         let Some((bytes, media)) = read(&object.chunks, object.length) else {
-            return if self.is_multivariant(object) {
+            return if self.multivariant(&key, object) {
                 whole_life
             } else {
                 Offered::Cache { at_most: Some(UNREADABLE) }
@@ -154,12 +173,14 @@ impl Playlists {
         }
     }
 
-    fn is_multivariant(&self, object: &Object) -> bool {
+    /// Learns how upstream writes the playlists of a multivariant one; `false` if it is none.
+    fn multivariant(&self, key: &str, object: &Object) -> bool {
         let text = text(&object.chunks, object.length);
-        let multivariant = text.as_deref().is_some_and(|text| {
-            std::str::from_utf8(text).is_ok_and(|text| matches!(follow::read(text), Ok(Read::Multivariant(_))))
-        });
-        if !multivariant {
+        let read = text.and_then(|text| follow::read(std::str::from_utf8(&text).ok()?).ok());
+        let multivariant = matches!(&read, Some(Read::Multivariant(_)));
+        if let Some(Read::Multivariant(multivariant)) = read {
+            self.written.learn(key, &multivariant.playlists);
+        } else {
             self.store.metrics.followed(PlaylistNews::Unreadable);
             if object.length > PLAYLIST_BYTES_MAX {
                 self.store.metrics.bit(Bound::PlaylistBytes);
@@ -308,29 +329,31 @@ fn text(chunks: &[Bytes], length: u64) -> Option<Vec<u8>> {
 /// An object that a playlist names.
 struct Named {
     key: Arc<str>,
-    url: String,
+    url: Arc<str>,
     class: Class,
     hint: bool,
+    /// How many bytes it has at least.
+    bytes_min: u64,
 }
 
 impl Named {
     /// What it is asked for as, where that is not its key.
     fn spelling(&self) -> Option<Arc<str>> {
-        (*self.url != *self.key).then(|| self.url.as_str().into())
+        (self.url != self.key).then(|| self.url.clone())
     }
 }
 
 /// What a playlist names; what is on another host is none of ours.
 fn named(key: &str, media: &Media) -> Vec<Named> {
+    let uris = written::uris(key, media.objects.iter().map(|object| object.uri.as_str()));
     let named = media.objects.iter().filter_map(|object| {
-        let url = normalized(&resolve(key, &object.uri)?).into_owned();
-        let key = Arc::<str>::from(crate::key::Target::read(&url).ok()?.live_key());
+        let (key, url) = uris.get(object.uri.as_str()).map(|(key, url)| (key.clone(), url.clone()))?;
         let class = match object.class {
             follow::Class::Init => Class::Init,
             follow::Class::Segment => Class::Segment,
             follow::Class::Part | follow::Class::Hint => Class::Part,
         };
-        Some(Named { key, url, class, hint: object.class == follow::Class::Hint })
+        Some(Named { key, url, class, hint: object.class == follow::Class::Hint, bytes_min: object.bytes_min })
     });
     named.collect()
 }

@@ -73,9 +73,19 @@ impl Object {
     }
 }
 
+/// RFC 9111, 5.2.2.6: upstream packs for itself, or has its reasons.
+fn forbids_transforming(headers: &HeaderMap) -> bool {
+    let said =
+        |value: &HeaderValue| value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("no-transform"));
+    headers.get_all(header::CACHE_CONTROL).iter().any(said)
+}
+
 /// Manifests are packed here, whatever upstream can do: it is asked for them as they are.
 pub(super) fn is_packable(status: StatusCode, class: Class, headers: &HeaderMap) -> bool {
-    status == StatusCode::OK && class.is_manifest() && !headers.contains_key(header::CONTENT_ENCODING)
+    status == StatusCode::OK
+        && class.is_manifest()
+        && !forbids_transforming(headers)
+        && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
 /// RFC 9110, 12.5.5: what is answered in a coding or not says so.

@@ -147,7 +147,7 @@ impl Follower {
             account.went_wrong(source, What::Refused(refusal));
             Said::Failed { retry_after: None }
         };
-        let target = ask.target(&self.rendition.key);
+        let target = ask.target(&self.playlists.url(&self.rendition.key));
         let (class, passed) = (Class::Playlist, &self.passed);
         let errand = Errand { target: &target, class, passed, promise: None, fields: &[], requests: None };
         let mut answer = match store.upstreams.ask(source, &errand).await {
@@ -256,6 +256,11 @@ impl Follower {
         let account = &self.rendition.account;
         account.shown(source, first.media.part_target_s, self.rendition.started.elapsed());
         let version = Arc::new(Version::new(&first, standing, arrived, (&store.metrics, &account.releases)));
+        if first.media.objects.iter().any(|object| object.bytes_min > 0) {
+            // Before viewers learn of the bytes that are new.
+            let named = named(&self.rendition.key, &first.media);
+            store.live.outgrown(named.iter().map(|named| (&*named.key, named.bytes_min)));
+        }
         self.rendition.shown.send_replace(Shown { standing, version, over: None });
         self.playlists.release(&self.rendition);
         store.metrics.followed(PlaylistNews::Newer);

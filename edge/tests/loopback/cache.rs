@@ -352,4 +352,11 @@ async fn playlists_that_are_not_followed_are_packed_once_for_each_coding() {
         }
         assert_eq!(fake.asked().len(), 1);
     }
+    let fields = [("Cache-Control", "max-age=60, no-transform")];
+    let edge_of =
+        Answers::new(&fields, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na\n#EXT-X-STREAM-INF:BANDWIDTH=2\nb\n");
+    let fake = edge_of.start().await;
+    let edge = Node::start("edge", fake.addr);
+    let kept = Viewer::connect(edge.addr).await.get_with("/a.m3u8", "Accept-Encoding: br, gzip\r\n").await;
+    assert_eq!((kept.status, kept.field("content-encoding"), kept.field("vary")), (200, "", ""));
 }

@@ -12,6 +12,7 @@ mod disk;
 mod fanout;
 mod fills;
 mod floods;
+mod foreign;
 mod http;
 mod http2;
 mod malformed;
