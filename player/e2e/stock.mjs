@@ -1,0 +1,121 @@
+#!/usr/bin/env node
+// Plays a URL in a stock player (hls.js, dash.js or Shaka) in headless Chromium and prints one JSON line about it.
+//
+//   node e2e/stock.mjs --player dash --url http://127.0.0.1:8083/dash/live.mpd --seconds 20
+//
+// The exit code is 0 when the visit could be measured, whatever the figures; 1 with one sentence on stderr when not.
+
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { parseArgs } from "node:util";
+import { launch, Unmeasured } from "./chromium.mjs";
+
+const FIRST_FRAME_MS = 20_000;
+
+/** The library from npm, and how a page begins to play `url` in `video` with it. */
+const PLAYERS = {
+  hls: {
+    library: "hls.js/dist/hls.min.js",
+    begin: `const player = new Hls({ lowLatencyMode: true });
+      player.on(Hls.Events.ERROR, (_, data) => seen.errors.push((data.fatal ? "fatal " : "") + data.details));
+      player.loadSource(url);
+      player.attachMedia(video);
+      seen.latency = () => player.latency;`,
+  },
+  dash: {
+    library: "dashjs/dist/modern/umd/dash.all.min.js",
+    begin: `const player = dashjs.MediaPlayer().create();
+      player.on("error", (event) => seen.errors.push(String(event.error?.message ?? event.error)));
+      player.initialize(video, url, true);
+      seen.latency = () => player.getCurrentLiveLatency();`,
+  },
+  shaka: {
+    library: "shaka-player/dist/shaka-player.compiled.js",
+    begin: `const player = new shaka.Player();
+      player.addEventListener("error", (event) => seen.errors.push("code " + event.detail.code));
+      player.attach(video).then(() => player.load(url)).catch((error) => seen.errors.push("fatal " + error.code));
+      seen.latency = () => player.getStats().liveLatency;`,
+  },
+};
+
+function wishes() {
+  const { values } = parseArgs({
+    options: {
+      player: { type: "string", default: "hls" },
+      url: { type: "string" },
+      seconds: { type: "string", default: "20" },
+    },
+  });
+  const seconds = Number(values.seconds);
+  const player = Object.entries(PLAYERS).find(([name]) => name === values.player);
+  if (!player || !values.url || !(seconds > 0)) {
+    throw new Unmeasured("say --player hls, dash or shaka, --url URL and --seconds 20");
+  }
+  return { name: player[0], player: player[1], url: values.url, seconds };
+}
+
+/**
+ * A site with nothing but the page and the player.
+ * @param {string} library
+ * @param {string} page
+ */
+async function site(library, page) {
+  const script = readFileSync(new URL(`../node_modules/${library}`, import.meta.url));
+  const server = createServer((request, response) => {
+    const wantsScript = request.url === "/player.js";
+    response.setHeader("Content-Type", wantsScript ? "text/javascript" : "text/html");
+    response.end(wantsScript ? script : page);
+  });
+  await new Promise((listening) => server.listen(0, "127.0.0.1", () => listening(null)));
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Unmeasured("no port is free");
+  return { server, url: `http://127.0.0.1:${address.port}/` };
+}
+
+async function main() {
+  const { name, player, url, seconds } = wishes();
+  const html = `<!doctype html><meta charset="utf-8"><script src="/player.js"></script>
+    <video muted autoplay playsinline width="320"></video><script>
+      const video = document.querySelector("video"), url = ${JSON.stringify(url)};
+      const seen = { errors: [], stalls: 0, began: false, latency: () => null };
+      video.addEventListener("playing", () => { seen.began = true; });
+      video.addEventListener("waiting", () => { if (seen.began) seen.stalls += 1; });
+      ${player.begin}
+    </script>`;
+  const { server, url: at } = await site(player.library, html);
+  const browser = await launch();
+  try {
+    const page = await browser.newPage();
+    /** @type {string[]} */
+    const refused = [];
+    let requests = 0;
+    page.on("response", (response) => {
+      requests += 1;
+      if (response.status() >= 400) refused.push(`${response.status()} ${response.url()}`);
+    });
+    const opened = Date.now();
+    await page.goto(at);
+    const first = page.waitForFunction("seen.began && video.currentTime > 0", undefined, {
+      timeout: FIRST_FRAME_MS,
+    });
+    // A player that never begins is a figure too.
+    const firstFrame = await first.then(() => (Date.now() - opened) / 1000).catch(() => null);
+    const from = Number(await page.evaluate("video.currentTime"));
+    await page.waitForTimeout(seconds * 1000);
+    const report = await page.evaluate(
+      `({ position: video.currentTime, latency: seen.latency(), stalls: seen.stalls, errors: seen.errors,
+          frames: video.getVideoPlaybackQuality().totalVideoFrames })`,
+    );
+    const { position, ...rest } = /** @type {{ position: number }} */ (report);
+    const line = { player: name, firstFrame, played: position - from, ...rest, requests, refused };
+    process.stdout.write(`${JSON.stringify(line)}\n`);
+  } finally {
+    await browser.close();
+    server.close();
+  }
+}
+
+main().catch((error) => {
+  process.stderr.write(`${error instanceof Error ? error.message.split("\n")[0] : error}\n`);
+  process.exitCode = 1;
+});
