@@ -29,6 +29,9 @@ fn rewritten_playlists_declare_both_pathways() {
         assert!(written.contains("PATHWAY-ID=\"a\"") && written.contains("PATHWAY-ID=\"b\""), "{written}");
         seeds += 1;
     }
+    let text = std::fs::read_to_string(seed_path("rewrite", "quote_in_variable")).expect("UTF-8");
+    let moved = relocate(&text, &source, "http://a").expect("a multivariant playlist");
+    assert!(moved.contains("URI=\"{$host}/a.m3u8\""), "a value with a quote is no value: {moved}");
     assert!(seeds >= 3);
 }
 

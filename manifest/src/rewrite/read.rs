@@ -116,7 +116,9 @@ impl<'a> Playlist<'a> {
     fn define(&mut self, raw: &'a str) {
         let Some(list) = raw.strip_prefix("#EXT-X-DEFINE:") else { return };
         let attributes = attributes(list.trim_end());
-        if let (Some(name), Some(value)) = (value(&attributes, "NAME"), value(&attributes, "VALUE")) {
+        // A quote in a value that has none around it would end the string that the variable stands in.
+        let quoted = value(&attributes, "VALUE").filter(|value| !value.contains('"'));
+        if let (Some(name), Some(value)) = (value(&attributes, "NAME"), quoted) {
             self.variables.entry(name).or_insert(value);
         }
     }
