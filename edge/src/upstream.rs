@@ -271,23 +271,35 @@ impl Upstreams {
         broke_off: Option<PeerId>,
         attempt: usize,
     ) -> Result<(Answer, Joint), Refusal> {
-        let mut order = self.order(errand.target, errand.promise.map(|promise| promise.source));
+        let answer = self.ask_for_rest(&Errand { fields: &torn.fields(), ..*errand }, broke_off, attempt).await?;
+        match torn.joint(answer.status, &answer.headers) {
+            Ok(joint) => Ok((answer, joint)),
+            Err(mismatch) => {
+                let upstream = self.url(answer.peer);
+                tracing::debug!(%upstream, target = errand.target, %mismatch, "not continued");
+                Err(Refusal::UpstreamBroken)
+            }
+        }
+    }
+
+    /// Asks others first and then the one that broke off, one with each attempt. What comes is for the caller to judge.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn ask_for_rest(
+        self: &Arc<Self>,
+        rest: &Errand<'_>,
+        broke_off: Option<PeerId>,
+        attempt: usize,
+    ) -> Result<Answer, Refusal> {
+        let mut order = self.order(rest.target, rest.promise.map(|promise| promise.source));
         if let Some(broke_off) = broke_off {
             order.retain(|id| *id != broke_off);
             order.push(broke_off);
         }
-        let id = order[attempt % order.len()];
         self.metrics.peers.asked_second(Second::Torn);
-        let rest = Errand { fields: &torn.fields(), ..*errand };
-        let asked = timeout(self.patience, self.ask(id, &rest)).await;
-        let answer = asked.unwrap_or(Err(Refusal::UpstreamTimeout))?;
-        match torn.joint(answer.status, &answer.headers) {
-            Ok(joint) => Ok((answer, joint)),
-            Err(mismatch) => {
-                tracing::debug!(upstream = %self.members[id.index()].url, target = errand.target, %mismatch, "not continued");
-                Err(Refusal::UpstreamBroken)
-            }
-        }
+        let asked = timeout(self.patience, self.ask(order[attempt % order.len()], rest)).await;
+        asked.unwrap_or(Err(Refusal::UpstreamTimeout))
     }
 
     /// Takes in what a request on behalf of viewers showed.

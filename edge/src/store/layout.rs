@@ -100,6 +100,12 @@ impl Layout {
 }
 
 impl Piece {
+    /// What is left of it after so many bytes.
+    pub fn after(self, bytes: u64) -> Option<Self> {
+        let first = self.first.checked_add(bytes).filter(|first| *first <= self.last)?;
+        Some(Self { first, ..self })
+    }
+
     pub fn length(self) -> u64 {
         self.last - self.first + 1
     }

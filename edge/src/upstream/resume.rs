@@ -148,10 +148,14 @@ impl Joint {
         Ok(bytes)
     }
 
+    /// Whether all that is there already has been found to agree.
+    pub fn is_compared(&self) -> bool {
+        self.known[self.at..].iter().all(Bytes::is_empty)
+    }
+
     /// Whether the object is whole at the end of the answer, with so many bytes.
     pub fn is_whole(&self, bytes: u64) -> bool {
-        let compared = self.known[self.at..].iter().all(Bytes::is_empty);
-        compared && self.length.is_none_or(|length| length == bytes)
+        self.is_compared() && self.length.is_none_or(|length| length == bytes)
     }
 }
 

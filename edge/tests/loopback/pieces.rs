@@ -2,8 +2,9 @@
 
 use crate::support::{Asked, Fake, Node, Said, Viewer, config, in_time, until};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// A file as a server of files gives it: whole, in ranges, under `If-Range` and `If-None-Match`.
@@ -288,4 +289,62 @@ async fn an_edge_and_its_shield_cut_alike() {
     assert_eq!(shield.metric("vivid_edge_fills_total", &["whole"]), 10.0);
     assert_eq!(edge.metric("vivid_edge_fills_total", &["whole"]), 7.0);
     until(|| fake.asked().len() == 11, "each piece left the origin once").await;
+}
+
+#[tokio::test]
+async fn a_piece_that_breaks_off_goes_on_where_it_did() {
+    let file = File::tagged();
+    let torn = Arc::new(AtomicUsize::new(0));
+    let (say, count) = (file.clone(), torn.clone());
+    let fake = Fake::start(move |asked: Asked| {
+        let said = match say.say(&asked) {
+            // Each time half of what is asked for, until little is left.
+            Said::Whole(206, fields, body) if body.len() >= 4 && asked.head.contains("bytes=2") => {
+                count.fetch_add(1, Ordering::SeqCst);
+                let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                let head = format!("HTTP/1.1 206 X\r\nContent-Length: {}\r\n{fields}\r\n", body.len());
+                let (sender, bytes) = mpsc::unbounded_channel();
+                sender.send(body[..body.len() / 2].to_vec()).unwrap();
+                Said::Raw(head, bytes)
+            }
+            said => said,
+        };
+        Box::pin(std::future::ready(said))
+    })
+    .await;
+    let edge = Node::with(cutting("edge", fake.addr));
+    assert_eq!(edge.get("/film").await.body, body(b'a'));
+    assert_eq!(torn.load(Ordering::SeqCst), 2);
+    assert_eq!((asked_for(&fake, "20-29"), asked_for(&fake, "25-29"), asked_for(&fake, "27-29")), (1, 1, 1));
+    assert_eq!(edge.get("/film").await.body, body(b'a'), "what was put together is kept");
+    assert_eq!((asked_for(&fake, "20-29"), edge.metric("vivid_edge_failovers_total", &["torn"])), (1, 2.0));
+}
+
+#[tokio::test]
+async fn a_piece_of_a_version_that_is_gone_does_not_go_on() {
+    let file = File::tagged();
+    let say = file.clone();
+    let fake = Fake::start(move |asked: Asked| {
+        let said = match say.say(&asked) {
+            Said::Whole(206, fields, body) if asked.head.contains("bytes=20-29") => {
+                say.change(|state| {
+                    state.body = self::body(b'b');
+                    state.fields[1].1 = "\"v2\"".to_owned();
+                });
+                let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                let (sender, bytes) = mpsc::unbounded_channel();
+                sender.send(body[..5].to_vec()).unwrap();
+                Said::Raw(format!("HTTP/1.1 206 X\r\nContent-Length: 10\r\n{fields}\r\n"), bytes)
+            }
+            said => said,
+        };
+        Box::pin(std::future::ready(said))
+    })
+    .await;
+    let edge = Node::with(cutting("edge", fake.addr));
+    let mut viewer = Viewer::connect(edge.addr).await;
+    viewer.ask("/film", "").await;
+    let cut = viewer.read().await;
+    assert!(cut.is_err(), "{cut:?}");
+    assert_eq!(asked_for(&fake, "25-29"), 1, "a new version is not asked for again and again");
 }

@@ -1,16 +1,17 @@
 //! Fills of large objects: what is known of the whole, and one piece after the other.
 
-use super::Job;
+use super::{Job, RESUMES_MAX};
 use crate::fill::Filler;
 use crate::key::Class;
-use crate::metrics::FillEnd;
+use crate::metrics::{Bound, FillEnd};
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
 use crate::store::After;
-use crate::store::layout::Layout;
+use crate::store::layout::{Layout, Piece};
 use crate::store::pieces::Cut;
-use crate::upstream::{Answer, Joint};
+use crate::upstream::{Answer, Joint, PeerId};
 use http::{HeaderMap, StatusCode};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,15 +46,46 @@ impl Job {
         }
         let head = Arc::new(self.head_of(cut));
         filler.open(head.clone());
-        if let Err(refusal) = fill(&mut answer, &filler, joint, cut.piece.length()).await {
-            tracing::warn!(key = %cut.key, %refusal, first = cut.piece.first, "piece aborted");
-            return self.refuse(filler, FillEnd::Aborted, refusal);
+        let mut resumes = 0..RESUMES_MAX;
+        while let Err(refusal) = fill(&mut answer, &filler, joint, cut.piece.length()).await {
+            // What readers have of it must have been found to agree before anything is put behind it.
+            let rest = cut.piece.after(filler.bytes()).filter(|_| joint.is_compared());
+            let resumed = match rest {
+                Some(rest) => self.rest(cut, rest, answer.peer, &mut resumes).await,
+                None => None,
+            };
+            let Some(rest) = resumed else {
+                tracing::warn!(key = %cut.key, %refusal, first = cut.piece.first, "piece aborted");
+                return self.refuse(filler, FillEnd::Aborted, refusal);
+            };
+            answer = rest;
         }
         self.store.metrics.filled(FillEnd::Whole);
         let object = Arc::new(Object::new(head, filler.chunks(), Instant::now()));
         self.keep(&object, true).await;
         self.leave();
         filler.finish(object);
+    }
+
+    /// Asks for the rest of a piece. Its version is bound by a strong validator, so there is nothing to compare.
+    async fn rest(&self, cut: &Cut, rest: Piece, broke_off: PeerId, resumes: &mut Range<usize>) -> Option<Answer> {
+        let fields = cut.layout.conditions(rest);
+        for attempt in resumes {
+            let asked = self.store.upstreams.ask_for_rest(&self.errand(&fields), Some(broke_off), attempt).await;
+            match asked {
+                Ok(answer) if cut.layout.is_answer(rest, answer.status, &answer.headers) => {
+                    tracing::info!(key = %cut.key, first = rest.first, "piece resumed");
+                    return Some(answer);
+                }
+                Ok(answer) if !answer.status.is_server_error() => {
+                    self.store.forget_version(&cut.key, &cut.whole).await;
+                    return None;
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        self.store.metrics.bit(Bound::Resumes);
+        None
     }
 
     pub(super) fn head_of(&self, cut: &Cut) -> Head {
