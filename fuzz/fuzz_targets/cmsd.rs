@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let Some(list) = before(&headers) else { return };
     let identity = Identity::new("edge", 0);
-    let entry = Entry { identity: &identity, path: Path { rtt_us: 1000, throughput_kbps: 1 }, duress: true };
+    let entry = Entry { identity: &identity, path: Path { rtt_us: 1000, throughput_kbps: 1, measured: true }, duress: true };
     let mut line = Vec::new();
     entry.put(&mut line, Some(&list));
     let value = HeaderValue::from_bytes(&line["CMSD-Dynamic: ".len()..line.len() - 2]).expect("a field value");

@@ -15,6 +15,8 @@ pub struct Path {
     pub rtt_us: u32,
     /// What it would carry now, in kbit/s; 0 if nothing is known.
     pub throughput_kbps: u32,
+    /// It was measured while there was enough to send.
+    pub measured: bool,
 }
 
 /// What a transport has counted.
@@ -52,14 +54,31 @@ const BEFORE_BYTES_MAX: usize = 512;
 
 impl Path {
     /// A rate that was measured while there was enough to send is the path's. One that was measured while there was not
-    /// is only the least that it takes: then the window of a round trip says more (CTA-5006, `etp`).
+    /// is only the least that it takes: then the window of a round trip says more (CTA-5006, `etp`). Before anything was
+    /// sent nothing is known: a handshake's round trip knows no queue.
     pub fn of(sample: Sample) -> Self {
         let window = (u128::from(sample.window) * 8000).checked_div(u128::from(sample.rtt_us)).unwrap_or(0);
         let measured = u128::from(sample.delivered_per_s) * 8;
         // To the nearest number of kbit/s; a window in bytes and microseconds gives kbit/s by itself.
         let measured_kbps = (measured + 500) / 1000;
-        let kbps = if sample.idle || measured == 0 { measured_kbps.max(window) } else { measured_kbps };
-        Self { rtt_us: sample.rtt_us, throughput_kbps: u32::try_from(kbps).unwrap_or(u32::MAX) }
+        let kbps = match (sample.idle, measured) {
+            (_, 0) => 0,
+            (true, _) => measured_kbps.max(window),
+            (false, _) => measured_kbps,
+        };
+        Self {
+            rtt_us: sample.rtt_us,
+            throughput_kbps: u32::try_from(kbps).unwrap_or(u32::MAX),
+            measured: measured > 0 && !sample.idle,
+        }
+    }
+
+    /// The same, said after `before`: a single packet that was lost and sent again makes a measurement of a hundredth, so
+    /// one measurement says no less than half of the last.
+    pub fn after(self, before: Self) -> Self {
+        let held = self.measured && before.measured;
+        let least = if held { before.throughput_kbps / 2 } else { 0 };
+        Self { throughput_kbps: self.throughput_kbps.max(least), ..self }
     }
 }
 
@@ -125,11 +144,20 @@ mod tests {
         assert_eq!(kbps(LINK), 4800, "a full pipe is its own measure, whatever the window");
         assert_eq!(kbps(Sample { idle: true, ..LINK }), 10_000, "an idle one would take a window each round trip");
         assert_eq!(kbps(Sample { idle: true, window: 10, ..LINK }), 4800, "and never less than it took");
-        assert_eq!(kbps(Sample { delivered_per_s: 0, ..LINK }), 10_000, "before anything arrived");
-        assert_eq!(kbps(Sample { rtt_us: 0, delivered_per_s: 0, ..LINK }), 0, "nothing is known");
+        assert_eq!(kbps(Sample { idle: true, delivered_per_s: 0, ..LINK }), 0, "before anything arrived");
+        assert_eq!(kbps(Sample { idle: true, rtt_us: 0, ..LINK }), 4800, "no round trip is known");
         assert_eq!(kbps(Sample { delivered_per_s: u64::MAX, ..LINK }), u32::MAX);
         assert_eq!(kbps(Sample { delivered_per_s: 187, ..LINK }), 1, "1.496 kbit/s");
         assert_eq!(kbps(Sample { delivered_per_s: 188, ..LINK }), 2, "1.504 kbit/s");
+    }
+
+    #[test]
+    fn one_measurement_does_not_bring_the_estimate_to_its_knees() {
+        let said = |sample, before| Path::of(sample).after(Path::of(before)).throughput_kbps;
+        let retransmitted = Sample { delivered_per_s: 3750, ..LINK };
+        assert_eq!(said(retransmitted, LINK), 2400);
+        assert_eq!(said(LINK, retransmitted), 4800);
+        assert_eq!(said(LINK, Sample { idle: true, window: 10_000_000, ..LINK }), 4800, "a guess holds nothing up");
     }
 
     fn line(entry: Entry<'_>, before: Option<&[u8]>) -> String {
@@ -144,10 +172,10 @@ mod tests {
     #[test]
     fn an_entry_is_a_string_with_parameters() {
         let (plain, capped) = (Identity::new("par1", 0), Identity::new("1.par", 2_500_000));
-        let path = Path { rtt_us: 5499, throughput_kbps: 4800 };
+        let path = Path { rtt_us: 5499, throughput_kbps: 4800, measured: true };
         assert_eq!(line(Entry { identity: &plain, path, duress: false }, None), r#""par1";etp=4800;rtt=5"#);
         assert_eq!(line(Entry { identity: &capped, path, duress: true }, None), r#""1.par";etp=4800;rtt=5;mb=2500;du"#);
-        let unknown = Path { rtt_us: 5500, throughput_kbps: 0 };
+        let unknown = Path { rtt_us: 5500, throughput_kbps: 0, measured: false };
         let entry = Entry { identity: &plain, path: unknown, duress: false };
         assert_eq!(line(entry, Some(br#""shield";etp=9"#)), r#""shield";etp=9, "par1";rtt=6"#);
     }

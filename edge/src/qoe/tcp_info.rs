@@ -17,19 +17,23 @@ impl Probe {
         Self { meter, seen: None }
     }
 
-    /// The path as it is, or as it was less than `refresh` ago; `None` where the kernel does not say.
+    /// The path as it is, or as it was less than `refresh` ago if it was known then; `None` where the kernel does not say.
     pub fn look(&mut self, now: Instant, refresh: Duration) -> Option<Path> {
         if let Some(seen) = &self.seen
             && now.saturating_duration_since(seen.0) < refresh
+            && seen.1.throughput_kbps > 0
         {
             return Some(seen.1);
         }
         let path = Path::of(sample(&self.meter.tcp_info()?));
-        match &mut self.seen {
-            Some(seen) => **seen = (now, path),
-            unseen => *unseen = Some(Box::new((now, path))),
-        }
-        Some(path)
+        let seen = match &mut self.seen {
+            Some(seen) => {
+                **seen = (now, path.after(seen.1));
+                seen
+            }
+            unseen => unseen.insert(Box::new((now, path))),
+        };
+        Some(seen.1)
     }
 }
 
