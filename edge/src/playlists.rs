@@ -233,7 +233,7 @@ impl Playlists {
         while !released.is_empty() {
             let batch = released.split_off(released.len().saturating_sub(BATCH));
             let (shown, notes) = (shown.clone(), self.notes.clone());
-            self.store.tasks.spawn(async move { release::write(batch, &shown, &notes) });
+            self.store.tasks.spawn(async move { release::write(batch, &shown, &notes).await });
         }
     }
 

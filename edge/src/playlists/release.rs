@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 
 /// Where a viewer's answer may be written besides by its own connection, which writes nothing meanwhile.
 #[derive(Clone)]
@@ -130,8 +131,8 @@ impl Drop for Left<'_> {
     }
 }
 
-/// Writes the answers of a batch, then wakes its viewers.
-pub(super) fn write(batch: Vec<Waiter>, shown: &Shown, notes: &Notes) {
+/// Writes the answers of a batch, then wakes its viewers; in between come the answers of the other batches.
+pub(super) async fn write(batch: Vec<Waiter>, shown: &Shown, notes: &Notes) {
     let mut answers: Vec<(Spelling, Bytes)> = Vec::new();
     let rest: Vec<Bytes> = batch
         .iter()
@@ -149,6 +150,7 @@ pub(super) fn write(batch: Vec<Waiter>, shown: &Shown, notes: &Notes) {
             rest
         })
         .collect();
+    yield_now().await;
     for (waiter, rest) in batch.into_iter().zip(rest) {
         // A viewer that left meanwhile needs no answer.
         let _ = waiter.rest.send(rest);
@@ -217,7 +219,7 @@ mod tests {
         let mut too_far = Some(waiting.enter(outlet, part(99, 0), spelling));
         let batch = waiting.take(shown.standing, Instant::now());
         assert_eq!(batch.len(), 1);
-        write(batch, &shown, &Notes::new("edge"));
+        write(batch, &shown, &Notes::new("edge")).await;
         assert_eq!(Left::called(&mut released).await, Some(Bytes::new()));
         assert_eq!(Left::called(&mut too_far).await, None);
         let mut got = vec![0; 4096];
@@ -239,7 +241,7 @@ mod tests {
         let other = waiting.enter(outlet, part(11, 1), Spelling::default());
         assert_eq!(left.as_ref().map(|left| left.key), Some(other.key));
         let (rest, ()) = tokio::join!(Left::taken_back(&mut left), async {
-            write(batch, &shown, &Notes::new("edge"));
+            write(batch, &shown, &Notes::new("edge")).await;
         });
         assert_eq!(rest, Some(Bytes::new()));
         assert!(other.leave(), "a place is its owner's");
