@@ -158,7 +158,8 @@ impl Journey<'_> {
             return None;
         }
         let path = line::path(self.request.target());
-        let stream = rendezvous::stream(&path);
+        // What stood for a token is no part of the stream's name.
+        let stream = rendezvous::stream(path.strip_prefix("/~").unwrap_or(&path));
         let wanted = log.errors && told.is_some_and(|told| told.status >= 500);
         if !wanted && !log.sample.keeps(|| session(self.request), self.client.address, stream) {
             return None;

@@ -10,7 +10,7 @@ use crate::upstream::{Due, PeerId, Promise};
 use config::Cache as Rules;
 use manifest::mpd::{self, Mpd, Template};
 use parking_lot::RwLock;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +28,8 @@ pub struct Dash {
 #[derive(Debug, Default)]
 struct State {
     mpds: HashMap<Arc<str>, Arc<Followed>>,
+    /// How many of them differ in their query alone.
+    variants: HashMap<String, usize>,
     /// By the folder that their names begin with.
     patterns: HashMap<String, Vec<Pattern>>,
     clocks: HashMap<String, Arc<Followed>>,
@@ -84,6 +86,8 @@ pub enum Verdict {
     Full,
 }
 
+/// MPDs of one path that differ in their query, as time-shifted ones do. Whoever asks can make up more.
+const VARIANTS_MAX: usize = 8;
 /// No MPD is asked for more often: what announces itself in MPDs is planned in seconds.
 const FRESH_MIN: Duration = Duration::from_millis(250);
 /// Nor less often while it has viewers.
@@ -145,7 +149,7 @@ impl Dash {
         let mut state = self.state.write();
         let lease = lease(&mpd, came.object, rules, came.now);
         let before = state.mpds.get(came.key).cloned();
-        if before.is_none() && state.mpds.len() >= self.mpds_max {
+        if before.is_none() && (state.mpds.len() >= self.mpds_max || state.variants_of(came.key) >= VARIANTS_MAX) {
             return Verdict::Full;
         }
         let before = before.filter(|before| came.now < before.arrived + linger(&before.mpd));
@@ -162,7 +166,7 @@ impl Dash {
             arrived_unix_ms: came.unix_ms,
             used_ms: AtomicU64::new(self.since_start(came.now)),
         });
-        state.remove(came.key);
+        state.remove(std::slice::from_ref(came.key));
         state.add(came.key, &followed);
         match gone {
             Some(gone) => Verdict::NewLife(shown, gone),
@@ -190,8 +194,7 @@ impl Dash {
             gone.map(|(key, _)| key.clone()).collect()
         };
         if !gone.is_empty() {
-            let mut state = self.state.write();
-            gone.iter().for_each(|key| state.remove(key));
+            self.state.write().remove(&gone);
         }
     }
 
@@ -223,19 +226,35 @@ impl State {
                 self.clocks.insert(path, followed.clone());
             }
         }
+        *self.variants.entry(path_of(key).to_owned()).or_default() += 1;
         self.mpds.insert(key.clone(), followed.clone());
     }
 
-    fn remove(&mut self, key: &str) {
-        let Some(gone) = self.mpds.remove(key) else { return };
-        self.clocks.retain(|_, followed| !Arc::ptr_eq(followed, &gone));
-        for template in &gone.mpd.templates {
-            let Some(pattern) = Pattern::of(key, &gone, template) else { continue };
-            let folder = folder(&pattern.prefix);
-            if let Some(patterns) = self.patterns.get_mut(folder) {
-                patterns.retain(|pattern| !Arc::ptr_eq(&pattern.followed, &gone));
+    fn variants_of(&self, key: &str) -> usize {
+        self.variants.get(path_of(key)).copied().unwrap_or(0)
+    }
+
+    /// However many go, each folder that they had names in is gone through once: viewers wait meanwhile.
+    fn remove(&mut self, keys: &[Arc<str>]) {
+        let (mut gone, mut folders) = (HashSet::new(), HashSet::new());
+        for key in keys {
+            let Some(followed) = self.mpds.remove(key) else { continue };
+            if let Some(variants) = self.variants.get_mut(path_of(key)) {
+                *variants -= 1;
+                if *variants == 0 {
+                    self.variants.remove(path_of(key));
+                }
+            }
+            let patterns = followed.mpd.templates.iter().filter_map(|template| Pattern::of(key, &followed, template));
+            folders.extend(patterns.map(|pattern| folder(&pattern.prefix).to_owned()));
+            gone.insert(Arc::as_ptr(&followed));
+        }
+        self.clocks.retain(|_, followed| !gone.contains(&Arc::as_ptr(followed)));
+        for folder in folders {
+            if let Some(patterns) = self.patterns.get_mut(&folder) {
+                patterns.retain(|pattern| !gone.contains(&Arc::as_ptr(&pattern.followed)));
                 if patterns.is_empty() {
-                    self.patterns.remove(folder);
+                    self.patterns.remove(&folder);
                 }
             }
         }
@@ -250,7 +269,8 @@ impl State {
 }
 
 impl Pattern {
-    /// `None` for what lies on another host, and for names that begin in a query.
+    /// `None` for what lies on another host or outside of the MPD's own folder, whose rules are not the MPD's to make, and
+    /// for names that begin in a query.
     fn of(key: &str, followed: &Arc<Followed>, template: &Template) -> Option<Self> {
         let mut base = key.to_owned();
         for reference in &template.bases {
@@ -259,6 +279,9 @@ impl Pattern {
         // An empty reference is the base itself, and a template's first identifier never means that.
         let probe = normalized(&resolve(&base, &format!("{}$", template.prefix))?).into_owned();
         let prefix = probe.strip_suffix('$').filter(|prefix| !prefix.contains('?'))?.to_owned();
+        if !prefix.starts_with(folder(path_of(key))) {
+            return None;
+        }
         let (suffix, query) = match template.suffix.split_once('?') {
             Some((suffix, query)) => (suffix.to_owned(), Some(query.to_owned())),
             None => (template.suffix.clone(), None),
@@ -354,6 +377,10 @@ fn is_older(mpd: &Mpd, before: &Mpd) -> bool {
 /// ISO/IEC 23009-1, 5.3.1.2: `@availabilityStartTime` does not change in the life of an MPD.
 fn is_new_life(mpd: &Mpd, before: &Mpd) -> bool {
     mpd.available_unix_ms.zip(before.available_unix_ms).is_some_and(|(now, before)| now != before)
+}
+
+fn path_of(key: &str) -> &str {
+    key.split('?').next().unwrap_or(key)
 }
 
 fn folder(path: &str) -> &str {

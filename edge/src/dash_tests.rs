@@ -174,14 +174,47 @@ fn mpds_are_bounded_and_forgotten_when_nobody_needs_them() {
     assert!(state.mpds.is_empty() && state.patterns.is_empty() && state.clocks.is_empty());
 }
 
+/// Who asks can make up queries, and each makes an MPD of its own.
+#[test]
+fn variants_of_one_mpd_are_bounded_and_leave_without_a_trace() {
+    let now = Instant::now();
+    let node = Node { dash: Dash::new(10_000, Duration::from_secs(10), now), now };
+    for at in 0..100 {
+        let followed = matches!(node.came(&format!("/a/x.mpd?w={at}"), &numbered(""), 0), Verdict::Live(_));
+        assert_eq!(followed, at < VARIANTS_MAX, "{at}");
+    }
+    assert!(matches!(node.came("/a/y.mpd?w=1", &numbered(""), 0), Verdict::Live(_)), "another MPD has its own");
+    assert!(matches!(node.came("/a/x.mpd?w=1", &numbered(""), 0), Verdict::Live(_)), "what is followed goes on");
+    node.dash.sweep(node.at(20_000));
+    let state = node.dash.state.read();
+    assert!(state.mpds.is_empty() && state.patterns.is_empty() && state.variants.is_empty());
+}
+
+/// Elsewhere on the node may be somebody else's.
+#[test]
+fn an_mpd_speaks_for_its_own_folder_alone() {
+    let node = Node::new();
+    for media in ["/$Number$", "../$Number$", "/$RepresentationID$", "/other/$Number$.m4s"] {
+        let text = mpd("availabilityStartTime=\"2026-11-21T02:00:00Z\"", &format!("duration=\"2\" media=\"{media}\""));
+        assert!(matches!(node.came(KEY, &text, 0), Verdict::Live(_)));
+        for path in ["/7", "/v", "/other/7.m4s", "/zz/private.json", "/dash7"] {
+            assert!(node.named(path, 8000).is_none(), "{media} stands for {path}");
+        }
+        let again = text.replace("02:00:00", "03:00:00");
+        let Verdict::NewLife(_, gone) = node.came(KEY, &again, 0) else { panic!("it is a new life") };
+        assert!(gone.is_empty(), "{media} purges {gone:?}");
+        node.dash.forget(|_| true);
+    }
+}
+
 #[test]
 fn bases_tokens_and_clocks_of_this_host_are_resolved() {
     let node = Node::new();
     let text = "<MPD type=\"dynamic\"><UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"/time?iso http://o/t\"/>\
-        <BaseURL>../media/</BaseURL><Period><AdaptationSet><SegmentTemplate duration=\"2\" media=\"%73$Number$.m4s?token=a\"/>\
+        <BaseURL>media/</BaseURL><Period><AdaptationSet><SegmentTemplate duration=\"2\" media=\"%73$Number$.m4s?token=a\"/>\
         <Representation/></AdaptationSet></Period></MPD>";
     assert!(matches!(node.came(KEY, text, 0), Verdict::Live(_)));
     assert!(matches!(node.dash.look("/time?iso", node.now), Some(Known::Clock)));
-    let url = node.named("/media/s7.m4s", 0).unwrap().url;
-    assert_eq!(url.as_deref(), Some("/media/s7.m4s?token=a"));
+    let url = node.named("/dash/media/s7.m4s", 0).unwrap().url;
+    assert_eq!(url.as_deref(), Some("/dash/media/s7.m4s?token=a"));
 }

@@ -111,7 +111,7 @@ async fn no_secret_is_ever_written() {
     let fake = Fake::start(|_: Asked| Box::pin(std::future::ready(whole("text/plain", "fine")))).await;
     let keys = format!("[edge]\n[edge.access]\nurl_keys = [{{ id = \"a\", secret = \"{SECRET}\" }}]\n");
     let guarded = config::Config::parse(&keys, []).unwrap().edge.unwrap().access;
-    for access in [guarded, config("edge", fake.addr).access] {
+    for (at, access) in [guarded, config("edge", fake.addr).access].into_iter().enumerate() {
         let mut config = logging(config("edge", fake.addr), &folder);
         config.access = access;
         let edge = Node::with(config);
@@ -137,6 +137,8 @@ async fn no_secret_is_ever_written() {
         written(&edge, asked).await;
         let text = std::fs::read_to_string(folder.path().join("access.log")).unwrap();
         assert!(!text.contains("SECRET"), "{text}");
+        let of_the_stream = text.matches("\"stream\":\"/live/a\"").count();
+        assert_eq!(of_the_stream, 5 * (at + 1), "a token is no part of the stream's name: {text}");
         edge.stop().await;
     }
 }
