@@ -226,7 +226,9 @@ fn spawn(
         let result = work();
         match &result {
             // A queue that was closed from the other end: whoever did that says why.
-            Ok(()) | Err(WorkError::OriginGone | WorkError::Panicked) => result,
+            Ok(()) | Err(WorkError::Panicked) => result,
+            // There is nobody to tell, and nobody to work for.
+            Err(WorkError::OriginGone) => std::process::exit(0),
             Err(error) => {
                 say(error, &output);
                 std::process::exit(1)

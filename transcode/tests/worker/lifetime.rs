@@ -45,9 +45,7 @@ async fn a_worker_that_is_killed_says_so() {
     }
     let first = tokio::time::timeout(DEADLINE, made.recv()).await.unwrap();
     assert!(matches!(first, Some(Made::Track { .. })), "{first:?}");
-    let killed =
-        Command::new("/bin/sh").arg("-c").arg(format!("kill -KILL {}", input.pid().unwrap())).status().unwrap();
-    assert!(killed.success());
+    kill(input.pid().unwrap());
     let rest = async {
         loop {
             if let Made::Ended { reason } = made.recv().await.unwrap() {
@@ -159,32 +157,53 @@ async fn dropping_the_input_finishes_the_work() {
     assert_eq!(collected[1].frames.len(), 120);
 }
 
-/// Whatever part of the pipe breaks, the worker ends by itself: its origin may have been killed.
-#[test]
-fn a_worker_ends_with_its_origin() {
+/// Whatever part of the pipe breaks, and whatever the worker waits for then, it ends by itself: its origin may have been
+/// killed.
+#[tokio::test]
+async fn a_worker_ends_with_its_origin() {
     let clip = Recipe { seconds: 1, ..Recipe::default() }.clip();
     let job = job(&clip.source, &[240]);
-    for close_input_first in [true, false] {
-        let mut child =
-            Command::new(program().path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("worker");
-        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        write(&mut stdin, &ToWorker::Hello { job: Box::new(job.clone()), backlog_max: 10_000 }).unwrap();
-        let mut hello = [0; 7];
-        stdout.read_exact(&mut hello).unwrap();
-        assert_eq!(FromWorker::read(Bytes::copy_from_slice(&hello[4..])), Ok(FromWorker::Hello));
-        if close_input_first {
-            drop(stdin);
-        } else {
-            drop(stdout);
-            for input in &clip.inputs {
+    for (closed, fed) in [("input", 0), ("output", 0), ("output", 5), ("output", clip.inputs.len())] {
+        let (input, output) = (Stdio::piped(), Stdio::piped());
+        let mut child = Command::new(program().path).stdin(input).stdout(output).spawn().expect("worker");
+        let pid = child.id();
+        let (job, inputs) = (job.clone(), clip.inputs[..fed].to_vec());
+        let (ended, end) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            // What is not closed stays open until the worker is gone.
+            let mut pipes = (child.stdin.take(), child.stdout.take());
+            greet(pipes.0.as_mut().unwrap(), pipes.1.as_mut().unwrap(), job);
+            if closed == "input" {
+                drop(pipes.0.take())
+            } else {
+                drop(pipes.1.take())
+            }
+            for input in inputs {
                 let (Input::Video(frame) | Input::Audio(frame)) = input else { continue };
-                if write(&mut stdin, &ToWorker::Frame(frame.clone())).is_err() {
+                if write(pipes.0.as_mut().unwrap(), &ToWorker::Frame(frame)).is_err() {
                     break;
                 }
             }
-        }
-        assert!(child.wait().unwrap().success());
+            ended.send(child.wait())
+        });
+        let Ok(status) = tokio::time::timeout(DEADLINE, end).await else {
+            kill(pid);
+            panic!("with its {closed} closed after {fed} frames it lives on");
+        };
+        assert!(status.unwrap().unwrap().code().is_some(), "it ends by itself");
     }
+}
+
+fn greet(input: &mut impl Write, output: &mut impl Read, job: Job) {
+    write(input, &ToWorker::Hello { job: Box::new(job), backlog_max: 10_000 }).unwrap();
+    let mut hello = [0; 7];
+    output.read_exact(&mut hello).unwrap();
+    assert_eq!(FromWorker::read(Bytes::copy_from_slice(&hello[4..])), Ok(FromWorker::Hello));
+}
+
+fn kill(pid: u32) {
+    let killed = Command::new("/bin/sh").arg("-c").arg(format!("kill -KILL {pid}")).status().unwrap();
+    assert!(killed.success());
 }
 
 fn write(pipe: &mut impl Write, message: &impl Message) -> std::io::Result<()> {
