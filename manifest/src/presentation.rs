@@ -187,7 +187,7 @@ impl AdaptationSet {
         if let Some(unix_ms) = self.reference_unix_ms.filter(|_| live) {
             writeln!(
                 out,
-                "   <ProducerReferenceTime id=\"{id}\" type=\"encoder\" wallClockTime=\"{}\" \
+                "   <ProducerReferenceTime id=\"{id}\" inband=\"true\" type=\"encoder\" wallClockTime=\"{}\" \
                  presentationTime=\"{}\">\n    <UTCTiming schemeIdUri=\"{UTC}\" value=\"{}\"/>\n   \
                  </ProducerReferenceTime>",
                 Rfc3339(unix_ms),
@@ -314,7 +314,7 @@ mod tests {
             <PlaybackRate min=\"0.96\" max=\"1.04\"/>\n </ServiceDescription>\n \
             <Period id=\"e1\" start=\"PT1795226400.500S\">\n  \
             <AdaptationSet id=\"0\" contentType=\"video\" mimeType=\"video/mp4\" segmentAlignment=\"true\" \
-            startWithSAP=\"1\">\n   <ProducerReferenceTime id=\"0\" type=\"encoder\" \
+            startWithSAP=\"1\">\n   <ProducerReferenceTime id=\"0\" inband=\"true\" type=\"encoder\" \
             wallClockTime=\"2026-11-21T02:00:00.500Z\" presentationTime=\"420000\">\n    \
             <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"2026-11-21T02:00:00.500Z\"/>\n   \
             </ProducerReferenceTime>\n   \

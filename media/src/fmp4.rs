@@ -7,8 +7,9 @@ mod init;
 
 pub use init::init;
 
+use crate::Timescale;
 use bytes::{BufMut, Bytes};
-use mp4_atom::{Encode, Mfhd, Moof, Tfdt, Tfhd, Traf, Trun, TrunEntry};
+use mp4_atom::{Encode, Mfhd, Moof, Prft, ReferenceTime, Tfdt, Tfhd, Traf, Trun, TrunEntry};
 
 /// One frame as a fragment holds it. Times are in ticks of the track's timescale.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,24 @@ pub struct Sample {
     /// Decoding can start here.
     pub keyframe: bool,
     pub data: Bytes,
+}
+
+/// The wall clock of a picture or sound (ISO/IEC 14496-12, 8.16.5): when it came to the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Its presentation time, in ticks of the track's timescale.
+    media_time: u64,
+    /// The same moment as NTP counts (RFC 5905, 6): seconds since 1900, and their fraction of 2^32.
+    ntp: u64,
+}
+
+impl Reference {
+    /// Of a track whose media time is the wall clock: `media_time` counts from the Unix epoch.
+    pub fn unix(media_time: u64, timescale: Timescale) -> Self {
+        let scale = u64::from(timescale.0.max(1));
+        let (seconds, ticks) = (media_time / scale, media_time % scale);
+        Self { media_time, ntp: (seconds + NTP_OF_UNIX_S) << 32 | (ticks << 32) / scale }
+    }
 }
 
 /// Why no MP4 could be written.
@@ -44,9 +63,18 @@ const NON_SYNC: u32 = 0x0101_0000;
 
 const MDAT_HEADER: usize = 8;
 
-/// One moof and its mdat (ISO/IEC 23000-19, 7.3.2.3: a CMAF chunk). `base_decode_time` is that of the first sample;
-/// every further one follows from the durations. `sequence` must grow from fragment to fragment.
-pub fn fragment(sequence: u32, base_decode_time: u64, samples: &[Sample]) -> Result<Bytes, Fmp4Error> {
+/// From 1900 to 1970.
+const NTP_OF_UNIX_S: u64 = 2_208_988_800;
+
+/// One moof and its mdat (ISO/IEC 23000-19, 7.3.2.3: a CMAF chunk), behind its prft where a `reference` is told.
+/// `base_decode_time` is that of the first sample; every further one follows from the durations. `sequence` must grow from
+/// fragment to fragment.
+pub fn fragment(
+    sequence: u32,
+    base_decode_time: u64,
+    reference: Option<Reference>,
+    samples: &[Sample],
+) -> Result<Bytes, Fmp4Error> {
     if samples.is_empty() {
         return Err(Fmp4Error::Empty);
     }
@@ -55,13 +83,19 @@ pub fn fragment(sequence: u32, base_decode_time: u64, samples: &[Sample]) -> Res
 
     let mut moof = moof(sequence, base_decode_time, samples);
     let mut out = Vec::with_capacity(256 + 16 * samples.len() + payload);
+    if let Some(Reference { media_time, ntp: ntp_timestamp }) = reference {
+        let utc_time_semantics = ReferenceTime::Input;
+        let prft = Prft { reference_track_id: TRACK_ID, ntp_timestamp, media_time, utc_time_semantics };
+        prft.encode(&mut out).map_err(Fmp4Error::Boxes)?;
+    }
+    let begin = out.len();
     moof.encode(&mut out).map_err(Fmp4Error::Boxes)?;
     // The offset counts from the moof to the first byte of data, and the moof's size does not depend on its value.
-    let data_offset = i32::try_from(out.len() + MDAT_HEADER).map_err(|_| Fmp4Error::TooLarge)?;
+    let data_offset = i32::try_from(out.len() - begin + MDAT_HEADER).map_err(|_| Fmp4Error::TooLarge)?;
     for run in moof.traf.iter_mut().flat_map(|traf| &mut traf.trun) {
         run.data_offset = Some(data_offset);
     }
-    out.clear();
+    out.truncate(begin);
     moof.encode(&mut out).map_err(Fmp4Error::Boxes)?;
 
     out.put_u32(mdat_size);
@@ -104,7 +138,7 @@ mod tests {
     #[test]
     fn a_fragment_says_where_its_data_is_and_what_each_sample_is() {
         let samples = [sample(true, 2000, b"idr"), sample(false, 3000, b"predicted"), sample(false, 0, b"b")];
-        let bytes = fragment(7, 1 << 40, &samples).unwrap();
+        let bytes = fragment(7, 1 << 40, None, &samples).unwrap();
 
         let mut rest: &[u8] = &bytes;
         let moof = Moof::decode(&mut rest).unwrap();
@@ -123,9 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn the_wall_clock_of_a_fragment_comes_before_it_and_moves_none_of_its_data() {
+        // 2026-11-21T02:00:00.5Z, at 30,000 ticks a second.
+        let media_time = 1_795_226_400 * 30_000 + 15_000;
+        let reference = Reference::unix(media_time, Timescale(30_000));
+        let told = fragment(7, 1, Some(reference), &[sample(true, 0, b"idr")]).unwrap();
+        let mut rest: &[u8] = &told;
+        let prft = Prft::decode(&mut rest).unwrap();
+        assert_eq!((prft.reference_track_id, prft.media_time), (TRACK_ID, media_time));
+        assert_eq!(prft.ntp_timestamp, (1_795_226_400 + 2_208_988_800) << 32 | 1 << 31);
+        assert_eq!(prft.utc_time_semantics, ReferenceTime::Input);
+        assert_eq!(rest, &fragment(7, 1, None, &[sample(true, 0, b"idr")]).unwrap()[..]);
+    }
+
+    #[test]
     fn one_sample_alone_keeps_its_flags() {
         for keyframe in [true, false] {
-            let bytes = fragment(1, 0, &[sample(keyframe, 0, b"x")]).unwrap();
+            let bytes = fragment(1, 0, None, &[sample(keyframe, 0, b"x")]).unwrap();
             let moof = Moof::decode(&mut &bytes[..]).unwrap();
             let flags = moof.traf[0].trun[0].samples.get(0).unwrap().flags;
             assert_eq!(flags, Some(if keyframe { SYNC } else { NON_SYNC }));
@@ -135,7 +183,7 @@ mod tests {
     #[test]
     fn equal_arguments_give_equal_bytes() {
         let samples = [sample(true, 0, b"same")];
-        assert_eq!(fragment(3, 9, &samples).unwrap(), fragment(3, 9, &samples).unwrap());
-        assert!(matches!(fragment(3, 9, &[]), Err(Fmp4Error::Empty)));
+        assert_eq!(fragment(3, 9, None, &samples).unwrap(), fragment(3, 9, None, &samples).unwrap());
+        assert!(matches!(fragment(3, 9, None, &[]), Err(Fmp4Error::Empty)));
     }
 }

@@ -8,8 +8,8 @@ pub(crate) use grid::Grid;
 
 use bytes::Bytes;
 use manifest::Position;
-use media::fmp4::{self, Fmp4Error, Sample};
-use media::{Frame, TrackConfig, TrackKind};
+use media::fmp4::{self, Fmp4Error, Reference, Sample};
+use media::{Frame, Timescale, TrackConfig, TrackKind};
 
 /// Cuts one rendition of one epoch. Times are in ticks of the track, from the epoch's zero.
 pub(crate) struct Segmenter {
@@ -163,7 +163,9 @@ impl Segmenter {
         let at = self.position(self.part);
         // 8.8.5.1: fragments count upwards; the count is bound to the position, not to what was sent before.
         let sequence = (self.part as u32).wrapping_add(1);
-        let bytes = fmp4::fragment(sequence, decode_base.max(0) as u64, &samples)?;
+        let shown = decode_base + i64::from(samples[0].composition_offset);
+        let reference = Reference::unix(shown.max(0) as u64, Timescale(self.timescale));
+        let bytes = fmp4::fragment(sequence, decode_base.max(0) as u64, Some(reference), &samples)?;
         self.part += 1;
         let after_first: usize = samples[1..].iter().map(|sample| sample.data.len()).sum();
         let first_picture_end = (bytes.len() - after_first) as u64;

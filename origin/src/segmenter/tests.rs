@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::{Rng, aac, avc, plan};
-use mp4_atom::{Any, Decode, Moof};
+use mp4_atom::{Any, Decode, Moof, Prft};
 
 const TICKS: i64 = 1000;
 const ZERO_MS: i64 = 1_795_226_400_500;
@@ -54,10 +54,13 @@ fn read(parts: &[Part]) -> Vec<(i64, i64, i64)> {
     let mut samples = Vec::new();
     for part in parts {
         let mut rest: &[u8] = &part.bytes;
+        let clock = Prft::decode(&mut rest).unwrap();
         let moof = Moof::decode(&mut rest).unwrap();
         assert!(matches!(Any::decode(&mut rest).unwrap(), Any::Mdat(_)));
         let traf = &moof.traf[0];
         let mut decode = traf.tfdt.as_ref().unwrap().base_media_decode_time as i64;
+        let first = traf.trun[0].samples.get(0).unwrap();
+        assert_eq!(clock.media_time as i64, decode + first.cts.unwrap(), "the wall clock is that of the first sample");
         for entry in traf.trun[0].samples.iter() {
             let duration = i64::from(entry.duration.unwrap());
             samples.push((decode, decode + entry.cts.unwrap(), duration));

@@ -5,7 +5,7 @@ use crate::follower::Follower;
 use crate::world::{World, config};
 use http::Method;
 use manifest::follow::{self, Followed};
-use mp4_atom::{Atom, Decode, Header, Moof};
+use mp4_atom::{Atom, Decode, Header, Moof, Prft};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_range_ends_with_the_key_frame_of_its_segment() {
@@ -34,6 +34,7 @@ async fn each_range_ends_with_the_key_frame_of_its_segment() {
         let bytes = world.client.send(Method::GET, &path, &[("range", &range)]).await.body;
         assert_eq!(bytes.len(), length);
         let mut rest: &[u8] = &bytes;
+        Prft::decode(&mut rest).unwrap();
         let moof = Moof::decode(&mut rest).unwrap();
         let first = &moof.traf[0].trun[0].samples.get(0).unwrap();
         assert_eq!(first.flags.unwrap() & 0x0001_0000, 0, "a sync sample");

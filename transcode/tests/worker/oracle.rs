@@ -18,7 +18,7 @@ pub(crate) fn decode(collected: &Collected, rate: FrameRate) -> Vec<u8> {
     for (sequence, pair) in bounds.windows(2).enumerate() {
         let frames = &collected.frames[pair[0]..pair[1]];
         let samples: Vec<_> = frames.iter().map(|frame| sample(frame, track, rate)).collect();
-        file.extend_from_slice(&fragment(sequence as u32 + 1, frames[0].dts as u64, &samples).unwrap());
+        file.extend_from_slice(&fragment(sequence as u32 + 1, frames[0].dts as u64, None, &samples).unwrap());
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rendition.mp4");
