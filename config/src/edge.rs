@@ -51,6 +51,8 @@ pub struct Edge {
     /// A rendition without a request for this long is no longer followed upstream.
     pub subscription_idle: Duration,
     pub subscriptions_max: usize,
+    /// Of these, those of one path that differ in their query alone.
+    pub subscriptions_per_path_max: usize,
     /// Requests that may wait at once.
     pub holds_max: usize,
     /// Live parts and segments held, in bytes.
@@ -88,6 +90,7 @@ pub(crate) struct Raw {
     hold_max_ms: u64,
     subscription_idle_ms: u64,
     subscriptions_max: usize,
+    subscriptions_per_path_max: usize,
     holds_max: usize,
     live_bytes_max: u64,
     cache_bytes_max: u64,
@@ -119,6 +122,7 @@ impl Default for Raw {
             hold_max_ms: 15_000,
             subscription_idle_ms: 10_000,
             subscriptions_max: 10_000,
+            subscriptions_per_path_max: 8,
             holds_max: 100_000,
             live_bytes_max: 2 << 30,
             cache_bytes_max: 512 << 20,
@@ -171,6 +175,12 @@ impl Raw {
             hold_max,
             subscription_idle,
             subscriptions_max: within(problems, "edge.subscriptions_max", self.subscriptions_max, 1..=1_000_000),
+            subscriptions_per_path_max: within(
+                problems,
+                "edge.subscriptions_per_path_max",
+                self.subscriptions_per_path_max,
+                1..=1_000_000,
+            ),
             holds_max: within(problems, "edge.holds_max", self.holds_max, 1..=10_000_000),
             live_bytes_max: within(problems, "edge.live_bytes_max", self.live_bytes_max, 1 << 20..=1 << 40),
             cache_bytes_max: within(problems, "edge.cache_bytes_max", self.cache_bytes_max, 1 << 20..=1 << 40),

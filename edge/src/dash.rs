@@ -4,9 +4,11 @@
 
 use crate::key::{Class, Target, normalized, resolve};
 use crate::live::{Known, Named};
+use crate::metrics::Bound;
 use crate::object::Object;
 use crate::store::freshness::Lease;
 use crate::upstream::{Due, PeerId, Promise};
+use crate::variants::Variants;
 use config::Cache as Rules;
 use manifest::mpd::{self, Mpd, Template};
 use parking_lot::RwLock;
@@ -25,11 +27,10 @@ pub struct Dash {
     state: RwLock<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     mpds: HashMap<Arc<str>, Arc<Followed>>,
-    /// How many of them differ in their query alone.
-    variants: HashMap<String, usize>,
+    variants: Variants,
     /// By the folder that their names begin with.
     patterns: HashMap<String, Vec<Pattern>>,
     clocks: HashMap<String, Arc<Followed>>,
@@ -82,12 +83,10 @@ pub enum Verdict {
     /// It does not change.
     Static,
     Unreadable,
-    /// It is live, and this node follows as many as it may.
-    Full,
+    /// It is live, and this node follows as many as it may, in all or of this path.
+    Full(Bound),
 }
 
-/// MPDs of one path that differ in their query, as time-shifted ones do. Whoever asks can make up more.
-const VARIANTS_MAX: usize = 8;
 /// No MPD is asked for more often: what announces itself in MPDs is planned in seconds.
 const FRESH_MIN: Duration = Duration::from_millis(250);
 /// Nor less often while it has viewers.
@@ -105,8 +104,14 @@ const WINDOW_MAX: Duration = Duration::from_secs(86_400);
 const LATE_FRACTION: u32 = 4;
 
 impl Dash {
-    pub fn new(mpds_max: usize, idle: Duration, started: Instant) -> Self {
-        Self { mpds_max, idle, started, state: RwLock::default() }
+    pub fn new((mpds_max, variants_max): (usize, usize), idle: Duration, started: Instant) -> Self {
+        let state = State {
+            mpds: HashMap::new(),
+            variants: Variants::new(variants_max),
+            patterns: HashMap::new(),
+            clocks: HashMap::new(),
+        };
+        Self { mpds_max, idle, started, state: RwLock::new(state) }
     }
 
     /// What live MPDs say of a key.
@@ -149,8 +154,11 @@ impl Dash {
         let mut state = self.state.write();
         let lease = lease(&mpd, came.object, rules, came.now);
         let before = state.mpds.get(came.key).cloned();
-        if before.is_none() && (state.mpds.len() >= self.mpds_max || state.variants_of(came.key) >= VARIANTS_MAX) {
-            return Verdict::Full;
+        if before.is_none() && state.mpds.len() >= self.mpds_max {
+            return Verdict::Full(Bound::Subscriptions);
+        }
+        if before.is_none() && !state.variants.have_room_for(came.key) {
+            return Verdict::Full(Bound::Variants);
         }
         let before = before.filter(|before| came.now < before.arrived + linger(&before.mpd));
         if let Some(before) = before.as_ref().filter(|before| is_older(&mpd, &before.mpd)) {
@@ -226,12 +234,8 @@ impl State {
                 self.clocks.insert(path, followed.clone());
             }
         }
-        *self.variants.entry(path_of(key).to_owned()).or_default() += 1;
+        self.variants.add(key);
         self.mpds.insert(key.clone(), followed.clone());
-    }
-
-    fn variants_of(&self, key: &str) -> usize {
-        self.variants.get(path_of(key)).copied().unwrap_or(0)
     }
 
     /// However many go, each folder that they had names in is gone through once: viewers wait meanwhile.
@@ -239,12 +243,7 @@ impl State {
         let (mut gone, mut folders) = (HashSet::new(), HashSet::new());
         for key in keys {
             let Some(followed) = self.mpds.remove(key) else { continue };
-            if let Some(variants) = self.variants.get_mut(path_of(key)) {
-                *variants -= 1;
-                if *variants == 0 {
-                    self.variants.remove(path_of(key));
-                }
-            }
+            self.variants.remove(key);
             let patterns = followed.mpd.templates.iter().filter_map(|template| Pattern::of(key, &followed, template));
             folders.extend(patterns.map(|pattern| folder(&pattern.prefix).to_owned()));
             gone.insert(Arc::as_ptr(&followed));

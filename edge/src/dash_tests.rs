@@ -42,7 +42,7 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let now = Instant::now();
-        Self { dash: Dash::new(2, Duration::from_secs(10), now), now }
+        Self { dash: Dash::new((2, 8), Duration::from_secs(10), now), now }
     }
 
     /// An MPD comes at `ms`, which is the wall clock too.
@@ -165,7 +165,7 @@ fn mpds_are_bounded_and_forgotten_when_nobody_needs_them() {
     for key in ["/a/x.mpd", "/b/x.mpd"] {
         assert!(matches!(node.came(key, &numbered(""), 0), Verdict::Live(_)));
     }
-    assert!(matches!(node.came("/c/x.mpd", &numbered(""), 0), Verdict::Full));
+    assert!(matches!(node.came("/c/x.mpd", &numbered(""), 0), Verdict::Full(Bound::Subscriptions)));
     assert!(node.named("/a/v/9.m4s", 8000).is_some());
     node.dash.sweep(node.at(10_000));
     assert!(node.named("/a/v/9.m4s", 10_000).is_some() && node.named("/b/v/9.m4s", 10_000).is_none());
@@ -178,11 +178,12 @@ fn mpds_are_bounded_and_forgotten_when_nobody_needs_them() {
 #[test]
 fn variants_of_one_mpd_are_bounded_and_leave_without_a_trace() {
     let now = Instant::now();
-    let node = Node { dash: Dash::new(10_000, Duration::from_secs(10), now), now };
+    let node = Node { dash: Dash::new((10_000, 8), Duration::from_secs(10), now), now };
     for at in 0..100 {
         let followed = matches!(node.came(&format!("/a/x.mpd?w={at}"), &numbered(""), 0), Verdict::Live(_));
-        assert_eq!(followed, at < VARIANTS_MAX, "{at}");
+        assert_eq!(followed, at < 8, "{at}");
     }
+    assert!(matches!(node.came("/a/x.mpd", &numbered(""), 0), Verdict::Live(_)), "nobody made this one up");
     assert!(matches!(node.came("/a/y.mpd?w=1", &numbered(""), 0), Verdict::Live(_)), "another MPD has its own");
     assert!(matches!(node.came("/a/x.mpd?w=1", &numbered(""), 0), Verdict::Live(_)), "what is followed goes on");
     node.dash.sweep(node.at(20_000));

@@ -41,5 +41,6 @@ pub mod stream;
 pub mod subscription;
 pub mod tls;
 pub mod upstream;
+mod variants;
 
 pub use server::{EdgeError, Server};

@@ -103,7 +103,7 @@ label!(
 label!(
     /// Which bound bit.
     Bound {
-        Holds = "holds_max", Subscriptions = "subscriptions_max", LiveBytes = "live_bytes_max",
+        Holds = "holds_max", Subscriptions = "subscriptions_max", Variants = "subscriptions_per_path_max", LiveBytes = "live_bytes_max",
         ObjectBytes = "object_bytes_max", Fills = "fills_max", HeaderBytes = "header_bytes_max",
         HeaderTimeout = "header_timeout", PlaylistBytes = "playlist_bytes_max",
         Drain = "drain", Handshakes = "handshakes_max", HandshakeTimeout = "handshake_timeout",

@@ -9,6 +9,7 @@ use crate::store::{After, Found, Offer, Offered, Store, Wanted};
 use crate::subscription::{Standing, Subscription, Viewers};
 use crate::upstream::{Passed, PeerId};
 use bytes::Bytes;
+use crate::variants::Variants;
 use manifest::follow::{self, Followed as Read, Media};
 use manifest::{Verdict, Wait};
 use parking_lot::RwLock;
@@ -37,10 +38,15 @@ use written::Written;
 pub struct Playlists {
     store: Arc<Store>,
     limits: Limits,
-    followed: RwLock<HashMap<Arc<str>, Arc<Rendition>>>,
+    followed: RwLock<Followed>,
     notes: Arc<Notes>,
     departing: CancellationToken,
     written: Written,
+}
+
+struct Followed {
+    by_key: HashMap<Arc<str>, Arc<Rendition>>,
+    variants: Variants,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +103,11 @@ impl Playlists {
         let limits = Limits { idle: config.subscription_idle, subscriptions_max: config.subscriptions_max };
         let notes = Arc::new(Notes::new(&config.name));
         let written = Written::new(config.subscriptions_max);
-        Self { store, limits, followed: RwLock::default(), notes, departing, written }
+        let followed = Followed {
+            by_key: HashMap::new(),
+            variants: Variants::new(config.subscriptions_per_path_max),
+        };
+        Self { store, limits, followed: RwLock::new(followed), notes, departing, written }
     }
 
     /// The key of a playlist: neither who asks nor what for splits it, but where upstream tells playlists apart by such an
@@ -114,11 +124,11 @@ impl Playlists {
 
     /// Every rendition that is followed now.
     pub fn all(&self) -> Vec<Arc<Rendition>> {
-        self.followed.read().values().cloned().collect()
+        self.followed.read().by_key.values().cloned().collect()
     }
 
     pub fn followed(&self, key: &str) -> Option<Arc<Rendition>> {
-        self.followed.read().get(key).cloned()
+        self.followed.read().by_key.get(key).cloned()
     }
 
     /// Finds the rendition, or asks upstream what is behind the key: one request, whoever asks.
@@ -195,8 +205,13 @@ impl Playlists {
         if self.store.stop.is_cancelled() {
             return false;
         }
-        if followed.len() >= self.limits.subscriptions_max {
-            self.store.metrics.bit(Bound::Subscriptions);
+        let full = match followed.variants.have_room_for(&key) {
+            _ if followed.by_key.len() >= self.limits.subscriptions_max => Some(Bound::Subscriptions),
+            true => None,
+            false => Some(Bound::Variants),
+        };
+        if let Some(bound) = full {
+            self.store.metrics.bit(bound);
             return false;
         }
         let rules = Subscription::new(&first.media, first.lifetime, source, self.limits.idle, now);
@@ -215,7 +230,8 @@ impl Playlists {
             started: now,
             account,
         });
-        followed.insert(key, rendition.clone());
+        followed.variants.add(&key);
+        followed.by_key.insert(key, rendition.clone());
         self.store.metrics.subscriptions.inc();
         let follower = Follower::new(self.clone(), rendition, rules, passed);
         self.store.tasks.spawn(follower.run(first));
@@ -243,7 +259,9 @@ impl Playlists {
         if !force && !idle(rendition.viewers()) {
             return false;
         }
-        followed.remove(&rendition.key);
+        if followed.by_key.remove(&rendition.key).is_some() {
+            followed.variants.remove(&rendition.key);
+        }
         self.store.metrics.subscriptions.dec();
         true
     }

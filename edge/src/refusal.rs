@@ -53,7 +53,9 @@ pub enum Refusal {
     HoldLate,
     #[error("too many requests wait at this node; ask again, or raise edge.holds_max")]
     HoldsFull,
-    #[error("this node follows as many renditions as it may; ask again, or raise edge.subscriptions_max")]
+    #[error(
+        "this node follows as many renditions as it may; ask again, or raise edge.subscriptions_max or edge.subscriptions_per_path_max"
+    )]
     SubscriptionsFull,
     #[error("too many objects are being fetched at this node; ask again")]
     FillsFull,

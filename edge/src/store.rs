@@ -121,7 +121,11 @@ impl Store {
     pub fn new(config: &config::Edge, upstreams: Arc<Upstreams>, metrics: Arc<Metrics>) -> Self {
         Self {
             live: Live::new(config.live_bytes_max),
-            dash: Dash::new(config.subscriptions_max, config.subscription_idle, Instant::now()),
+            dash: Dash::new(
+                (config.subscriptions_max, config.subscriptions_per_path_max),
+                config.subscription_idle,
+                Instant::now(),
+            ),
             cache: Cache::new(config.cache_bytes_max),
             disk: Disk::new(config, metrics.clone()),
             rules: config.cache,

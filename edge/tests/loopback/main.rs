@@ -30,3 +30,4 @@ mod support;
 mod tls;
 mod transports;
 mod trouble;
+mod variants;

@@ -3,7 +3,7 @@
 use super::Job;
 use crate::dash::{Came, Verdict, key_of};
 use crate::key::Class;
-use crate::metrics::{Bound, PlaylistNews};
+use crate::metrics::PlaylistNews;
 use crate::object::Object;
 use crate::store::purge::Purge;
 use crate::upstream::PeerId;
@@ -44,8 +44,8 @@ impl Job {
                 store.metrics.followed(PlaylistNews::Unreadable);
                 object.end(now + NOT_FOLLOWED);
             }
-            Verdict::Full => {
-                store.metrics.bit(Bound::Subscriptions);
+            Verdict::Full(bound) => {
+                store.metrics.bit(bound);
                 object.end(now + NOT_FOLLOWED);
             }
         }

@@ -1,0 +1,66 @@
+//! How many followed names differ from others in their query alone: whoever asks can make up more.
+
+use std::collections::HashMap;
+
+/// A bound for each path.
+#[derive(Debug)]
+pub struct Variants {
+    max: usize,
+    by_path: HashMap<Box<str>, usize>,
+}
+
+impl Variants {
+    pub fn new(max: usize) -> Self {
+        Self { max, by_path: HashMap::new() }
+    }
+
+    /// Whether this one may be followed too. A path without a query always may: nothing made up takes its place.
+    pub fn have_room_for(&self, key: &str) -> bool {
+        path(key).is_none_or(|path| self.by_path.get(path).is_none_or(|count| *count < self.max))
+    }
+
+    pub fn add(&mut self, key: &str) {
+        if let Some(path) = path(key) {
+            *self.by_path.entry(path.into()).or_default() += 1;
+        }
+    }
+
+    pub fn remove(&mut self, key: &str) {
+        let Some(path) = path(key) else { return };
+        let Some(count) = self.by_path.get_mut(path) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.by_path.remove(path);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_path.is_empty()
+    }
+}
+
+fn path(key: &str) -> Option<&str> {
+    key.split_once('?').map(|(path, _)| path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_of_one_path_are_bounded_and_leave_without_a_trace() {
+        let mut variants = Variants::new(2);
+        for key in ["/a?x=1", "/a?x=2", "/a", "/b?x=1"] {
+            assert!(variants.have_room_for(key), "{key}");
+            variants.add(key);
+        }
+        assert!(!variants.have_room_for("/a?x=3") && variants.have_room_for("/a") && variants.have_room_for("/b?y"));
+        variants.remove("/a?x=1");
+        assert!(variants.have_room_for("/a?x=3"));
+        for key in ["/a?x=2", "/a", "/b?x=1", "/never?x"] {
+            variants.remove(key);
+        }
+        assert!(variants.is_empty());
+    }
+}
