@@ -2,7 +2,7 @@
 //!
 //! Nothing is fetched for its own sake: viewers' requests bring MPDs here, one at a time for each.
 
-use crate::key::{Class, Target, normalized, resolve};
+use crate::key::{Class, Target, folder, normalized, path_of, resolve, speaks_for};
 use crate::live::{Known, Named};
 use crate::metrics::Bound;
 use crate::object::Object;
@@ -124,7 +124,7 @@ impl Dash {
             self.used(followed, now);
             return Some(Known::Mpd);
         }
-        let path = key.split('?').next().unwrap_or(key);
+        let path = path_of(key);
         if state.clocks.contains_key(path) {
             return Some(Known::Clock);
         }
@@ -136,7 +136,7 @@ impl Dash {
     /// Until when an object of this key is live, and what is promised of it.
     pub fn window(&self, key: &str, now: Instant) -> Option<(Named, Instant)> {
         let state = self.state.read();
-        let path = key.split('?').next().unwrap_or(key);
+        let path = path_of(key);
         let pattern = state.pattern(path).filter(|_| !state.mpds.contains_key(key))?;
         Some((pattern.named(path, now), now + window(&pattern.followed.mpd)))
     }
@@ -229,9 +229,9 @@ impl State {
             self.patterns.entry(folder(&pattern.prefix).to_owned()).or_default().push(pattern);
         }
         for clock in &followed.mpd.clocks {
-            if let Some(url) = resolve(key, clock) {
-                let path = url.split('?').next().unwrap_or(&url).to_owned();
-                self.clocks.insert(path, followed.clone());
+            let url = resolve(key, clock).map(|url| normalized(&url).into_owned());
+            if let Some(url) = url.filter(|url| speaks_for(key, url)) {
+                self.clocks.insert(path_of(&url).to_owned(), followed.clone());
             }
         }
         self.variants.add(key);
@@ -278,7 +278,7 @@ impl Pattern {
         // An empty reference is the base itself, and a template's first identifier never means that.
         let probe = normalized(&resolve(&base, &format!("{}$", template.prefix))?).into_owned();
         let prefix = probe.strip_suffix('$').filter(|prefix| !prefix.contains('?'))?.to_owned();
-        if !prefix.starts_with(folder(path_of(key))) {
+        if !speaks_for(key, &prefix) {
             return None;
         }
         let (suffix, query) = match template.suffix.split_once('?') {
@@ -376,14 +376,6 @@ fn is_older(mpd: &Mpd, before: &Mpd) -> bool {
 /// ISO/IEC 23009-1, 5.3.1.2: `@availabilityStartTime` does not change in the life of an MPD.
 fn is_new_life(mpd: &Mpd, before: &Mpd) -> bool {
     mpd.available_unix_ms.zip(before.available_unix_ms).is_some_and(|(now, before)| now != before)
-}
-
-fn path_of(key: &str) -> &str {
-    key.split('?').next().unwrap_or(key)
-}
-
-fn folder(path: &str) -> &str {
-    path.rfind('/').map_or("/", |slash| &path[..=slash])
 }
 
 /// The key under which an MPD is followed, whatever it was asked for as.

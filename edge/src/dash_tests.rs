@@ -211,11 +211,12 @@ fn an_mpd_speaks_for_its_own_folder_alone() {
 #[test]
 fn bases_tokens_and_clocks_of_this_host_are_resolved() {
     let node = Node::new();
-    let text = "<MPD type=\"dynamic\"><UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"/time?iso http://o/t\"/>\
+    let text = "<MPD type=\"dynamic\"><UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"%74ime?iso /time http://o/t\"/>\
         <BaseURL>media/</BaseURL><Period><AdaptationSet><SegmentTemplate duration=\"2\" media=\"%73$Number$.m4s?token=a\"/>\
         <Representation/></AdaptationSet></Period></MPD>";
     assert!(matches!(node.came(KEY, text, 0), Verdict::Live(_)));
-    assert!(matches!(node.dash.look("/time?iso", node.now), Some(Known::Clock)));
+    assert!(matches!(node.dash.look("/dash/time?iso", node.now), Some(Known::Clock)));
+    assert!(node.dash.look("/time", node.now).is_none(), "it lies outside of the MPD's folder");
     let url = node.named("/dash/media/s7.m4s", 0).unwrap().url;
     assert_eq!(url.as_deref(), Some("/dash/media/s7.m4s?token=a"));
 }

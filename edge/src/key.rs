@@ -167,7 +167,7 @@ pub fn epoch(path: &str) -> Option<&str> {
 /// host, which viewers ask themselves.
 pub fn resolve(base: &str, reference: &str) -> Option<String> {
     let reference = reference.split('#').next().unwrap_or(reference);
-    let base_path = base.split('?').next().unwrap_or(base);
+    let base_path = path_of(base);
     if reference.is_empty()
         || reference.starts_with("//")
         || has_scheme(reference)
@@ -179,7 +179,7 @@ pub fn resolve(base: &str, reference: &str) -> Option<String> {
         Some((path, query)) => (path, Some(query)),
         None => (reference, None),
     };
-    let folder = base_path.rfind('/').map_or("/", |slash| &base_path[..=slash]);
+    let folder = folder(base_path);
     let merged = match path {
         "" => base_path.to_owned(),
         path if path.starts_with('/') => path.to_owned(),
@@ -191,6 +191,22 @@ pub fn resolve(base: &str, reference: &str) -> Option<String> {
         resolved.push_str(query);
     }
     Some(resolved)
+}
+
+/// Whether what lies at `url` is below the folder of the manifest `key`. For what lies elsewhere on the host, which may be
+/// somebody else's, a manifest makes no rules.
+pub fn speaks_for(key: &str, url: &str) -> bool {
+    path_of(url).starts_with(folder(path_of(key)))
+}
+
+/// What stands before the query.
+pub fn path_of(key: &str) -> &str {
+    key.split('?').next().unwrap_or(key)
+}
+
+/// The path up to its last slash, which is part of it.
+pub fn folder(path: &str) -> &str {
+    path.rfind('/').map_or("/", |slash| &path[..=slash])
 }
 
 fn without_dots(path: &str) -> String {
@@ -418,6 +434,21 @@ mod tests {
         assert_eq!(Target::read("*"), Err(TargetError::NotAPath));
         assert_eq!(Target::read(""), Err(TargetError::NotAPath));
         assert_eq!(Target::read(&"/".repeat(TARGET_BYTES_MAX + 1)), Err(TargetError::TooLong));
+    }
+
+    #[test]
+    fn a_manifest_speaks_for_its_folder_and_what_is_below() {
+        for (url, speaks) in [
+            ("/a/v/1.ts", true),
+            ("/a/v/x/y/1.ts?token=/b/", true),
+            ("/a/v/..%2F1.ts", true),
+            ("/a/1.ts", false),
+            ("/a/v2/1.ts", false),
+            ("/b/a/v/1.ts", false),
+        ] {
+            assert_eq!(speaks_for("/a/v/index.m3u8?x=/b/", url), speaks, "{url}");
+        }
+        assert!(speaks_for("/index.m3u8", "/b/1.ts"), "the root is a folder as others");
     }
 
     #[test]

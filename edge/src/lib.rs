@@ -1,7 +1,7 @@
 //! The edge: live fan-out and cache of a CDN, as edge or as shield by configuration.
 //!
 //! Rules (pure: no socket, no clock): [`subscription`], [`dash`], [`live`], [`key`], [`cdn_loop`], [`range`], [`conditions`],
-//! [`store::freshness`], [`store::layout`], [`store::purge`], [`store::disk::header`], [`access`], [`send_rate`],
+//! [`store::freshness`], [`store::layout`], [`store::purge`], [`store::disk::header`], [`access`], [`send_rate`], [`variants`],
 //! [`object`], [`client`], [`releases`], [`request`], [`reply`], [`refusal`], [`cache_status`], [`qoe::cmsd`],
 //! [`qoe::pacing`], [`access_log::line`], [`access_log::sample`], and those of [`steer`].
 //! Drivers: [`playlists`] follows renditions, [`store`] finds and fetches objects, [`upstream`] asks, [`answer`] decides,
@@ -41,6 +41,6 @@ pub mod stream;
 pub mod subscription;
 pub mod tls;
 pub mod upstream;
-mod variants;
+pub mod variants;
 
 pub use server::{EdgeError, Server};

@@ -114,7 +114,7 @@ label!(
         RetryBudget = "retry_percent", HedgeBudget = "hedge_percent", LookBudget = "look_percent", Resumes = "resumes_max",
         CmsdBefore = "cmsd_before_bytes_max", Pacing = "pacing",
         DiskQueue = "disk_queue_bytes_max", DiskReads = "disk_reads_max", DiskReadTimeout = "disk_read_timeout",
-        DiskPurges = "disk_purges_max",
+        DiskPurges = "disk_purges_max", ForOne = "for_one_max",
     }
 );
 label!(
@@ -142,10 +142,10 @@ label!(
 );
 label!(
     /// Why an answer is not stored: upstream forbids it, means it for one requester, sets a cookie without saying that
-    /// it may be shared, varies it by request fields that are not passed on, gives it a status that says nothing of how
-    /// long it may be used; or a purge came while it was fetched.
+    /// it may be shared, gives it no time to be used, varies it by request fields that are not passed on, gives it a
+    /// status that says nothing of how long it may be used; or a purge came while it was fetched.
     Unstored {
-        NoStore = "no_store", Private = "private", Cookie = "cookie", Vary = "vary", Status = "status",
+        NoStore = "no_store", Private = "private", Cookie = "cookie", Useless = "useless", Vary = "vary", Status = "status",
         Purged = "purged",
     }
 );

@@ -154,6 +154,16 @@ impl Head {
         kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/dash+xml"))
     }
 
+    /// It is its requester's alone. An error that must not be stored tells nothing of whom it is for, and a herd that meets
+    /// one is not sent upstream.
+    pub fn is_for_one(&self) -> bool {
+        match self.lease {
+            Err(Unstored::Private | Unstored::Cookie) => true,
+            Err(Unstored::NoStore) => !self.status.is_client_error() && !self.status.is_server_error(),
+            Err(Unstored::Useless | Unstored::Vary | Unstored::Status | Unstored::Purged) | Ok(_) => false,
+        }
+    }
+
     /// How long it is fresh from its arrival on; `None` if it is not.
     pub fn lifetime(&self) -> Option<Duration> {
         self.lease.ok().map(|lease| lease.fresh).filter(|fresh| !fresh.is_zero())
@@ -432,7 +442,7 @@ mod tests {
             ("age", "7"),
             ("cache-status", "shield; hit"),
             ("cmsd-dynamic", "\"shield\";etp=5"),
-            ("cache-control", "max-age=9"),
+            ("cache-control", "public, max-age=9"),
         ]);
         let now = Instant::now() + Duration::from_secs(60);
         let head = Head::from_upstream(&rules(), StatusCode::OK, &headers, Class::Part, now);
@@ -444,7 +454,7 @@ mod tests {
         let start = std::str::from_utf8(&object.start).unwrap();
         assert_eq!(
             start,
-            "HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncache-status: shield; hit\r\ncache-control: max-age=9\r\n\
+            "HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncache-status: shield; hit\r\ncache-control: public, max-age=9\r\n\
              access-control-allow-origin: *\r\n\
              access-control-expose-headers: \
              Age, Cache-Status, CMSD-Dynamic, CMSD-Static, Content-Length, Content-Range, Date\r\n\

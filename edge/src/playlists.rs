@@ -2,14 +2,14 @@
 
 use crate::cache_status::Notes;
 use crate::key::{Class, Target};
-use crate::metrics::{Bound, Lookup, PlaylistNews};
+use crate::metrics::{Bound, Lookup, PlaylistNews, Unstored};
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
 use crate::store::{After, Found, Offer, Offered, Store, Wanted};
 use crate::subscription::{Standing, Subscription, Viewers};
 use crate::upstream::{Passed, PeerId};
-use bytes::Bytes;
 use crate::variants::Variants;
+use bytes::Bytes;
 use manifest::follow::{self, Followed as Read, Media};
 use manifest::{Verdict, Wait};
 use parking_lot::RwLock;
@@ -103,10 +103,7 @@ impl Playlists {
         let limits = Limits { idle: config.subscription_idle, subscriptions_max: config.subscriptions_max };
         let notes = Arc::new(Notes::new(&config.name));
         let written = Written::new(config.subscriptions_max);
-        let followed = Followed {
-            by_key: HashMap::new(),
-            variants: Variants::new(config.subscriptions_per_path_max),
-        };
+        let followed = Followed { by_key: HashMap::new(), variants: Variants::new(config.subscriptions_per_path_max) };
         Self { store, limits, followed: RwLock::new(followed), notes, departing, written }
     }
 
@@ -172,7 +169,8 @@ impl Playlists {
                 Offered::Cache { at_most: Some(UNREADABLE) }
             };
         };
-        if media.head.ended {
+        // What is private stays so. Of storing alone nothing is heeded: what is shown of it is this node's own answer.
+        if media.head.ended || object.head.lease == Err(Unstored::Private) {
             return whole_life;
         }
         let first = First { bytes, media, lifetime: object.head.lifetime(), head: object.head.clone() };
@@ -189,7 +187,7 @@ impl Playlists {
         let read = text.and_then(|text| follow::read(std::str::from_utf8(&text).ok()?).ok());
         let multivariant = matches!(&read, Some(Read::Multivariant(_)));
         if let Some(Read::Multivariant(multivariant)) = read {
-            self.written.learn(key, &multivariant.playlists);
+            self.written.learn(key, &multivariant.playlists, object.head.is_for_one());
         } else {
             self.store.metrics.followed(PlaylistNews::Unreadable);
             if object.length > PLAYLIST_BYTES_MAX {

@@ -10,6 +10,7 @@ use crate::refusal::Refusal;
 use crate::upstream::{Passed, PeerId, Promise, Upstreams};
 use cache::Cache;
 use disk::Disk;
+use for_one::ForOne;
 use http::StatusCode;
 use job::Job;
 use parking_lot::Mutex;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub mod cache;
 pub mod disk;
+mod for_one;
 pub mod freshness;
 mod job;
 pub mod layout;
@@ -44,6 +46,7 @@ pub struct Store {
     /// `None` where nothing is kept on disk.
     pub disk: Option<Arc<Disk>>,
     fills: Mutex<Fills>,
+    for_one: ForOne,
     object_bytes_max: u64,
     slices: config::Slices,
     /// The name of the next version of an object that is kept in pieces.
@@ -130,6 +133,7 @@ impl Store {
             disk: Disk::new(config, metrics.clone()),
             rules: config.cache,
             fills: Mutex::default(),
+            for_one: ForOne::new(metrics.clone()),
             object_bytes_max: config.object_bytes_max,
             slices: config.slices,
             versions: AtomicU64::new(first_version()),
@@ -156,12 +160,14 @@ impl Store {
     /// # Errors
     /// `FillsFull` at the bound, `Draining` when this node stops.
     pub async fn get(self: &Arc<Self>, wanted: &Wanted<'_>, after: After) -> Result<(Found, Lookup), Refusal> {
-        if matches!(after, After::Pass) {
-            return Box::pin(self.fetch(wanted, after, Start::New)).await;
-        }
-        match self.stored(wanted.key).await {
+        let stored = if matches!(after, After::Pass) { None } else { self.stored(wanted.key).await };
+        match stored {
             Some(Stored::Fresh(object)) => Ok((Found::Whole(object), Lookup::Hit)),
             Some(Stored::Stale(object)) => Box::pin(self.renew(wanted, after, object)).await,
+            // Nobody waits for what will be another's.
+            None if self.for_one.has(wanted.key) => {
+                Ok((Found::Growing(self.get_alone(wanted)?, Place::First), Lookup::Miss))
+            }
             None => Box::pin(self.fetch(wanted, after, Start::New)).await,
         }
     }
@@ -384,13 +390,16 @@ impl Store {
 
     /// Keeps what is live in the live window, and the rest in memory and, if it is `news`, on disk.
     async fn keep(&self, key: &Arc<str>, object: &Arc<Object>, news: bool) {
-        if object.head.status == StatusCode::OK {
+        if object.head.lease.is_ok() {
+            self.for_one.forget(key);
+        }
+        if object.head.status == StatusCode::OK && !object.head.is_for_one() {
             match self.keep_live(key, object) {
                 Kept::Yes => return,
                 Kept::Full => self.metrics.bit(Bound::LiveBytes),
                 Kept::Unnamed => {}
             }
-        } else if self.live.get(key).is_some() {
+        } else if object.head.status != StatusCode::OK && self.live.get(key).is_some() {
             // A playlist promises it: what is missing now, as a hinted part, may be there the next moment.
             return;
         }

@@ -180,7 +180,7 @@ fn lifetimes() {
     }
     refused.sort();
     refused.dedup();
-    assert_eq!(refused, [Unstored::Private, Unstored::Cookie, Unstored::Vary]);
+    assert_eq!(refused, [Unstored::NoStore, Unstored::Private, Unstored::Cookie, Unstored::Vary]);
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub enum What {
     Status(u16),
     #[error("upstream's playlist cannot be read")]
     Unreadable,
+    #[error("upstream's playlist has become private; each viewer asks for its own")]
+    Private,
     #[error("upstream's playlist went backwards; the newer one is shown on")]
     Backwards,
     #[error("this upstream cuts the stream otherwise; it is shown from the end of the open segment")]

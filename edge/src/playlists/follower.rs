@@ -4,7 +4,7 @@ use super::account::What;
 use super::{First, Named, Over, PLAYLIST_BYTES_MAX, Playlists, Rendition, Shown, Version, named, read};
 use crate::key::{Class, epoch};
 use crate::live;
-use crate::metrics::{PlaylistNews, Second};
+use crate::metrics::{PlaylistNews, Second, Unstored};
 use crate::object::Head;
 use crate::refusal::Refusal;
 use crate::store::Wanted;
@@ -165,6 +165,11 @@ impl Follower {
                 let (rules, now) = (&store.rules, Instant::now());
                 let mut head = Head::from_upstream(rules, answer.status, &answer.headers, Class::Playlist, now);
                 head.source = Some(source);
+                if head.lease == Err(Unstored::Private) {
+                    tracing::warn!(rendition = %self.rendition.key, "upstream's playlist has become private");
+                    account.went_wrong(source, What::Private);
+                    return Said::Missing;
+                }
                 let head = Arc::new(head);
                 let Some((bytes, media)) = read(&chunks, length) else {
                     store.metrics.followed(PlaylistNews::Unreadable);

@@ -32,13 +32,6 @@ impl Lease {
     }
 }
 
-impl Unstored {
-    /// Nobody but its requester may see it.
-    pub fn is_private(self) -> bool {
-        matches!(self, Self::Private | Self::Cookie)
-    }
-}
-
 /// Nothing is trusted to stay the same for longer.
 const YEAR: Duration = Duration::from_secs(31_536_000);
 /// RFC 9213, 3.1.
@@ -53,8 +46,7 @@ pub fn judge(rules: &Rules, status: StatusCode, headers: &HeaderMap, class: Clas
     if said.private {
         return Err(Unstored::Private);
     }
-    // Balancers set cookies on media too; what a playlist names is shared, without them (they are never passed on).
-    if class == Class::Other && headers.contains_key(header::SET_COOKIE) && !said.shared() {
+    if headers.contains_key(header::SET_COOKIE) && !said.shared() {
         return Err(Unstored::Cookie);
     }
     if varies(headers) {
@@ -64,9 +56,9 @@ pub fn judge(rules: &Rules, status: StatusCode, headers: &HeaderMap, class: Clas
         200 => granted(rules, &said, headers, class),
         // A herd on a stream that is about to begin asks once, whatever the answer says of storing.
         404 | 410 => negative(rules.missing),
-        400..500 if !said.no_store => negative(rules.refused),
-        500..600 if !said.no_store => negative(rules.failed),
-        400..600 => Err(Unstored::NoStore),
+        _ if said.no_store => Err(Unstored::NoStore),
+        400..500 => negative(rules.refused),
+        500..600 => negative(rules.failed),
         _ => Err(Unstored::Status),
     }
 }
@@ -110,7 +102,7 @@ fn granted(rules: &Rules, said: &Said, headers: &HeaderMap, class: Class) -> Res
         if_error: stale(said.if_error, rules.stale_if_error, rules.stale_if_error_max),
         revalidate: if validator { rules.revalidate } else { Duration::ZERO },
     };
-    if lease.whole().is_zero() { Err(Unstored::NoStore) } else { Ok(lease) }
+    if lease.whole().is_zero() { Err(Unstored::Useless) } else { Ok(lease) }
 }
 
 /// For origins that say nothing: media does not change under its name; of the rest little is known.
@@ -161,7 +153,8 @@ impl Said {
         Self::targeted(headers).unwrap_or_else(|| Self::untargeted(headers))
     }
 
-    /// RFC 9213, 2.1: a structured field; empty or malformed, it is as if it were not there.
+    /// RFC 9213, 2.1: a structured field; empty or malformed, it is as if it were not there. A known directive with a value
+    /// that is not of its type may have meant to forbid.
     fn targeted(headers: &HeaderMap) -> Option<Self> {
         let lines: Vec<&[u8]> = headers.get_all(CDN_CACHE_CONTROL).iter().map(|value| value.as_bytes()).collect();
         if lines.is_empty() {
@@ -170,15 +163,16 @@ impl Said {
         let directives: Dictionary = Parser::new(&lines.join(&b", "[..])).parse().ok()?;
         let mut said = Self { targeted: true, ..Self::default() };
         for (name, value) in &directives {
-            // A value of another type than the directive's is not used, and not bent into one.
-            let ListEntry::Item(item) = value else { continue };
-            match &item.bare_item {
-                BareItem::Boolean(true) => said.flag(name.as_str()),
-                BareItem::Integer(seconds) => {
-                    said.seconds(name.as_str(), || u64::try_from(i64::from(*seconds)).unwrap_or(0));
+            let name = name.as_str();
+            let item = if let ListEntry::Item(item) = value { Some(&item.bare_item) } else { None };
+            match item {
+                Some(BareItem::Boolean(true)) if is_flag(name) => said.flag(name),
+                Some(BareItem::Boolean(false)) if is_flag(name) => {}
+                Some(BareItem::String(_)) if matches!(name, "no-cache" | "private") => said.flag(name),
+                Some(BareItem::Integer(seconds)) if is_seconds(name) => {
+                    said.seconds(name, || u64::try_from(i64::from(*seconds)).unwrap_or(0));
                 }
-                BareItem::String(_) if matches!(name.as_str(), "no-cache" | "private") => said.flag(name.as_str()),
-                _ => {}
+                _ => said.no_store |= is_flag(name) || is_seconds(name),
             }
         }
         (!directives.is_empty()).then_some(said)
@@ -197,10 +191,19 @@ impl Said {
     }
 
     fn directive(&mut self, directive: &str) {
-        let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-        let name = name.trim().to_ascii_lowercase();
+        let (name, value) = match directive.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim())),
+            None => (directive, None),
+        };
+        let readable = is_token(name) && value.is_none_or(|value| is_token(value) || is_quoted(value));
+        if !readable {
+            // It may have been one that forbids.
+            self.no_store |= !directive.is_empty();
+            return;
+        }
+        let name = name.to_ascii_lowercase();
         self.flag(&name);
-        self.seconds(&name, || delta_seconds(value.trim().trim_matches('"')));
+        self.seconds(&name, || delta_seconds(value.unwrap_or_default().trim_matches('"')));
     }
 
     fn flag(&mut self, name: &str) {
@@ -251,6 +254,24 @@ fn until_expiry(headers: &HeaderMap) -> Option<Duration> {
 fn delta_seconds(value: &str) -> u64 {
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     if digits { value.parse().unwrap_or(u64::MAX).min(YEAR.as_secs()) } else { 0 }
+}
+
+fn is_flag(name: &str) -> bool {
+    matches!(name, "no-store" | "private" | "public" | "no-cache" | "must-revalidate" | "proxy-revalidate")
+}
+
+fn is_seconds(name: &str) -> bool {
+    matches!(name, "s-maxage" | "max-age" | "stale-while-revalidate" | "stale-if-error")
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// RFC 9110, 5.6.4; nothing that this node reads has a quote within it.
+fn is_quoted(text: &str) -> bool {
+    text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).is_some_and(|inner| !inner.contains('"'))
 }
 
 /// The directives of a line; a comma inside quotes separates nothing.

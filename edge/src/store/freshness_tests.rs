@@ -38,12 +38,12 @@ fn upstream_decides() {
         (&[("cache-control", "max-age=5, max-age=7")], Ok((5, 2, 60))),
         (&[("cache-control", "max-age=5"), ("age", "3")], Ok((2, 2, 60))),
         (&[("cache-control", "max-age=5"), ("age", "6")], Ok((0, 1, 59))),
-        (&[("cache-control", "max-age=5"), ("age", "99")], Err(Unstored::NoStore)),
+        (&[("cache-control", "max-age=5"), ("age", "99")], Err(Unstored::Useless)),
         (&[("cache-control", "max-age=5"), ("cache-control", "no-store")], Err(Unstored::NoStore)),
         (&[("cache-control", "private")], Err(Unstored::Private)),
         (&[("cache-control", "max-age=5, private=\"x, max-age=9\"")], Err(Unstored::Private)),
-        (&[("cache-control", "max-age=soon")], Err(Unstored::NoStore)),
-        (&[("cache-control", "max-age=-1")], Err(Unstored::NoStore)),
+        (&[("cache-control", "max-age=soon")], Err(Unstored::Useless)),
+        (&[("cache-control", "max-age=-1")], Err(Unstored::Useless)),
         (&[("cache-control", "max-age=99999999999999999999999")], Ok((31_536_000, 2, 60))),
         (&[("cache-control", "a=\"b, no-store, c\", max-age=4")], Ok((4, 2, 60))),
         (&[("cache-control", "caf\u{e9}")], Err(Unstored::NoStore)),
@@ -61,7 +61,7 @@ fn what_is_stale_is_shown_within_bounds_and_only_where_it_may_be() {
         ("max-age=5, stale-while-revalidate=0, stale-if-error=0", Ok((5, 0, 0))),
         ("max-age=5, must-revalidate, stale-if-error=9", Ok((5, 0, 0))),
         ("max-age=5, proxy-revalidate, stale-while-revalidate=9", Ok((5, 0, 0))),
-        ("max-age=0", Err(Unstored::NoStore)),
+        ("max-age=0", Err(Unstored::Useless)),
         ("max-age=0, stale-while-revalidate=7", Ok((0, 7, 0))),
     ] {
         assert_eq!(seconds(&[("cache-control", control)]), expected, "{control}");
@@ -71,13 +71,33 @@ fn what_is_stale_is_shown_within_bounds_and_only_where_it_may_be() {
 #[test]
 fn a_validator_makes_it_worth_keeping_what_is_not_fresh() {
     for control in ["no-cache", "max-age=0, must-revalidate", "no-cache=\"set-cookie, x\""] {
-        assert_eq!(seconds(&[("cache-control", control)]), Err(Unstored::NoStore), "{control}");
+        assert_eq!(seconds(&[("cache-control", control)]), Err(Unstored::Useless), "{control}");
         for validator in ["etag", "last-modified"] {
             let lease = of(&[("cache-control", control), (validator, "\"x\"")], Class::Segment, 200).unwrap();
             assert_eq!(lease, Lease { revalidate: RULES.revalidate, ..Lease::default() }, "{control}");
         }
     }
     assert_eq!(seconds(&[("cache-control", "no-store"), ("etag", "\"x\"")]), Err(Unstored::NoStore));
+}
+
+#[test]
+fn what_cannot_be_read_may_have_forbidden_it() {
+    for control in [
+        "\"no-store",
+        "max-age=9, \"private",
+        "max-age=\"9",
+        "max-age=9\"",
+        "max-age=9; no-store",
+        "no store",
+        "=9",
+        "max-age=",
+        "x=\"a\"b\"",
+    ] {
+        assert_eq!(seconds(&[("cache-control", control)]), Err(Unstored::NoStore), "{control}");
+    }
+    assert_eq!(seconds(&[("cache-control", ", max-age = 9,, x=\"a, b\", y=2,")]), Ok((9, 2, 60)));
+    let fields = [("cache-control", "private"), ("cdn-cache-control", "max-age=\"100\"")];
+    assert_eq!(seconds(&fields), Err(Unstored::NoStore));
 }
 
 #[test]
@@ -90,11 +110,14 @@ fn what_is_said_to_cdns_goes_before_what_is_said_to_all() {
         ("public", Ok((600, 2, 60))),
         ("no-store", Err(Unstored::NoStore)),
         ("private=\"x\"", Err(Unstored::Private)),
-        // Wrong types are not used: the default of the class stands.
-        ("max-age=6.5", Ok((600, 2, 60))),
-        ("max-age=\"6\"", Ok((600, 2, 60))),
-        ("max-age=60, no-store=?0", Ok((60, 2, 60))),
-        ("max-age=-7", Err(Unstored::NoStore)),
+        // What has a value of another type may have meant to forbid.
+        ("max-age=6.5", Err(Unstored::NoStore)),
+        ("max-age=\"6\"", Err(Unstored::NoStore)),
+        ("max-age=6, no-store=1", Err(Unstored::NoStore)),
+        ("max-age=6, private=(a b)", Err(Unstored::NoStore)),
+        ("max-age=?0", Err(Unstored::NoStore)),
+        ("max-age=60, no-store=?0, x=1.5", Ok((60, 2, 60))),
+        ("max-age=-7", Err(Unstored::Useless)),
         // Malformed or empty: as if it were not there.
         ("max-age=60,", Err(Unstored::NoStore)),
         ("Max-Age=60", Err(Unstored::NoStore)),
@@ -113,8 +136,8 @@ fn expires_counts_from_date() {
     let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
     for (expires, expected) in [
         ("Sun, 06 Nov 1994 08:50:37 GMT", Ok((60, 2, 60))),
-        ("Sun, 06 Nov 1994 08:49:00 GMT", Err(Unstored::NoStore)),
-        ("0", Err(Unstored::NoStore)),
+        ("Sun, 06 Nov 1994 08:49:00 GMT", Err(Unstored::Useless)),
+        ("0", Err(Unstored::Useless)),
     ] {
         assert_eq!(seconds(&[date, ("expires", expires)]), expected, "{expires}");
         let control = ("cache-control", "max-age=3");
@@ -154,11 +177,11 @@ fn a_cookie_is_for_one_unless_upstream_says_otherwise() {
         (&[cookie, ("cache-control", "max-age=9")], Class::Other, false),
         (&[cookie, ("cache-control", "public, max-age=9")], Class::Other, true),
         (&[cookie, ("cdn-cache-control", "max-age=9")], Class::Other, true),
-        (&[cookie], Class::Segment, true),
-        (&[cookie, ("cache-control", "private")], Class::Segment, false),
+        (&[cookie], Class::Segment, false),
+        (&[cookie, ("cache-control", "s-maxage=9")], Class::Segment, true),
+        (&[cookie, ("cache-control", "public, private")], Class::Segment, false),
     ] {
-        let private = of(fields, class, 200).is_err_and(Unstored::is_private);
-        assert_eq!(!private, shared, "{fields:?} {class:?}");
+        assert_eq!(of(fields, class, 200).is_ok(), shared, "{fields:?} {class:?}");
     }
 }
 
@@ -173,6 +196,7 @@ fn what_is_no_200_is_kept_as_configured() {
         (400, no_store, Err(Unstored::NoStore)),
         (503, &[], Err(Unstored::Status)),
         (302, &[("cache-control", "max-age=9")], Err(Unstored::Status)),
+        (302, no_store, Err(Unstored::NoStore)),
         (206, &[], Err(Unstored::Status)),
     ] {
         let fresh = of(fields, Class::Other, status).map(|lease| lease.whole().as_millis());

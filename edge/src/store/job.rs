@@ -168,10 +168,19 @@ impl Job {
     fn settle(&self, head: &Head, filler: &Filler, after: &After) {
         if let Err(why) = head.lease {
             self.store.metrics.unstored(why);
-            if why.is_private() {
-                filler.keep_private();
-                return self.leave();
+        }
+        // A manifest that is live is this node's own answer, whatever is said of storing it; at its end that is known.
+        let at_the_end =
+            self.class.is_manifest() && head.status == StatusCode::OK && head.lease != Err(Unstored::Private);
+        if head.is_for_one() && !at_the_end {
+            if !self.class.is_manifest() {
+                self.store.for_one.note(&self.key);
             }
+            filler.keep_private();
+            return self.leave();
+        }
+        if self.alone {
+            self.store.for_one.forget(&self.key);
         }
         // What cannot be kept is shared by those who asked before it came. A live object is kept whatever it says.
         let kept = matches!(after, After::Offer(_)) || head.class == Class::Mpd || self.store.is_live(&self.key);
@@ -253,9 +262,9 @@ impl Job {
     }
 
     async fn finish(&self, mut object: Object, source: PeerId, filler: Filler, after: After) {
-        let private = object.head.lease.is_err_and(|why| why.is_private());
+        let private = object.head.lease == Err(Unstored::Private);
         let taken = match after {
-            After::Offer(offer) if !private => match (offer.take)(&object, source) {
+            After::Offer(offer) => match (offer.take)(&object, source) {
                 Offered::Taken => true,
                 Offered::Cache { at_most } => {
                     if let Some(at_most) = at_most {
@@ -265,7 +274,7 @@ impl Job {
                 }
             },
             After::Pass => true,
-            After::Offer(_) | After::Keep => false,
+            After::Keep => false,
         };
         let object = if !taken && !private && object.head.status == StatusCode::OK && is_mpd(&object) {
             self.mpd(object, source).await
@@ -273,6 +282,9 @@ impl Job {
             Arc::new(object)
         };
         if !taken {
+            if object.head.is_for_one() {
+                filler.keep_private();
+            }
             self.keep(&object, !object.head.dated).await;
         }
         self.leave();

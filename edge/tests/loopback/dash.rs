@@ -32,7 +32,7 @@ impl Live {
         format!(
             "<?xml version=\"1.0\"?><MPD type=\"{}\" availabilityStartTime=\"{}\" publishTime=\"{}\" \
              minimumUpdatePeriod=\"{}\" timeShiftBufferDepth=\"PT60S\">\
-             <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-xsdate:2014\" value=\"/time\"/><Period start=\"PT0S\">\
+             <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-xsdate:2014\" value=\"time\"/><Period start=\"PT0S\">\
              <AdaptationSet><SegmentTemplate duration=\"2\" startNumber=\"1\" availabilityTimeOffset=\"1.5\" \
              availabilityTimeComplete=\"false\" initialization=\"$RepresentationID$/init.mp4\" \
              media=\"$RepresentationID$/$Number$.m4s\"/><Representation id=\"v1\"/><Representation id=\"v2\"/>\
@@ -89,7 +89,7 @@ impl Origin {
         if asked.target.contains("missing") || asked.target.contains("9999999") {
             return text(404, "not here\n");
         }
-        let fields = vec![("Content-Type", "video/mp4".to_owned()), ("Cache-Control", "no-store".to_owned())];
+        let fields = vec![("Content-Type", "video/mp4".to_owned()), ("Cache-Control", "no-cache".to_owned())];
         Said::Whole(200, fields, format!("round {rounds} of {}", asked.target).into_bytes())
     }
 }
@@ -269,7 +269,7 @@ async fn chunks_of_a_segment_reach_all_its_readers_as_they_come() {
     let fake = Fake::start(move |asked: Asked| {
         let said = match asked.target.ends_with(".m4s") {
             true => {
-                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-store\r\n\r\n";
+                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: no-cache\r\n\r\n";
                 Said::Raw(head.to_owned(), receiver.lock().unwrap().take().expect("one request upstream"))
             }
             false => Said::Whole(200, Vec::new(), live.mpd().into_bytes()),
@@ -345,9 +345,10 @@ async fn what_tells_the_time_is_never_kept() {
     let (_origin, fake, edge) = started(Live::now()).await;
     let mut viewer = Viewer::connect(edge.addr).await;
     viewer.get(MPD).await;
-    let told: Vec<String> = [viewer.get("/time").await, viewer.get("/time").await].iter().map(Got::text).collect();
+    let told: Vec<String> =
+        [viewer.get("/dash/time").await, viewer.get("/dash/time").await].iter().map(Got::text).collect();
     assert_ne!(told[0], told[1]);
-    viewer.send(b"HEAD /time?x HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    viewer.send(b"HEAD /dash/time?x HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(viewer.read_head().await.unwrap().status, 200);
     assert_eq!(fake.count("/time"), 3);
 }

@@ -27,6 +27,7 @@ mod shields;
 mod steering;
 mod streams;
 mod support;
+mod tenants;
 mod tls;
 mod transports;
 mod trouble;
