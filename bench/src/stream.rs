@@ -114,6 +114,7 @@ pub(crate) fn playlist(next: Position) -> String {
     MediaPlaylist {
         target_duration_s: SEGMENT_S,
         part_target_s: PART_S,
+        skip_until_s: None,
         first_msn: next.msn - SEGMENTS,
         discontinuity_sequence: 0,
         segments: (next.msn - SEGMENTS..next.msn).map(|msn| segment(msn, next.msn)).collect(),

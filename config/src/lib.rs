@@ -153,12 +153,12 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let found = problems("[origin]\nhttp_listen = \"8081\"\n[origin.window]\nsegments = 2\n[router]\ncdns = []\n");
+        let found = problems("[origin]\nhttp_listen = \"8081\"\n[origin.window]\nlength_s = 2\n[router]\ncdns = []\n");
         assert_eq!(
             found,
             [
                 "line 2: origin.http_listen: \"8081\" is not an address with a port; write for example \"0.0.0.0:8080\"",
-                "line 4: origin.window.segments: 2 is out of range; write a value from 6 to 3600",
+                "line 4: origin.window.length_s: 2 is out of range; write a value from 6 to 86400",
                 "line 6: router.cdns: needs at least two entries: with one pathway, players switch off their own failover",
                 "line 6: router.cdns: has no weight above 0; give at least one CDN a share",
             ]

@@ -1,5 +1,9 @@
 //! `[origin]`: where it listens, who may publish, how much it holds.
 
+mod window;
+
+pub use window::Window;
+
 use crate::Problem;
 use crate::bounded::{address, within};
 use crate::transcode::{Ladder, RawLadder, RawSegmenting, RawWorker, Segmenting, Worker};
@@ -44,17 +48,6 @@ pub struct PublishRule {
     pub key: String,
 }
 
-/// What is kept in memory for each rendition, and how long requests may wait for more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Whole segments in the playlist.
-    pub segments: usize,
-    /// Longest hold of a playlist or hinted part before 503, in target durations.
-    pub hold_target_durations: u32,
-    /// Requests that may wait at once.
-    pub holds_max: usize,
-}
-
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Raw {
@@ -64,7 +57,7 @@ pub(crate) struct Raw {
     segment: RawSegmenting,
     ladder: RawLadder,
     worker: RawWorker,
-    window: RawWindow,
+    window: window::Raw,
 }
 
 #[derive(Deserialize)]
@@ -87,14 +80,6 @@ struct RawPublishRule {
     key: String,
 }
 
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawWindow {
-    segments: usize,
-    hold_target_durations: u32,
-    holds_max: usize,
-}
-
 impl Default for Raw {
     fn default() -> Self {
         Self {
@@ -104,7 +89,7 @@ impl Default for Raw {
             segment: RawSegmenting::default(),
             ladder: RawLadder::default(),
             worker: RawWorker::default(),
-            window: RawWindow::default(),
+            window: window::Raw::default(),
         }
     }
 }
@@ -121,12 +106,6 @@ impl Default for RawIngest {
             message_bytes_max: 8 << 20,
             linger_ms: 10_000,
         }
-    }
-}
-
-impl Default for RawWindow {
-    fn default() -> Self {
-        Self { segments: 30, hold_target_durations: 3, holds_max: 10_000 }
     }
 }
 
@@ -190,21 +169,6 @@ impl RawIngest {
                 64 << 10..=16 << 20,
             ),
             linger,
-        }
-    }
-}
-
-impl RawWindow {
-    fn valid(&self, problems: &mut Vec<Problem>) -> Window {
-        Window {
-            segments: within(problems, "origin.window.segments", self.segments, 6..=3600),
-            hold_target_durations: within(
-                problems,
-                "origin.window.hold_target_durations",
-                self.hold_target_durations,
-                1..=6,
-            ),
-            holds_max: within(problems, "origin.window.holds_max", self.holds_max, 1..=1_000_000),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An I-frame playlist as a value, and its text (RFC 8216bis, 4.4.3.6): one key frame of each segment, for trick play.
 
-use crate::media::SegmentStart;
+use crate::media::{SegmentStart, text};
 use std::fmt::Write;
 
 /// Everything an I-frame playlist says. It has no parts (4.4.4.9) and the segments of the rendition that it belongs to.
@@ -29,27 +29,44 @@ pub struct IFrame {
 
 impl IFramePlaylist {
     pub fn render(&self) -> String {
-        let mut out = String::with_capacity(256 + 128 * self.frames.len());
-        self.render_into(&mut out).map_or_else(|_| String::new(), |()| out)
+        let frames: String = self.frames.iter().map(IFrame::render).collect();
+        self.render_head() + &frames + self.render_end()
     }
 
-    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+    /// What comes before the first frame.
+    pub fn render_head(&self) -> String {
+        text(256, |out| self.render_head_into(out))
+    }
+
+    /// What comes after the last frame.
+    pub fn render_end(&self) -> &'static str {
+        if self.ended { "#EXT-X-ENDLIST\n" } else { "" }
+    }
+
+    fn render_head_into(&self, out: &mut String) -> std::fmt::Result {
         let target = self.target_duration_s;
         writeln!(out, "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:{target}\n#EXT-X-I-FRAMES-ONLY")?;
         // 6.2.5.2: where other playlists of the presentation block, these should.
         writeln!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,HOLD-BACK={:.3}", 3.0 * target as f64)?;
         writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.first_msn)?;
-        writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence)?;
-        for IFrame { start, duration_s, uri, bytes } in &self.frames {
-            start.render_into(out)?;
-            writeln!(out, "#EXTINF:{duration_s:.5},")?;
-            match bytes {
-                Some(bytes) => writeln!(out, "#EXT-X-BYTERANGE:{bytes}@0")?,
-                None => writeln!(out, "#EXT-X-GAP")?,
-            }
-            writeln!(out, "{uri}")?;
+        writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence)
+    }
+}
+
+impl IFrame {
+    /// Its lines: what comes before it, its bytes, its URI.
+    pub fn render(&self) -> String {
+        text(160, |out| self.render_into(out))
+    }
+
+    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+        self.start.render_into(out)?;
+        writeln!(out, "#EXTINF:{:.5},", self.duration_s)?;
+        match self.bytes {
+            Some(bytes) => writeln!(out, "#EXT-X-BYTERANGE:{bytes}@0")?,
+            None => writeln!(out, "#EXT-X-GAP")?,
         }
-        if self.ended { writeln!(out, "#EXT-X-ENDLIST") } else { Ok(()) }
+        writeln!(out, "{}", self.uri)
     }
 }
 

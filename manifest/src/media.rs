@@ -10,6 +10,8 @@ pub struct MediaPlaylist {
     pub target_duration_s: u64,
     /// EXT-X-PART-INF:PART-TARGET; no part is longer.
     pub part_target_s: f64,
+    /// CAN-SKIP-UNTIL: Delta Updates are given, and leave out what ends further from the end of the last segment.
+    pub skip_until_s: Option<f64>,
     /// EXT-X-MEDIA-SEQUENCE: the number of the first segment.
     pub first_msn: u64,
     /// EXT-X-DISCONTINUITY-SEQUENCE: how many discontinuities have left the window.
@@ -73,32 +75,36 @@ pub struct RenditionReport {
 impl MediaPlaylist {
     /// The text of the playlist. A playlist without an open segment has ended.
     pub fn render(&self) -> String {
-        let mut out = String::with_capacity(512 + 160 * self.segments.len());
-        self.render_into(&mut out).map_or_else(|_| String::new(), |()| out)
+        self.render_head() + &self.render_rest()
     }
 
-    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+    /// What comes before the first segment.
+    pub fn render_head(&self) -> String {
+        text(512, |out| self.render_head_into(out))
+    }
+
+    /// The segments and what comes after them. Its start may be text that was rendered before: see [`Segment::render`].
+    pub fn render_rest(&self) -> String {
+        text(512 + 512 * self.segments.len(), |out| self.render_rest_into(out))
+    }
+
+    fn render_head_into(&self, out: &mut String) -> std::fmt::Result {
         let target = self.target_duration_s;
-        writeln!(out, "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:{target}")?;
+        write!(out, "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:{target}\n")?;
+        write!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,")?;
+        if let Some(skip_until_s) = self.skip_until_s {
+            write!(out, "CAN-SKIP-UNTIL={skip_until_s:.3},")?;
+        }
         // 4.4.3.8: HOLD-BACK at least three target durations, PART-HOLD-BACK three part targets.
-        writeln!(
-            out,
-            "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,HOLD-BACK={:.3},PART-HOLD-BACK={:.5}",
-            3.0 * target as f64,
-            3.0 * self.part_target_s
-        )?;
+        writeln!(out, "HOLD-BACK={:.3},PART-HOLD-BACK={:.5}", 3.0 * target as f64, 3.0 * self.part_target_s)?;
         writeln!(out, "#EXT-X-PART-INF:PART-TARGET={:.5}", self.part_target_s)?;
         writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.first_msn)?;
         writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence)?;
-        writeln!(out, "#EXT-X-INDEPENDENT-SEGMENTS")?;
-        for segment in &self.segments {
-            segment.start.render_into(out)?;
-            render_parts(&segment.parts, out)?;
-            if segment.gap {
-                writeln!(out, "#EXT-X-GAP")?;
-            }
-            writeln!(out, "#EXTINF:{:.5},\n{}", segment.duration_s, segment.uri)?;
-        }
+        writeln!(out, "#EXT-X-INDEPENDENT-SEGMENTS")
+    }
+
+    fn render_rest_into(&self, out: &mut String) -> std::fmt::Result {
+        self.segments.iter().try_for_each(|segment| segment.render_into(out))?;
         match &self.open {
             Some(open) => open.render_into(out)?,
             None => writeln!(out, "#EXT-X-ENDLIST")?,
@@ -112,13 +118,44 @@ impl MediaPlaylist {
     }
 }
 
+impl Segment {
+    /// Its lines: what comes before it, its parts, its URI.
+    pub fn render(&self) -> String {
+        text(160, |out| self.render_into(out))
+    }
+
+    fn render_into(&self, out: &mut String) -> std::fmt::Result {
+        self.start.render_into(out)?;
+        render_parts(&self.parts, out)?;
+        if self.gap {
+            writeln!(out, "#EXT-X-GAP")?;
+        }
+        writeln!(out, "#EXTINF:{:.5},\n{}", self.duration_s, self.uri)
+    }
+}
+
+/// What stands for `count` segments in a Delta Update (4.4.5.2); behind it comes the first that is not left out.
+pub fn skip(count: usize) -> String {
+    format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={count}\n")
+}
+
+/// Says which init section holds from here on.
+pub fn map(uri: &str) -> String {
+    format!("#EXT-X-MAP:URI=\"{uri}\"\n")
+}
+
+pub(crate) fn text(capacity: usize, render: impl FnOnce(&mut String) -> std::fmt::Result) -> String {
+    let mut out = String::with_capacity(capacity);
+    render(&mut out).map_or_else(|_| String::new(), |()| out)
+}
+
 impl SegmentStart {
     pub(crate) fn render_into(&self, out: &mut String) -> std::fmt::Result {
         if self.discontinuity {
             writeln!(out, "#EXT-X-DISCONTINUITY")?;
         }
         if let Some(uri) = &self.map {
-            writeln!(out, "#EXT-X-MAP:URI=\"{uri}\"")?;
+            out.push_str(&map(uri));
         }
         writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", Rfc3339(self.program_date_time_ms))
     }
@@ -171,6 +208,7 @@ mod tests {
         MediaPlaylist {
             target_duration_s: 2,
             part_target_s: 0.277_333,
+            skip_until_s: Some(12.0),
             first_msn: 7,
             discontinuity_sequence: 0,
             segments: vec![segment(7, 0), segment(8, 2)],
@@ -186,7 +224,7 @@ mod tests {
     #[test]
     fn a_live_playlist_says_all_it_must() {
         let expected = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n\
-            #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,HOLD-BACK=6.000,PART-HOLD-BACK=0.83200\n\
+            #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=12.000,HOLD-BACK=6.000,PART-HOLD-BACK=0.83200\n\
             #EXT-X-PART-INF:PART-TARGET=0.27733\n#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:0\n\
             #EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=\"e/init.mp4\"\n\
             #EXT-X-PROGRAM-DATE-TIME:2026-11-21T02:00:00.500Z\n#EXTINF:2.00000,\ne/7.m4s\n\

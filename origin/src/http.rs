@@ -174,7 +174,7 @@ async fn multivariant(
 async fn mpd(State(app): State<App>, Steps(stream): Steps<String>, headers: HeaderMap) -> Result<Response, Refusal> {
     let stream = app.stream(stream)?;
     let text = stream.mpd(unix_ms()).ok_or_else(|| Refusal::Starting { stream: stream.name.clone() })?;
-    Ok(classed("mpd", answer::manifest(&Arc::new(text), &headers, (Manifest::Dash, Caching::Briefly))))
+    Ok(classed("mpd", answer::manifest(&text, &headers, (Manifest::Dash, Caching::Briefly))))
 }
 
 async fn playlist(
@@ -187,7 +187,10 @@ async fn playlist(
     let rendition = app.rendition(&stream, rendition)?;
     let directives = Directives::from_query(query.as_deref().unwrap_or_default())?;
     let (class, caching) = app.wait(&stream, &rendition, directives.wait).await?;
-    Ok(classed(class, answer::manifest(&stream.playlist(&rendition), &headers, (Manifest::Hls, caching))))
+    let said = stream.said(&rendition);
+    // 6.2.5.1: where nothing can be left out, who asks for that is told everything.
+    let text = said.delta.filter(|_| directives.skip).unwrap_or(said.full);
+    Ok(classed(class, answer::manifest(&text, &headers, (Manifest::Hls, caching))))
 }
 
 /// Key frames of whole segments: what blocks waits for its segment, whatever part it names.
@@ -205,7 +208,7 @@ async fn iframes(
     });
     let (class, caching) = app.wait(&stream, &rendition, wait).await?;
     let text = rendition.iframes().ok_or(Refusal::NoSuchPath)?;
-    Ok(classed(class, answer::manifest(&Arc::new(text), &headers, (Manifest::Hls, caching))))
+    Ok(classed(class, answer::manifest(&text, &headers, (Manifest::Hls, caching))))
 }
 
 async fn object(

@@ -104,7 +104,7 @@ impl Directory {
     }
 
     fn start(&self, name: &str) -> Entry {
-        let stream = Arc::new(Stream::new(name.to_owned(), self.0.context.config.window.segments));
+        let stream = Arc::new(Stream::new(name.to_owned(), self.0.context.config.window.length));
         let (intake, publishers) = mpsc::channel(1);
         let task = task::Task::new(self.clone(), Arc::clone(&stream), publishers);
         self.spawn(&stream, task.run());
@@ -180,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_panics_leaves_no_gauge_behind() {
         let directory = directory();
-        let stream = Arc::new(Stream::new("a".to_owned(), 6));
+        let stream = Arc::new(Stream::new("a".to_owned(), std::time::Duration::from_secs(12)));
         let (_intake, publishers) = mpsc::channel(1);
         let task = task::Task::new(directory.clone(), Arc::clone(&stream), publishers);
         let metrics = &directory.0.context.metrics;

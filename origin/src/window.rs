@@ -4,14 +4,18 @@
 
 mod playlist;
 mod rendition;
+mod rope;
+mod text;
 
-pub(crate) use playlist::report;
-pub(crate) use rendition::{Rendition, Text};
+pub(crate) use playlist::{Said, report};
+pub(crate) use rendition::Rendition;
+pub(crate) use text::Text;
 
 use crate::epoch::EpochId;
 use crate::segmenter::Part;
 use bytes::Bytes;
 use manifest::{Head, Position};
+use rope::Rope;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,15 +24,20 @@ use transcode::Plan;
 /// What never changes in the life of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Shape {
-    /// Whole segments in the playlist.
-    pub(crate) segments: usize,
+    /// How much media the playlist shows, in seconds.
+    pub(crate) length_s: f64,
     pub(crate) target_duration_s: u64,
     pub(crate) part_target_s: f64,
 }
 
+/// Apple's authoring rules, 8.11: in target durations. Less than three would break RFC 8216bis, 6.2.2.
+const LENGTH_TARGETS_MIN: u64 = 6;
+
 impl Shape {
-    pub(crate) fn of(plan: &Plan, segments: usize) -> Self {
-        Self { segments, target_duration_s: plan.target_duration_s, part_target_s: plan.part_target.as_secs_f64() }
+    pub(crate) fn of(plan: &Plan, length: Duration) -> Self {
+        let target_duration_s = plan.target_duration_s;
+        let length_s = length.as_secs_f64().max((LENGTH_TARGETS_MIN * target_duration_s) as f64);
+        Self { length_s, target_duration_s, part_target_s: plan.part_target.as_secs_f64() }
     }
 }
 
@@ -48,18 +57,26 @@ pub(crate) struct EpochStart {
 #[derive(Debug)]
 pub(crate) struct Window {
     shape: Shape,
-    /// Whole segments that the playlist shows, oldest first; their numbers have no holes.
+    /// Whole segments, oldest first; their numbers have no holes.
     segments: VecDeque<Segment>,
+    /// The first of them are out of the playlist, but still answered until then: a client may just have read the last
+    /// playlist with them.
+    leaving: VecDeque<Instant>,
+    /// The lines of those that are listed, but for the last, which still change.
+    lines: Rope,
+    /// The same of the I-frame playlist, all of them; `None` for a rendition without pictures.
+    frames: Option<Rope>,
     /// The segment that is being made; absent between two epochs.
     open: Option<Segment>,
     /// What would have been a segment when its epoch broke off without a part: a gap, if other renditions have one there.
     vacant: Option<Segment>,
-    /// Out of the playlist, but still answered until then: a client may just have read the last playlist with them.
-    retired: VecDeque<(Instant, Segment)>,
-    /// The longest playlist that there was, in seconds.
+    /// How long the playlist is without the open segment, and how long the longest was, in seconds.
+    listed_s: f64,
     longest_s: f64,
     /// The number of the open segment, or of the next one.
     next_msn: u64,
+    /// Of media held.
+    bytes: usize,
     ended: bool,
 }
 
@@ -112,11 +129,15 @@ impl Window {
         Self {
             shape,
             segments: VecDeque::new(),
+            leaving: VecDeque::new(),
+            lines: Rope::default(),
+            frames: Some(Rope::default()),
             open: None,
             vacant: None,
-            retired: VecDeque::new(),
+            listed_s: 0.0,
             longest_s: 0.0,
             next_msn: 0,
+            bytes: 0,
             ended: false,
         }
     }
@@ -145,7 +166,7 @@ impl Window {
 
     /// The first segment that is listed, or will be.
     pub(crate) fn first_msn(&self) -> u64 {
-        self.segments.front().map_or(self.next_msn, |first| first.msn)
+        self.listed().next().map_or(self.next_msn, |first| first.msn)
     }
 
     /// How much media of an epoch there was, up to the last whole segment; zero if that is of another.
@@ -156,11 +177,9 @@ impl Window {
         Duration::try_from_secs_f64(seconds).unwrap_or_default()
     }
 
-    /// Bytes held, without the playlist.
+    /// Bytes of media held.
     pub(crate) fn bytes(&self) -> usize {
-        let retired = self.retired.iter().map(|(_, segment)| segment);
-        let parts = self.segments.iter().chain(&self.open).chain(retired).flat_map(|segment| &segment.parts);
-        parts.map(|part| part.bytes.len()).sum()
+        self.bytes
     }
 
     /// Begins an epoch. A rendition that is behind the epoch's first number lists what it lacks as gaps.
@@ -186,6 +205,7 @@ impl Window {
         let next = self.head().next;
         let Some(open) = self.open.as_mut().filter(|_| part.at == next) else { return false };
         let whole = part.ends_segment;
+        self.bytes += part.bytes.len();
         open.parts.push(part);
         if whole {
             let following = Segment::new(open.msn + 1, Arc::clone(&open.epoch));
@@ -242,39 +262,60 @@ impl Window {
     }
 
     fn init(&self, epoch: EpochId) -> Option<Bytes> {
-        let retired = self.retired.iter().map(|(_, segment)| segment);
-        let mut segments = self.open.iter().chain(self.segments.iter().rev()).chain(retired);
+        let mut segments = self.open.iter().chain(self.segments.iter().rev());
         segments.find(|segment| segment.epoch.id == epoch).map(|segment| segment.epoch.init.clone())
     }
 
     fn whole(&self, epoch: EpochId, msn: u64) -> Option<&Segment> {
-        let retired = self.retired.iter().map(|(_, segment)| segment);
-        self.segments.iter().rev().chain(retired).find(|segment| segment.is(epoch, msn))
+        let index = msn.checked_sub(self.segments.front()?.msn)?;
+        self.segments.get(usize::try_from(index).ok()?).filter(|segment| segment.is(epoch, msn))
+    }
+
+    /// Those that the playlist shows.
+    fn listed(&self) -> impl DoubleEndedIterator<Item = &Segment> {
+        self.segments.range(self.leaving.len()..)
     }
 
     /// Of the first segment that is listed, without its own EXT-X-DISCONTINUITY.
     fn discontinuity_sequence(&self) -> u64 {
-        let first = self.segments.front().or(self.open.as_ref()).or(self.vacant.as_ref());
+        let first = self.listed().next().or(self.open.as_ref()).or(self.vacant.as_ref());
         first.map_or(0, |first| first.epoch.discontinuities - u64::from(first.discontinuity))
     }
 
     fn append(&mut self, segment: Segment, now: Instant) {
         self.next_msn = segment.msn + 1;
+        self.listed_s += segment.duration_s();
+        self.add_frame(&segment);
         self.segments.push_back(segment);
+        self.settle_lines();
         // The new segment was in the playlist as parts while the oldest was still there.
-        self.longest_s = self.longest_s.max(self.segments.iter().map(Segment::duration_s).sum());
-        while self.segments.len() > self.shape.segments {
-            let Some(oldest) = self.segments.pop_front() else { break };
-            // 6.2.2: what has left the playlist is answered for its own length and that of the longest playlist it was
-            // in. A part is asked for by its own name as long as its segment, which is more than its three targets.
-            let kept = Duration::try_from_secs_f64(oldest.duration_s() + self.longest_s).unwrap_or_default();
-            self.retired.push_back((now + kept, oldest));
+        self.longest_s = self.longest_s.max(self.listed_s);
+        while let Some(oldest) = self.segments.get(self.leaving.len()).map(Segment::duration_s)
+            && self.listed_s - oldest >= self.shape.length_s - ROUNDING_S
+        {
+            self.unlist(oldest, now);
         }
-        while self.retired.front().is_some_and(|(until, _)| *until <= now) {
-            self.retired.pop_front();
+        while self.leaving.front().is_some_and(|until| *until <= now) {
+            self.leaving.pop_front();
+            let gone = self.segments.pop_front();
+            self.bytes -= gone.map_or(0, |gone| gone.length());
         }
     }
+
+    /// Takes the oldest segment, of so many seconds, out of the playlist.
+    fn unlist(&mut self, duration_s: f64, now: Instant) {
+        self.listed_s -= duration_s;
+        self.lines.pop();
+        self.frames.iter_mut().for_each(Rope::pop);
+        // 6.2.2: what has left the playlist is answered for its own length and that of the longest playlist it was
+        // in. A part is asked for by its own name as long as its segment, which is more than its three targets.
+        let kept = Duration::try_from_secs_f64(duration_s + self.longest_s).unwrap_or_default();
+        self.leaving.push_back(now + kept);
+    }
 }
+
+/// Durations are sums of thirds and the like; this is far below a frame.
+const ROUNDING_S: f64 = 1e-6;
 
 impl Segment {
     fn new(msn: u64, epoch: Arc<EpochStart>) -> Self {
@@ -287,6 +328,11 @@ impl Segment {
 
     fn bytes(&self) -> Vec<Bytes> {
         self.parts.iter().map(|part| part.bytes.clone()).collect()
+    }
+
+    /// In bytes.
+    fn length(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes.len()).sum()
     }
 
     fn duration_s(&self) -> f64 {

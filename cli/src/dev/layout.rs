@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn settings_of_the_user_reach_every_tier() {
-        let layout = Layout::new(None, "[log]\nfilter = \"warn\"\n[origin.window]\nsegments = 9\n", true).unwrap();
+        let layout = Layout::new(None, "[log]\nfilter = \"warn\"\n[origin.window]\nlength_s = 9\n", true).unwrap();
         assert_eq!(config(&layout, Role::Router).log.filter, "warn");
-        assert_eq!(config(&layout, Role::Origin).origin.unwrap().window.segments, 9);
+        assert_eq!(config(&layout, Role::Origin).origin.unwrap().window.length.as_secs(), 9);
     }
 }

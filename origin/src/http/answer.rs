@@ -12,7 +12,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// How long caches may keep a playlist.
@@ -32,10 +31,12 @@ pub(super) enum Manifest {
 }
 
 /// A playlist or an MPD, compressed if that is accepted. Ranges are not: what they would be ranges of changes all the time.
-pub(super) fn manifest(text: &Arc<Text>, request: &HeaderMap, (kind, caching): (Manifest, Caching)) -> Response<Body> {
+pub(super) fn manifest(text: &Text, request: &HeaderMap, (kind, caching): (Manifest, Caching)) -> Response<Body> {
     let gzip = accepts_gzip(request).then(|| text.gzip()).flatten();
     let encoded = gzip.is_some();
-    let mut response = Response::new(Body::from(gzip.unwrap_or_else(|| text.identity())));
+    let pieces = gzip.unwrap_or_else(|| text.plain());
+    let length = length(&pieces);
+    let mut response = Response::new(Body::new(Pieces::new(pieces, 0..length)));
     let headers = response.headers_mut();
     let kind = match kind {
         Manifest::Hls => "application/vnd.apple.mpegurl",
@@ -64,7 +65,7 @@ pub(super) fn object(
     method: &Method,
     request: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
-    let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+    let length = length(&pieces);
     // 13.1.5: a range is for who has the rest of this. No object has a validator, so none that If-Range names is its own.
     let ranged = method == Method::GET && !request.contains_key(header::IF_RANGE);
     let range = request.get(header::RANGE).filter(|_| ranged).and_then(|value| value.to_str().ok());
@@ -92,6 +93,10 @@ pub(super) fn growing(segment: Growing, method: &Method) -> Response<Body> {
     let mut response = Response::new(body);
     lasting(response.headers_mut(), "video/iso.segment");
     response
+}
+
+fn length(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
 fn lasting(headers: &mut HeaderMap, kind: &'static str) {

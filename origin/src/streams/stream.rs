@@ -4,10 +4,10 @@ use super::dash::{Epochs, Shown};
 use super::ladder;
 use crate::epoch::{EpochId, Known};
 use crate::segmenter::{Grid, Part};
-use crate::window::{EpochStart, Rendition, Shape, Text, Window, report};
+use crate::window::{EpochStart, Rendition, Said, Shape, Text, Window, report};
 use bytes::Bytes;
 use media::TrackConfig;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,13 +19,16 @@ use transcode::Plan;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: String,
-    segments: usize,
+    /// Of the window.
+    length: Duration,
     shelf: RwLock<Shelf>,
     /// Grows with every change of any playlist.
     generation: AtomicU64,
     /// Nobody publishes: requests are not to wait for what nobody sends.
     abandoned: watch::Sender<bool>,
     ended: AtomicBool,
+    /// The MPD, and the second in which it was rendered.
+    mpd: Mutex<Option<(i64, Arc<Text>)>>,
 }
 
 #[derive(Debug, Default)]
@@ -62,11 +65,11 @@ pub(crate) struct Opening<'a> {
 const LEFT_MAX: usize = 4;
 
 impl Stream {
-    /// `segments` is the length of the window.
-    pub(crate) fn new(name: String, segments: usize) -> Self {
+    /// `length` is that of the window.
+    pub(crate) fn new(name: String, length: Duration) -> Self {
         let (generation, ended) = (AtomicU64::new(0), AtomicBool::new(false));
         let (abandoned, _) = watch::channel(false);
-        Self { name, segments, shelf: RwLock::default(), generation, abandoned, ended }
+        Self { name, length, shelf: RwLock::default(), generation, abandoned, ended, mpd: Mutex::default() }
     }
 
     /// The multivariant playlist; `None` while a rendition of it is still missing.
@@ -75,13 +78,24 @@ impl Stream {
         shelf.multivariant.clone().filter(|_| shelf.visible)
     }
 
-    /// The MPD as of now; `None` while a rendition of it is still missing.
-    pub(crate) fn mpd(&self, now_unix_ms: i64) -> Option<Text> {
+    /// The MPD as of this second; `None` while a rendition of it is still missing.
+    pub(crate) fn mpd(&self, now_unix_ms: i64) -> Option<Arc<Text>> {
+        let second = now_unix_ms.div_euclid(1000);
+        let mut said = self.mpd.lock();
+        if let Some((_, text)) = said.as_ref().filter(|(of, _)| *of == second) {
+            return Some(text.clone());
+        }
+        let text = Arc::new(self.render_mpd(now_unix_ms)?);
+        *said = Some((second, text.clone()));
+        Some(text)
+    }
+
+    fn render_mpd(&self, now_unix_ms: i64) -> Option<Text> {
         let shelf = self.shelf.read();
         let current = &shelf.renditions[..shelf.current];
         let shown = Shown {
             first_msn: current.iter().map(|rendition| rendition.first_msn()).max()?,
-            length: Duration::from_secs(self.segments as u64 * shelf.shape?.target_duration_s),
+            length: Duration::from_secs_f64(shelf.shape?.length_s),
             ended: current.iter().all(|rendition| rendition.head().ended),
         };
         let presentation = shelf.epochs.presentation(shown, now_unix_ms).filter(|_| shelf.visible)?;
@@ -95,8 +109,8 @@ impl Stream {
     }
 
     /// The playlist of one of this stream's renditions, with reports of the others as of now.
-    pub(crate) fn playlist(&self, rendition: &Rendition) -> Arc<Text> {
-        rendition.playlist(self.generation.load(Ordering::Acquire), || {
+    pub(crate) fn said(&self, rendition: &Rendition) -> Said {
+        rendition.said(self.generation.load(Ordering::Acquire), || {
             let shelf = self.shelf.read();
             let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
             others.filter_map(|other| report(&other.name, other.head())).collect()
@@ -142,9 +156,8 @@ impl Stream {
     }
 
     /// How long the window is, once it is full.
-    pub(crate) fn window_s(&self) -> u64 {
-        let target = self.shelf.read().shape.map_or(0, |shape| shape.target_duration_s);
-        target * self.segments as u64
+    pub(crate) fn window(&self) -> Duration {
+        self.shelf.read().shape.map_or(self.length, |shape| Duration::from_secs_f64(shape.length_s))
     }
 
     /// Begins an epoch in every rendition at once. Renditions that its plan does not have end, or where it is alone,
@@ -156,7 +169,7 @@ impl Stream {
         };
         let mut shelf = self.shelf.write();
         shelf.epochs.begin(&opening);
-        let shape = Shape::of(opening.plan, self.segments);
+        let shape = Shape::of(opening.plan, self.length);
         let segment_s = Grid::new(opening.plan).segment_s();
         let discontinuities = match shelf.began {
             // An epoch without a part in any rendition is in no playlist.
@@ -234,6 +247,7 @@ impl Stream {
     }
 
     fn announce(&self) {
+        *self.mpd.lock() = None;
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.shelf.read().renditions.iter().for_each(|rendition| rendition.announce());
     }
@@ -255,6 +269,8 @@ mod tests {
     use crate::testing::{aac, aac_config, avc, avc_config, plan};
     use manifest::Position;
     use transcode::{Make, Rendition, Source};
+
+    const LENGTH: Duration = Duration::from_secs(12);
 
     fn part(at: Position) -> Part {
         let bytes = Bytes::from_static(b"x");
@@ -279,7 +295,7 @@ mod tests {
 
     #[test]
     fn players_learn_of_all_renditions_at_once() {
-        let stream = Stream::new("a".into(), 6);
+        let stream = Stream::new("a".into(), LENGTH);
         open(&stream, 1, 100, "720p");
         assert!(stream.multivariant().is_none() && stream.next_msn().is_none());
         assert!(stream.publish(0, segment(100), Instant::now()));
@@ -293,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_shorter_than_a_segment_is_seen_once_it_is_over() {
-        let stream = Stream::new("a".into(), 6);
+        let stream = Stream::new("a".into(), LENGTH);
         open(&stream, 1, 100, "720p");
         for index in 0..2 {
             assert!(stream.publish(index, part(Position { msn: 100, part: 0 }), Instant::now()));
@@ -305,22 +321,22 @@ mod tests {
 
     #[test]
     fn reports_are_those_of_the_moment() {
-        let stream = Stream::new("a".into(), 6);
+        let stream = Stream::new("a".into(), LENGTH);
         open(&stream, 1, 100, "720p");
         for index in 0..2 {
             assert!(stream.publish(index, segment(100), Instant::now()));
         }
         let audio = stream.rendition("audio").unwrap();
-        let text = |stream: &Stream| String::from_utf8(stream.playlist(&audio).identity().to_vec()).unwrap();
+        let text = |stream: &Stream| String::from_utf8(stream.said(&audio).full.identity().to_vec()).unwrap();
         assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=100,LAST-PART=0"));
         assert!(stream.publish(0, part(Position { msn: 101, part: 0 }), Instant::now()));
         assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=101,LAST-PART=0"));
-        assert!(Arc::ptr_eq(&stream.playlist(&audio), &stream.playlist(&audio)), "rendered once");
+        assert!(Arc::ptr_eq(&stream.said(&audio).full, &stream.said(&audio).full), "rendered once");
     }
 
     #[test]
     fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
-        let stream = Stream::new("a".into(), 6);
+        let stream = Stream::new("a".into(), LENGTH);
         let count = 2 + LEFT_MAX as u32;
         let open = |id, first_msn, height: u32| {
             let mut plan = plan(30, 60, 10);
@@ -342,19 +358,19 @@ mod tests {
         let waited: Vec<_> = (0..count).map(|index| stream.rendition(&format!("{}p", 100 + index)).unwrap()).collect();
         let mut heads: Vec<_> = waited.iter().map(|rendition| rendition.watch()).collect();
         heads.iter_mut().for_each(|head| head.mark_unchanged());
-        waited.iter().for_each(|rendition| drop(stream.playlist(rendition)));
+        waited.iter().for_each(|rendition| drop(stream.said(rendition)));
         open(2, 101, 200);
         assert!(stream.rendition(&waited[count as usize - 1].name).is_none(), "it is dropped");
         for (rendition, head) in waited.iter().zip(heads) {
             assert!(head.has_changed().unwrap() && head.borrow().ended, "{}", rendition.name);
-            let text = stream.playlist(rendition).identity();
+            let text = stream.said(rendition).full.identity();
             assert!(text.ends_with(b"#EXT-X-ENDLIST\n"), "{}", rendition.name);
         }
     }
 
     /// The number of the discontinuities up to the newest segment, as players count them.
     fn counted(stream: &Stream, rendition: &str) -> u64 {
-        let text = stream.playlist(&stream.rendition(rendition).unwrap()).identity();
+        let text = stream.said(&stream.rendition(rendition).unwrap()).full.identity();
         let text = std::str::from_utf8(&text).unwrap();
         let before = text.split("#EXT-X-DISCONTINUITY-SEQUENCE:").nth(1).and_then(|rest| rest.lines().next()).unwrap();
         before.parse::<u64>().unwrap() + text.matches("#EXT-X-DISCONTINUITY\n").count() as u64
@@ -362,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_rendition_that_joins_counts_the_discontinuities_of_the_others() {
-        let stream = Stream::new("a".into(), 6);
+        let stream = Stream::new("a".into(), LENGTH);
         let mut msn = 100;
         for (epoch, top, published) in
             [(1, "a", [1, 1]), (2, "a", [1, 1]), (3, "a", [0, 0]), (4, "b", [0, 1]), (5, "b", [1, 1]), (6, "c", [1, 1])]
@@ -383,13 +399,13 @@ mod tests {
 
     #[test]
     fn only_renditions_of_the_current_epoch_are_reported() {
-        let stream = Stream::new("a".into(), 6);
+        let stream = Stream::new("a".into(), LENGTH);
         for (epoch, msn, top) in [(1, 100, "a"), (2, 101, "b")] {
             open(&stream, epoch, msn, top);
             (0..2).for_each(|index| assert!(stream.publish(index, segment(msn), Instant::now())));
             stream.break_off(Instant::now(), 0);
         }
-        let text = stream.playlist(&stream.rendition("audio").unwrap()).identity();
+        let text = stream.said(&stream.rendition("audio").unwrap()).full.identity();
         let text = std::str::from_utf8(&text).unwrap();
         let reports: Vec<_> = text.lines().filter(|line| line.starts_with("#EXT-X-RENDITION-REPORT:")).collect();
         assert_eq!(reports, ["#EXT-X-RENDITION-REPORT:URI=\"../b/index.m3u8\",LAST-MSN=101,LAST-PART=0"]);
@@ -397,7 +413,7 @@ mod tests {
 
     #[test]
     fn renditions_that_are_planned_no_more_end_and_are_bounded() {
-        let stream = Stream::new("a".into(), 6);
+        let stream = Stream::new("a".into(), LENGTH);
         for epoch in 0..20 {
             let msn = 100 + epoch;
             open(&stream, epoch, msn, &format!("{}p", 100 + epoch));

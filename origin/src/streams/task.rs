@@ -163,8 +163,7 @@ impl Task {
                     tracing::info!(stream = %self.stream.name, "stream ended");
                     self.stream.end(std::time::Instant::now());
                     self.live.set(0);
-                    let kept = Duration::from_secs(self.stream.window_s());
-                    self.phase = Phase::Ended { until: Instant::now() + kept };
+                    self.phase = Phase::Ended { until: Instant::now() + self.stream.window() };
                 } else {
                     // A publisher is on its way in.
                     *until = Instant::now() + Duration::from_secs(1);

@@ -1,32 +1,51 @@
 //! What the media playlist of a window says.
 
-use super::{Segment, Window};
+use super::text::Piece;
+use super::{ROUNDING_S, Segment, Text, Window};
 use crate::segmenter::Part;
 use manifest::Head;
 use manifest::iframes::{IFrame, IFramePlaylist};
 use manifest::media::{self, MediaPlaylist, OpenSegment, RenditionReport, SegmentStart};
 use std::sync::Arc;
 
+/// One version of a playlist.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) full: Arc<Text>,
+    /// RFC 8216bis, 6.2.5.1; `None` where nothing can be left out.
+    pub(crate) delta: Option<Arc<Text>>,
+}
+
 impl Window {
-    /// The playlist as of now. `reports` tells where the other renditions are.
-    pub(crate) fn playlist(&self, reports: Vec<RenditionReport>) -> MediaPlaylist {
+    /// The playlist as of now. `reports` tells where the other renditions are. Only what may still change is rendered: the
+    /// rest was when it was settled.
+    pub(crate) fn said(&self, reports: Vec<RenditionReport>) -> Said {
+        let playlist = self.playlist(self.lines.len(), reports);
+        let (head, rest) = (playlist.render_head(), Piece::new(playlist.render_rest()));
+        let settled = self.lines.len();
+        let delta = (settled > 0 && !self.ended).then(|| {
+            let map = self.map_before(settled);
+            let head = Piece::new(format!("{head}{}{map}", media::skip(settled)));
+            Arc::new(Text::of([head, rest.clone()]))
+        });
+        // Where nothing is settled, the first segment is rendered now, with its init section.
+        let map = if settled > 0 { self.map_before(0) } else { String::new() };
+        let pieces = [Piece::new(head + &map)].into_iter().chain(self.lines.pieces()).chain([rest]);
+        Said { full: Arc::new(Text::of(pieces)), delta }
+    }
+
+    /// The playlist from the listed segment `from` on.
+    pub(super) fn playlist(&self, from: usize, reports: Vec<RenditionReport>) -> MediaPlaylist {
+        let from = self.leaving.len() + from;
         let with_parts = self.segments_with_parts();
-        let mut segments = Vec::with_capacity(self.segments.len());
-        let mut before: Option<&Segment> = None;
-        for (index, segment) in self.segments.iter().enumerate() {
+        let mut segments = Vec::with_capacity(self.segments.len() - from);
+        for (index, segment) in self.segments.iter().enumerate().skip(from) {
             let parts = if index >= with_parts { segment.said_parts() } else { Vec::new() };
-            segments.push(media::Segment {
-                start: segment.said_start(before),
-                parts,
-                duration_s: segment.duration_s(),
-                uri: segment.uri(),
-                gap: segment.parts.is_empty(),
-            });
-            before = Some(segment);
+            segments.push(segment.said(self.before(index), parts));
         }
         let open = (!self.ended).then(|| match &self.open {
             Some(open) => OpenSegment {
-                start: Some(open.said_start(before)),
+                start: Some(open.said_start(self.before(self.segments.len()))),
                 parts: open.said_parts(),
                 hint: Some(open.part_uri(open.parts.len())),
             },
@@ -35,6 +54,7 @@ impl Window {
         MediaPlaylist {
             target_duration_s: self.shape.target_duration_s,
             part_target_s: self.shape.part_target_s,
+            skip_until_s: Some(self.skip_until_s()),
             first_msn: self.first_msn(),
             discontinuity_sequence: self.discontinuity_sequence(),
             segments,
@@ -44,34 +64,80 @@ impl Window {
     }
 
     /// The key frames of the whole segments; `None` for a rendition without pictures.
-    pub(crate) fn iframes(&self) -> Option<IFramePlaylist> {
-        let mut frames = Vec::with_capacity(self.segments.len());
-        let mut before: Option<&Segment> = None;
-        for segment in &self.segments {
-            let bytes = match segment.parts.first() {
-                Some(first) => Some(first.first_picture_end?),
-                None => None,
-            };
-            let (start, duration_s, uri) = (segment.said_start(before), segment.duration_s(), segment.uri());
-            frames.push(IFrame { start, duration_s, uri, bytes });
-            before = Some(segment);
-        }
-        Some(IFramePlaylist {
+    pub(crate) fn iframes(&self) -> Option<Text> {
+        let frames = self.frames.as_ref()?;
+        let playlist = IFramePlaylist {
             target_duration_s: self.shape.target_duration_s,
             first_msn: self.first_msn(),
             discontinuity_sequence: self.discontinuity_sequence(),
-            frames,
+            frames: Vec::new(),
             ended: self.ended,
-        })
+        };
+        let head = Piece::new(playlist.render_head() + &self.map_before(0));
+        let end = Piece::new(playlist.render_end());
+        Some(Text::of([head].into_iter().chain(frames.pieces()).chain([end])))
+    }
+
+    /// Settles the lines of segments that every Delta Update leaves out from now on.
+    pub(super) fn settle_lines(&mut self) {
+        let unsettled = self.segments.range(self.leaving.len() + self.lines.len()..);
+        let mut behind_s: f64 = unsettled.map(Segment::duration_s).sum();
+        loop {
+            let index = self.leaving.len() + self.lines.len();
+            let Some(segment) = self.segments.get(index) else { break };
+            behind_s -= segment.duration_s();
+            if behind_s < self.skip_until_s() - ROUNDING_S {
+                break;
+            }
+            let lines = segment.said(self.before_any(index), Vec::new()).render();
+            self.lines.push(&lines);
+        }
+    }
+
+    /// Adds the line of a segment that is about to be appended.
+    pub(super) fn add_frame(&mut self, segment: &Segment) {
+        let bytes = match segment.parts.first().map(|first| first.first_picture_end) {
+            Some(Some(end)) => Some(end),
+            Some(None) => {
+                self.frames = None;
+                return;
+            }
+            None => None,
+        };
+        let start = segment.said_start(self.before_any(self.segments.len()));
+        let frame = IFrame { start, duration_s: segment.duration_s(), uri: segment.uri(), bytes };
+        self.frames.iter_mut().for_each(|frames| frames.push(&frame.render()));
+    }
+
+    /// 4.4.3.8: at least six target durations.
+    fn skip_until_s(&self) -> f64 {
+        6.0 * self.shape.target_duration_s as f64
+    }
+
+    /// What the listed segment `index` needs to be said before it, where it does not say so itself: its lines were
+    /// rendered as those of one that follows another.
+    fn map_before(&self, index: usize) -> String {
+        let index = self.leaving.len() + index;
+        let segment =
+            self.segments.get(index).filter(|segment| segment.said_start(self.before_any(index)).map.is_none());
+        segment.map_or_else(String::new, |segment| media::map(&segment.init_uri()))
+    }
+
+    /// The segment that comes before in the playlist.
+    fn before(&self, index: usize) -> Option<&Segment> {
+        self.before_any(index).filter(|_| index > self.leaving.len())
+    }
+
+    fn before_any(&self, index: usize) -> Option<&Segment> {
+        self.segments.get(index.checked_sub(1)?)
     }
 
     /// The first segment whose parts are listed. 6.2.2: parts more than three target durations from the end SHOULD go.
     fn segments_with_parts(&self) -> usize {
-        // Durations are sums of thirds and the like; the margin is far below a frame.
-        let reach_s = 3.0 * self.shape.target_duration_s as f64 - 1e-6;
+        let reach_s = 3.0 * self.shape.target_duration_s as f64 - ROUNDING_S;
         let mut after_s = self.open.as_ref().map_or(0.0, |open| open.parts.iter().map(|part| part.duration_s).sum());
         let mut first = self.segments.len();
-        while first > 0 && after_s < reach_s {
+        while first > self.leaving.len() && after_s < reach_s {
             first -= 1;
             after_s += self.segments[first].duration_s();
         }
@@ -80,11 +146,21 @@ impl Window {
 }
 
 impl Segment {
+    fn said(&self, before: Option<&Self>, parts: Vec<media::Part>) -> media::Segment {
+        media::Segment {
+            start: self.said_start(before),
+            parts,
+            duration_s: self.duration_s(),
+            uri: self.uri(),
+            gap: self.parts.is_empty(),
+        }
+    }
+
     fn said_start(&self, before: Option<&Self>) -> SegmentStart {
         let same_init = before.is_some_and(|before| Arc::ptr_eq(&before.epoch, &self.epoch));
         SegmentStart {
             discontinuity: self.discontinuity,
-            map: (!same_init).then(|| format!("{}/init.mp4", self.epoch.id)),
+            map: (!same_init).then(|| self.init_uri()),
             program_date_time_ms: self.unix_ms(),
         }
     }
@@ -96,6 +172,10 @@ impl Segment {
             uri: self.part_uri(index),
         };
         self.parts.iter().enumerate().map(said).collect()
+    }
+
+    fn init_uri(&self) -> String {
+        format!("{}/init.mp4", self.epoch.id)
     }
 
     fn uri(&self) -> String {

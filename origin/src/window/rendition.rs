@@ -1,16 +1,13 @@
 //! A window that many requests share: who waits for it, and its playlist rendered once per change.
 
-use super::{EpochStart, Lookup, Name, Window};
+use super::playlist::Said;
+use super::{EpochStart, Lookup, Name, Text, Window};
 use crate::epoch::EpochId;
 use crate::segmenter::Part;
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use manifest::media::RenditionReport;
-use manifest::{Head, advance_part_limit};
+use manifest::{Head, Position, advance_part_limit};
 use parking_lot::Mutex;
-use std::io::Write;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -20,27 +17,16 @@ pub(crate) struct Rendition {
     pub(crate) name: String,
     window: Mutex<Window>,
     head: watch::Sender<Head>,
-    said: Mutex<Option<Said>>,
-}
-
-/// A playlist, and the generation of the stream that it tells of.
-#[derive(Debug)]
-struct Said {
-    generation: u64,
-    text: Arc<Text>,
-}
-
-/// A text that is sent often: both encodings are made once.
-#[derive(Debug)]
-pub(crate) struct Text {
-    identity: Bytes,
-    gzip: OnceLock<Bytes>,
+    /// The playlist, and the generation of the stream that it tells of.
+    said: Mutex<Option<(u64, Said)>>,
+    /// The I-frame playlist, and the head of the window at its last change.
+    frames: Mutex<Option<(Head, Option<Arc<Text>>)>>,
 }
 
 impl Rendition {
     pub(crate) fn new(name: String, window: Window) -> Self {
         let (head, _) = watch::channel(window.head());
-        Self { name, window: Mutex::new(window), head, said: Mutex::new(None) }
+        Self { name, window: Mutex::new(window), head, said: Mutex::default(), frames: Mutex::default() }
     }
 
     /// How far the rendition has come.
@@ -112,43 +98,30 @@ impl Rendition {
     }
 
     /// The I-frame playlist as of now; `None` for a rendition without pictures.
-    pub(crate) fn iframes(&self) -> Option<Text> {
-        let playlist = self.window.lock().iframes()?;
-        Some(Text::new(playlist.render()))
+    pub(crate) fn iframes(&self) -> Option<Arc<Text>> {
+        let mut frames = self.frames.lock();
+        let window = self.window.lock();
+        let head = window.head();
+        // It changes with whole segments only.
+        let head = Head { next: Position { part: 0, ..head.next }, ..head };
+        if let Some((_, text)) = frames.as_ref().filter(|(said, _)| *said == head) {
+            return text.clone();
+        }
+        let text = window.iframes().map(Arc::new);
+        *frames = Some((head, text.clone()));
+        text
     }
 
     /// The playlist as of `generation`, rendered by the first who asks. `reports` are those of the other renditions.
-    pub(crate) fn playlist(&self, generation: u64, reports: impl FnOnce() -> Vec<RenditionReport>) -> Arc<Text> {
+    pub(crate) fn said(&self, generation: u64, reports: impl FnOnce() -> Vec<RenditionReport>) -> Said {
         let mut said = self.said.lock();
-        if let Some(said) = said.as_ref().filter(|said| said.generation == generation) {
-            return Arc::clone(&said.text);
+        if let Some((_, said)) = said.as_ref().filter(|(of, _)| *of == generation) {
+            return said.clone();
         }
         // Before the window is locked: reports look at the other renditions.
         let reports = reports();
-        let playlist = self.window.lock().playlist(reports);
-        let text = Arc::new(Text::new(playlist.render()));
-        *said = Some(Said { generation, text: Arc::clone(&text) });
-        text
-    }
-}
-
-impl Text {
-    pub(crate) fn new(text: String) -> Self {
-        Self { identity: text.into(), gzip: OnceLock::new() }
-    }
-
-    pub(crate) fn identity(&self) -> Bytes {
-        self.identity.clone()
-    }
-
-    /// `None` if it cannot be compressed, which writing to memory does not let happen.
-    pub(crate) fn gzip(&self) -> Option<Bytes> {
-        if self.gzip.get().is_none() {
-            let mut encoder = GzEncoder::new(Vec::with_capacity(self.identity.len() / 4), Compression::default());
-            encoder.write_all(&self.identity).ok()?;
-            let bytes = encoder.finish().ok()?;
-            return Some(self.gzip.get_or_init(|| bytes.into()).clone());
-        }
-        self.gzip.get().cloned()
+        let new = self.window.lock().said(reports);
+        *said = Some((generation, new.clone()));
+        new
     }
 }

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::testing::golden;
-use manifest::media::MediaPlaylist;
+use manifest::delta::delta_update;
+use manifest::media::{MediaPlaylist, RenditionReport};
 
-const SHAPE: Shape = Shape { segments: 6, target_duration_s: 2, part_target_s: 0.334 };
+const SHAPE: Shape = Shape { length_s: 12.0, target_duration_s: 2, part_target_s: 0.334 };
 const PARTS: u32 = 6;
 
 struct Life {
@@ -14,7 +15,11 @@ struct Life {
 
 impl Life {
     fn new() -> Self {
-        Self { window: Window::new(SHAPE), now: Instant::now() }
+        Self::of(SHAPE)
+    }
+
+    fn of(shape: Shape) -> Self {
+        Self { window: Window::new(shape), now: Instant::now() }
     }
 
     fn begin(&mut self, id: u64, first_msn: u64) {
@@ -43,12 +48,17 @@ impl Life {
     }
 
     fn said(&self) -> MediaPlaylist {
-        self.window.playlist(report("audio", self.window.head()).into_iter().collect())
+        self.window.playlist(0, self.reports())
+    }
+
+    fn reports(&self) -> Vec<RenditionReport> {
+        report("audio", self.window.head()).into_iter().collect()
     }
 
     /// What holds of every version of every playlist.
     fn check(&self) {
         let said = self.said();
+        self.check_pieces(&said.render());
         let head = self.window.head();
         for (index, segment) in said.segments.iter().enumerate() {
             let msn = said.first_msn + index as u64;
@@ -84,6 +94,20 @@ impl Life {
             assert!(segment.gap || far == segment.parts.is_empty(), "{} {after_s}", segment.uri);
             after_s += segment.duration_s;
         }
+    }
+
+    /// What is put together of pieces is what would be rendered anew, and what an edge would leave out of it.
+    fn check_pieces(&self, full: &str) {
+        let pieces = self.window.said(self.reports());
+        assert_eq!(pieces.full.identity(), full);
+        let text = |delta: Arc<Text>| String::from_utf8(delta.identity().to_vec()).unwrap();
+        let expected = delta_update(full, 6.0 * SHAPE.target_duration_s as f64).map(|delta| {
+            // The init section of what is left out is of no use where another one follows at once.
+            let (before, after) = delta.split_once("#EXT-X-DISCONTINUITY\n").unwrap_or((&delta, ""));
+            let Some(before) = before.strip_suffix("init.mp4\"\n") else { return delta };
+            format!("{}#EXT-X-DISCONTINUITY\n{after}", &before[..before.rfind("#EXT-X-MAP").unwrap()])
+        });
+        assert_eq!(pieces.delta.map(text), expected);
     }
 
     fn found(&self, uri: &str) -> Vec<Bytes> {
@@ -122,6 +146,26 @@ fn playlists_through_a_life() {
     assert_eq!(life.said().discontinuity_sequence, 1);
     life.window.end(life.now);
     golden("window_7_ended.m3u8", &life.said().render());
+}
+
+#[test]
+fn a_long_window_is_put_together_of_what_was_rendered_before() {
+    let mut life = Life::of(Shape { length_s: 400.0, ..SHAPE });
+    let mut deltas = 0;
+    for epoch in 1..=6 {
+        let next = life.window.head().next.msn;
+        life.begin(epoch, next.max(100) + epoch % 3);
+        for _ in 0..50 {
+            life.parts(PARTS);
+            let said = life.window.said(life.reports());
+            deltas += usize::from(said.delta.is_some_and(|delta| delta.identity().len() < 4000));
+        }
+    }
+    assert!(deltas > 280, "{deltas}");
+    let iframes = life.window.iframes().unwrap().identity();
+    let iframes = std::str::from_utf8(&iframes).unwrap();
+    assert_eq!(iframes.matches("#EXTINF").count(), life.said().segments.len());
+    assert_eq!(life.said().segments.len(), 200);
 }
 
 #[test]
@@ -177,7 +221,7 @@ fn what_left_the_playlist_is_answered_for_its_own_length_and_that_of_the_playlis
     life.parts(PARTS);
     assert_eq!(is_found(&life), [false, false]);
     assert!(matches!(life.window.lookup(EpochId(1), Name::Init), Lookup::Found(_)));
-    assert_eq!(life.window.retired.len(), 9, "what is over goes");
+    assert_eq!(life.window.leaving.len(), 9, "what is over goes");
 }
 
 #[test]
@@ -309,7 +353,7 @@ fn key_frames_of_whole_segments_are_told_with_the_gaps_between() {
     life.parts(8);
     life.begin(2, 103);
     life.parts(7);
-    golden("iframes.m3u8", &life.window.iframes().unwrap().render());
+    golden("iframes.m3u8", std::str::from_utf8(&life.window.iframes().unwrap().identity()).unwrap());
     let mut sound = Window::new(SHAPE);
     let start = EpochStart {
         init: Bytes::new(),

@@ -389,7 +389,7 @@ async fn a_publisher_that_comes_back_without_its_sound_has_none() {
 async fn an_ended_stream_is_forgotten_and_its_name_free() {
     let world = World::start(config(|config| {
         config.ingest.linger = Duration::ZERO;
-        config.window.segments = 6;
+        config.window.length = Duration::from_secs(12);
     }));
     let clip = Recipe::regular(5).clip();
     drop(world.play("a", clip.clone(), 4.0).await.unwrap());

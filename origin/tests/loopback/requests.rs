@@ -96,6 +96,8 @@ async fn representations_agree() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(&zipped.body[..]).read_to_string(&mut text).unwrap();
     assert_eq!(text, plain.text());
+    let skipping = client.get(&format!("{path}?_HLS_skip=YES")).await;
+    assert_eq!(skipping.body, plain.body, "an ended playlist is given whole (RFC 8216bis, 6.2.5.1)");
     let ranged = client.send(Method::GET, path, &[("range", "bytes=0-")]).await;
     assert_eq!((ranged.status.as_u16(), &ranged.body), (200, &plain.body));
 
@@ -158,6 +160,31 @@ async fn a_stalled_encoder_and_too_many_holds_are_503() {
     assert!(texts.iter().any(|text| text.contains("origin.window.holds_max")), "{texts:?}");
     assert_eq!(world.metric("vivid_origin_holds_ended_total{outcome=\"refused\"}").await, 1.0);
     drop(publisher);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_the_playlist_is_told_what_is_new() {
+    let world = World::start(config(|_| {}));
+    let playing = world.play("a", Recipe::regular(24).clip(), 6.0);
+    let mut follower = Follower::join(&world.client, "a", "180p").await;
+    let mut deltas = 0;
+    while deltas < 12 {
+        let Position { msn, part } = follower.media.head.next;
+        let skip = if deltas % 2 == 0 { "YES" } else { "v2" };
+        let path = format!("/live/a/180p/index.m3u8?_HLS_msn={msn}&_HLS_part={part}");
+        let delta_path = format!("{path}&_HLS_skip={skip}");
+        let (full, delta) = tokio::join!(world.client.get(&path), world.client.get(&delta_path));
+        if full.text() != delta.text() && delta.text().contains("#EXT-X-SKIP:SKIPPED-SEGMENTS=") {
+            assert!(delta.body.len() < full.body.len());
+            let tail = delta.text().rsplit_once("#EXT-X-MAP:").unwrap().1.split_once('\n').unwrap().1;
+            // A part may have come between the two.
+            let last = tail.lines().filter(|line| line.starts_with("#EXTINF")).count();
+            assert!((6..=8).contains(&last), "{tail}");
+            deltas += 1;
+        }
+        assert!(follower.step().await);
+    }
+    playing.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
