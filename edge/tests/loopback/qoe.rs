@@ -114,13 +114,39 @@ async fn a_node_says_what_it_is_told_to() {
     assert_eq!(edge.get("/film/100000").await.field("cmsd-dynamic"), "");
 }
 
+#[tokio::test]
+async fn a_node_that_has_more_to_do_than_it_can_says_so() {
+    let (origin, part) = (Origin::at(100, 1), "/live/test/720p/e1/100.0.m4s");
+    let upstream = origin.start().await.addr;
+    let says_so = async |viewer: &mut Viewer| viewer.get(part).await.field("cmsd-dynamic").ends_with(";du");
+    let edge = Node::with(config::Edge { holds_max: 1, ..config("edge", upstream) });
+    let (mut viewer, mut held) = (Viewer::connect(edge.addr).await, Viewer::connect(edge.addr).await);
+    viewer.get(RENDITION).await;
+    assert!(!says_so(&mut viewer).await);
+    held.ask(&format!("{RENDITION}?_HLS_msn=100&_HLS_part=1"), "").await;
+    edge.until("vivid_edge_holds", &[], 1.0).await;
+    assert!(says_so(&mut viewer).await, "it can hold nobody more");
+    origin.advance();
+    held.read().await.unwrap();
+    edge.until("vivid_edge_holds", &[], 0.0).await;
+    assert!(!says_so(&mut viewer).await);
+
+    // Every task runs a little after it was due.
+    let mut late = config("edge", upstream);
+    late.qoe.duress_lag = Duration::ZERO;
+    let edge = Node::with(late);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    viewer.get(RENDITION).await;
+    in_time(async { while !says_so(&mut viewer).await {} }).await;
+}
+
 /// Bytes that the kernel holds for this viewer and has not begun to send, at the node's end of the connection.
 fn unsent(viewer: SocketAddr) -> Option<u32> {
     nodes_end(viewer).map(|info| info.tcpi_notsent_bytes)
 }
 
 /// What the kernel says of the node's end of a viewer's connection.
-fn nodes_end(viewer: SocketAddr) -> Option<TCP_INFO> {
+pub(crate) fn nodes_end(viewer: SocketAddr) -> Option<TCP_INFO> {
     let is_nodes = |fd: RawFd| {
         // SAFETY: the descriptor is only asked a question; one that was closed meanwhile gives an error.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };

@@ -1,9 +1,13 @@
 //! TLS of viewers: versions, protocols, certificates by host and by time, and handshakes that do not end.
 
+use crate::http2::Http2;
+use crate::qoe::nodes_end;
 use crate::secure::{ALL, Authority, Files, HOST, connect, node, tls, viewer};
 use crate::support::{Fake, Node, Origin, RENDITION, Viewer, config, in_time, whole};
 use config::{CertificateFiles, TlsVersion, UpstreamProtocol};
+use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
 
 async fn anything() -> Fake {
     Fake::start(|asked| Box::pin(std::future::ready(whole("text/plain", format!("{}\n", asked.target))))).await
@@ -179,16 +184,38 @@ async fn a_short_answer_is_one_record() {
     let (authority, files) = (Authority::new(), Files::new());
     let fake = Fake::start(|_| Box::pin(std::future::ready(whole("video/mp4", vec![7; 2048])))).await;
     let edge = node(fake.addr, &authority, &files);
-    let records = Arc::new(AtomicUsize::new(0));
-    let socket = TcpStream::connect(edge.tls_addrs[0]).await.unwrap();
-    let counted = Counted { socket, header: Vec::new(), left: 0, records: records.clone() };
-    let connector = tokio_rustls::TlsConnector::from(authority.client(ALL, &[]));
-    let stream = in_time(connector.connect(HOST.try_into().unwrap(), counted)).await.unwrap();
+    let (stream, records, _) = counted(&edge, authority.client(ALL, &[])).await;
     let mut viewer = Viewer::over(stream);
     viewer.get("/a").await;
     let before = records.load(Ordering::Relaxed);
     assert_eq!(viewer.get("/a").await.body.len(), 2048);
     assert_eq!(records.load(Ordering::Relaxed) - before, 1, "header and body leave together");
+}
+
+#[tokio::test]
+async fn over_http2_an_answer_is_full_records_and_one_call() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let bytes = 3 * ((16 << 10) - 9);
+    let fake = Fake::start(move |_| Box::pin(std::future::ready(whole("video/mp4", vec![7; bytes])))).await;
+    let edge = node(fake.addr, &authority, &files);
+    let (stream, records, viewer) = counted(&edge, authority.client(ALL, &["h2"])).await;
+    let http2 = Http2::over(stream).await;
+    http2.get("/a").await.unwrap();
+    let segments = || nodes_end(viewer).unwrap().tcpi_data_segs_out;
+    let before = (records.load(Ordering::Relaxed), segments());
+    assert_eq!(http2.get("/a").await.unwrap().body.len(), bytes);
+    assert_eq!(records.load(Ordering::Relaxed) - before.0, 4, "three are full, and one is what the head is longer");
+    // A segment holds no more than one call wrote, and at most half of the window that a viewer begins with.
+    assert!(segments() - before.1 <= 2, "they leave together");
+}
+
+/// A connection to the node, the records that come over it, and its address.
+async fn counted(edge: &Node, client: Arc<ClientConfig>) -> (TlsStream<Counted>, Arc<AtomicUsize>, SocketAddr) {
+    let (records, socket) = (Arc::new(AtomicUsize::new(0)), TcpStream::connect(edge.tls_addrs[0]).await.unwrap());
+    let viewer = socket.local_addr().unwrap();
+    let counted = Counted { socket, header: Vec::new(), left: 0, records: records.clone() };
+    let connector = tokio_rustls::TlsConnector::from(client);
+    (in_time(connector.connect(HOST.try_into().unwrap(), counted)).await.unwrap(), records, viewer)
 }
 
 /// An edge whose upstream is a node's HTTPS listener.
