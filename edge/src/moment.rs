@@ -1,4 +1,4 @@
-//! One instant by both clocks: read once by the transport that takes a request, so that no rule asks a clock.
+//! One instant by both clocks: read once by the transport that takes a request, or by a driver, so that no rule asks a clock.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,5 +23,10 @@ impl Moment {
     /// Milliseconds since 1970.
     pub fn unix_ms(&self) -> u64 {
         self.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+
+    /// The first of a million numbers that no life of this node before began with.
+    pub fn unique(&self) -> u64 {
+        self.unix_ms() << 20
     }
 }

@@ -5,11 +5,12 @@ use crate::fill::{Fill, Filler, Place};
 use crate::key::Class;
 use crate::live::{Kept, Known, Live};
 use crate::metrics::{Bound, Lookup, Metrics};
+use crate::moment::Moment;
 use crate::object::Object;
 use crate::refusal::Refusal;
 use crate::upstream::{Passed, PeerId, Promise, Upstreams};
 use cache::Cache;
-use disk::Disk;
+use disk::{Disk, TakenOut};
 use for_one::ForOne;
 use http::StatusCode;
 use job::Job;
@@ -20,7 +21,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -136,7 +137,7 @@ impl Store {
             for_one: ForOne::new(metrics.clone()),
             object_bytes_max: config.object_bytes_max,
             slices: config.slices,
-            versions: AtomicU64::new(first_version()),
+            versions: AtomicU64::new(Moment::now().unique()),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             upstreams,
@@ -202,21 +203,31 @@ impl Store {
         let _ = self.get(wanted, After::Keep).await;
     }
 
-    /// Takes out what is meant, wherever it is; what is being fetched is not kept. Returns how many objects that were.
+    /// Takes out what is meant, wherever it is; what is being fetched is not kept. Returns how many objects that were,
+    /// once they are gone from the disk too.
     ///
     /// # Errors
     /// `PurgePending` if there may be more of it on disk; the rest is done.
     pub async fn purge(&self, purge: &Arc<Purge>) -> Result<usize, Refusal> {
+        let (purged, on_disk) = self.take_out(purge).await;
+        match (&self.disk, on_disk) {
+            (Some(disk), Some(on_disk)) => Ok(purged + disk.deleted(on_disk).await?),
+            _ => Ok(purged),
+        }
+    }
+
+    /// The same, but what lies on disk may not be deleted yet; nobody finds it there any more.
+    async fn take_out(&self, purge: &Arc<Purge>) -> (usize, Option<TakenOut>) {
         // Fills first: one that is not marked yet when it ends has kept its object by now, where the looks below find it.
         self.mark(purge);
         let on_disk = match &self.disk {
             Some(disk) => {
-                let purged = disk.purge(purge, &self.cache).await;
+                let taken_out = disk.take_out(purge, &self.cache).await;
                 // Those that began meanwhile with a file that is gone now.
                 self.mark(purge);
-                purged
+                Some(taken_out)
             }
-            None => Ok(0),
+            None => None,
         };
         // What is live is new by itself, and soon gone.
         if !purge.soft {
@@ -225,7 +236,7 @@ impl Store {
         let live =
             if purge.soft { 0 } else { self.live.drop_objects(|key, object| purge.takes(key, &object.head.tags)) };
         let in_memory = self.cache.purge(purge, Instant::now()).await;
-        Ok(live + in_memory + on_disk?)
+        (live + in_memory, on_disk)
     }
 
     fn mark(&self, purge: &Arc<Purge>) {
@@ -428,11 +439,6 @@ enum Start {
 enum Begun {
     Joined(Arc<Fill>),
     Started(Job, Filler),
-}
-
-/// Not one that a life of this node before had.
-fn first_version() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 fn gauge(bytes: u64) -> i64 {

@@ -1,6 +1,7 @@
 //! TLS of viewers: handshakes within bounds, and certificates that are exchanged while the node runs.
 
 use crate::metrics::{Bound, Handshake, Metrics, Reload};
+use crate::moment::Moment;
 use crate::stream::Stream;
 use arc_swap::ArcSwap;
 use config::{CertificateFiles, TlsVersion};
@@ -12,7 +13,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, SupportedProtocolVersion};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -257,5 +258,5 @@ fn serving(watched: &[Watched]) -> Vec<Certificate> {
 }
 
 fn unix_now() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+    Moment::now().unix_s() as i64
 }

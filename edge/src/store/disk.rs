@@ -1,9 +1,10 @@
 //! The second cache, on disk: what memory evicts, and what a restart would lose. It may fail in any way and at any time;
 //! then the node goes on without it.
 //!
-//! Files belong to the [`keeper`], a task that writes and deletes them one after the other and follows orders in their
-//! order; fills read them through [`File`].
+//! Files belong to the [`keeper`], a task that writes and deletes them one after the other; fills read them through
+//! [`File`]. What is to be taken out waits for nobody: it leaves the [`index`] and what is still [`coming`] at once.
 
+mod coming;
 pub mod header;
 mod index;
 mod keeper;
@@ -13,21 +14,22 @@ use super::layout::Layout;
 use super::purge::{PIECE, Purge};
 use crate::key::Class;
 use crate::metrics::{Bound, DiskRead, Metrics};
+use crate::moment::Moment;
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
 use bytes::Bytes;
+use coming::Coming;
 use header::{BLOCK_BYTES, Header};
 use http::StatusCode;
 use index::{Entry, Index};
-use keeper::Order;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
@@ -43,11 +45,23 @@ pub struct Disk {
     readable: AtomicBool,
     /// Everything that lay there is in the index: objects may be written.
     writable: AtomicBool,
-    orders: mpsc::UnboundedSender<Order>,
-    to_keeper: Mutex<Option<mpsc::UnboundedReceiver<Order>>>,
-    /// Bytes of the objects among the orders.
-    queued: AtomicU64,
+    coming: Mutex<Coming>,
+    /// There is something to write or to delete.
+    work: Notify,
+    /// Rounds of deleting that the keeper has begun, and the last that it has ended.
+    rounds: AtomicU64,
+    round: watch::Sender<u64>,
     reads: Arc<Semaphore>,
+}
+
+/// What a purge has taken out: nobody finds it any more, and its files are yet to be deleted.
+pub struct TakenOut {
+    /// Objects that memory does not have.
+    count: usize,
+    /// The same among files that were not listed yet.
+    listed: Option<Arc<AtomicUsize>>,
+    /// The round that deletes them.
+    round: u64,
 }
 
 /// An object on disk, as its fill reads it.
@@ -64,15 +78,16 @@ pub struct File {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unread;
 
-/// A purge waits this long for files that are not in the index yet.
+/// A purge waits this long for files to be deleted, among them those that are not in the index yet.
 const PURGE_PATIENCE: Duration = Duration::from_secs(30);
+/// After the last round: another process may keep the folder.
+const LEFT: u64 = u64::MAX;
 
 impl Disk {
     /// `None` where nothing is kept on disk.
     pub fn new(config: &config::Edge, metrics: Arc<Metrics>) -> Option<Arc<Self>> {
         config.disk.path.as_ref()?;
         metrics.disk.listing.set(1);
-        let (orders, to_keeper) = mpsc::unbounded_channel();
         // One object is written before room is made for it.
         let index = Index::new(config.disk.bytes_max.saturating_sub(config.disk.object_bytes_max));
         Some(Arc::new(Self {
@@ -84,9 +99,10 @@ impl Disk {
             files: OnceLock::new(),
             readable: AtomicBool::new(false),
             writable: AtomicBool::new(false),
-            orders,
-            to_keeper: Mutex::new(Some(to_keeper)),
-            queued: AtomicU64::new(0),
+            coming: Mutex::default(),
+            work: Notify::new(),
+            rounds: AtomicU64::new(0),
+            round: watch::Sender::new(0),
         }))
     }
 
@@ -96,13 +112,13 @@ impl Disk {
         if !self.takes(key, object) || !self.writable.load(Ordering::Relaxed) {
             return false;
         }
-        let bytes = object.weight();
-        if self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes > self.rules.queue_bytes_max {
-            self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        let taken = self.coming.lock().push(key, object, self.rules.queue_bytes_max);
+        if taken {
+            self.work.notify_one();
+        } else {
             self.metrics.bit(Bound::DiskQueue);
-            return false;
         }
-        self.orders.send(Order::Write(key.clone(), object.clone())).is_ok()
+        taken
     }
 
     fn takes(&self, key: &str, object: &Object) -> bool {
@@ -148,11 +164,13 @@ impl Disk {
         Some(File { disk: self.clone(), entry, header, first, next: 0 })
     }
 
-    /// Takes out the object of that key, even if it is still to be written.
+    /// Takes out the object of that key, even if it is still to be written or to be listed.
     pub fn forget(&self, key: &Arc<str>) {
+        // First what is coming: what is in the index after that was there before.
+        if !self.coming.lock().forget(key) {
+            self.metrics.bit(Bound::DiskPurges);
+        }
         self.index.remove(key);
-        // Without a keeper nothing is written either.
-        let _ = self.orders.send(Order::Forget(key.clone()));
     }
 
     /// Takes out that version of an object in pieces.
@@ -167,19 +185,32 @@ impl Disk {
         self.index.remove_pieces(key, layout);
     }
 
-    /// Takes out what is meant. Returns how many objects that were which memory does not have.
+    /// Takes out what is meant, even if it is still to be written or to be listed.
+    pub async fn take_out(&self, purge: &Arc<Purge>, memory: &Cache) -> TakenOut {
+        let (coming, listed, noted) = self.coming.lock().purge(purge, memory);
+        if !noted {
+            self.metrics.bit(Bound::DiskPurges);
+        }
+        let count = coming + self.index.purge(purge, memory).await;
+        let round = self.rounds.load(Ordering::SeqCst) + 1;
+        self.work.notify_one();
+        TakenOut { count, listed, round }
+    }
+
+    /// Waits until the files are deleted. Returns how many objects that were which memory does not have.
     ///
     /// # Errors
-    /// `PurgePending` if files that are not in the index yet had to be waited for too long. They are not shown, and will
-    /// be taken out when they are come to, unless this process ends before.
-    pub async fn purge(&self, purge: &Arc<Purge>, memory: &Cache) -> Result<usize, Refusal> {
-        let (done, is_done) = oneshot::channel();
-        if self.orders.send(Order::Purge(purge.clone(), memory.clone(), done)).is_err() {
-            return Ok(0);
-        }
-        match timeout(PURGE_PATIENCE, is_done).await {
-            Ok(purged) => Ok(purged.unwrap_or(0)),
-            Err(_) => Err(Refusal::PurgePending),
+    /// `PurgePending` if that takes too long: they are not shown, and will be deleted when they are come to, unless this
+    /// process ends before. Or if it is about to end, and the folder is its successor's.
+    pub async fn deleted(&self, taken_out: TakenOut) -> Result<usize, Refusal> {
+        let mut round = self.round.subscribe();
+        let done = timeout(PURGE_PATIENCE, round.wait_for(|done| *done >= taken_out.round)).await;
+        match done {
+            Ok(Ok(done)) if *done < LEFT => {
+                let listed = taken_out.listed.map_or(0, |listed| listed.load(Ordering::Relaxed));
+                Ok(taken_out.count + listed)
+            }
+            _ => Err(Refusal::PurgePending),
         }
     }
 
@@ -222,10 +253,7 @@ impl Disk {
 
 impl File {
     /// The next bytes of the body, checked; `None` at its end.
-    ///
-    /// # Errors
-    /// If they are not to be had; what was read before is good.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
         let index = self.next;
         let Some(range) = self.header.block(index) else { return Ok(None) };
         let (disk, entry, key) = (&self.disk, &self.entry, self.header.key.as_str());
@@ -248,21 +276,20 @@ impl File {
         Ok(Some(bytes))
     }
 
-    /// The whole body.
+    /// Gives the body away piece by piece, each of them checked.
     ///
     /// # Errors
-    /// As [`Self::next`].
-    pub async fn rest(&mut self) -> Result<Vec<Bytes>, Unread> {
-        let mut chunks = Vec::new();
+    /// If the rest is not to be had; what was given before is good.
+    pub async fn pour(&mut self, mut take: impl FnMut(Bytes)) -> Result<(), Unread> {
         while let Some(bytes) = self.next().await? {
-            chunks.push(bytes);
+            take(bytes);
         }
-        Ok(chunks)
+        Ok(())
     }
 
     /// The head of the object as it is now.
-    pub fn head(&self, now: Instant) -> Head {
-        self.header.head(&self.disk.lifetimes, now, unix_ms())
+    pub fn head(&self, now: &Moment) -> Head {
+        self.header.head(&self.disk.lifetimes, now.instant, now.unix_ms())
     }
 
     /// There is no use for it.
@@ -292,18 +319,14 @@ fn file_at(path: &Path) -> Option<u64> {
     (self::path(file) == *path).then_some(file)
 }
 
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn entry_of(header: &Header, head_bytes: u64, file: u64, rules: &config::Cache) -> Entry {
+    let now = Moment::now();
     Entry {
         file,
         bytes: head_bytes + header.length,
         head_bytes,
         tags: header.tags.clone(),
         layout: header.layout.clone(),
-        life: header.life(rules, Instant::now(), unix_ms()),
+        life: header.life(rules, now.instant, now.unix_ms()),
     }
 }

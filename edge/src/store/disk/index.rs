@@ -30,7 +30,7 @@ pub(super) struct Index {
 }
 
 /// What file systems give files, in bytes.
-const FILE_BLOCK: u64 = 4096;
+pub(super) const FILE_BLOCK: u64 = 4096;
 /// Entries that a purge looks at before others have their turn.
 const LOOKS_AT_ONCE: usize = 256;
 /// The rest of a longer object is found by nobody, and evicted in time.

@@ -1,15 +1,11 @@
-//! Who keeps the folder: lists what lies there when the node starts, then writes and deletes, one order after the other.
-//!
-//! That orders are followed in their order is what makes purges right: what was to be written before a purge is found by
-//! it, what comes after is newer.
+//! Who keeps the folder: lists what lies there when the node starts, then writes and deletes, one file after the other.
 
 use super::header::{HEADER_BYTES_MAX, Header, Unreadable};
 use super::index::Entry;
-use super::{Disk, entry_of, file_at, path, unix_ms};
-use crate::metrics::{Bound, DiskRead, DiskWrite};
+use super::{Disk, LEFT, entry_of, file_at, path};
+use crate::metrics::{DiskRead, DiskWrite};
+use crate::moment::Moment;
 use crate::object::Object;
-use crate::store::cache::Cache;
-use crate::store::purge::{PIECE, Purge};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use object_store::local::LocalFileSystem;
@@ -21,16 +17,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
-
-/// What the keeper is told to do.
-pub(super) enum Order {
-    Write(Arc<str>, Arc<Object>),
-    Forget(Arc<str>),
-    Purge(Arc<Purge>, Cache, oneshot::Sender<usize>),
-}
 
 struct Keeper<'a> {
     disk: &'a Disk,
@@ -40,23 +28,6 @@ struct Keeper<'a> {
     paused_until: Option<Instant>,
     /// A write that the disk has not answered yet.
     stuck: Option<(u64, JoinHandle<Written>)>,
-}
-
-/// Purges that came before all files were listed: they mean those that come too.
-#[derive(Default)]
-struct Early {
-    purges: Vec<EarlyPurge>,
-    /// There were too many to remember: what is not listed yet goes.
-    all: bool,
-    /// Who waits, how many objects that were so far, and for which of the purges.
-    answers: Vec<(oneshot::Sender<usize>, usize, usize)>,
-}
-
-struct EarlyPurge {
-    purge: Arc<Purge>,
-    memory: Cache,
-    /// Objects that were listed since.
-    purged: usize,
 }
 
 /// A file as the listing found it.
@@ -85,8 +56,6 @@ type Written = Option<Result<Entry, object_store::Error>>;
 const LOCK: &str = "lock";
 /// How soon a folder that another process keeps is tried again: during an upgrade, that one is about to leave.
 const TAKEN_PAUSE: Duration = Duration::from_secs(1);
-/// More early purges than these mean everything.
-const EARLY_MAX: usize = 64;
 /// Headers that are read at once while files are listed, how much of a file at first, and how long one may take.
 const LISTED_AT_ONCE: usize = 8;
 const FIRST_READ_BYTES: u64 = 8 << 10;
@@ -104,37 +73,44 @@ impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         self.0.readable.store(false, Ordering::Relaxed);
         self.0.writable.store(false, Ordering::Relaxed);
+        self.0.round.send_replace(LEFT);
     }
 }
 
 impl Disk {
     /// Keeps the folder until it is dropped.
     pub async fn keep(&self) {
-        let Some(mut orders) = self.to_keeper.lock().take() else { return std::future::pending().await };
-        let mut early = Early::default();
-        let (_lock, files) = self.take_folder(&mut orders, &mut early).await;
+        let leaving = Leaving(self);
+        let (_lock, files) = self.take_folder().await;
+        // Before the lock is let go.
+        let _leaving = leaving;
         let files = self.files.get_or_init(|| files).clone();
-        let mut keeper = Keeper { disk: self, files, next_file: unix_ms() << 20, paused_until: None, stuck: None };
-        let _leaving = Leaving(self);
+        let next_file = Moment::now().unique();
+        let mut keeper = Keeper { disk: self, files, next_file, paused_until: None, stuck: None };
         self.readable.store(true, Ordering::Relaxed);
-        keeper.list(&mut orders, early).await;
+        keeper.list().await;
         self.metrics.disk.listing.set(0);
         self.writable.store(true, Ordering::Relaxed);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(order) = orders.recv() => keeper.follow(order).await,
-                _ = tick.tick() => keeper.tidy().await,
+                () = self.work.notified() => {}
+                _ = tick.tick() => {}
+            }
+            keeper.round().await;
+            while let Some((key, object)) = self.next() {
+                keeper.write(key, object).await;
+                keeper.round().await;
             }
         }
     }
 
-    async fn take_folder(
-        &self,
-        orders: &mut mpsc::UnboundedReceiver<Order>,
-        early: &mut Early,
-    ) -> (fs::File, Arc<dyn ObjectStore>) {
+    fn next(&self) -> Option<(Arc<str>, Arc<Object>)> {
+        self.coming.lock().next()
+    }
+
+    async fn take_folder(&self) -> (fs::File, Arc<dyn ObjectStore>) {
         let folder = self.rules.path.clone().unwrap_or_default();
         let mut told = false;
         loop {
@@ -158,73 +134,32 @@ impl Disk {
                 }
                 Err(_) => self.rules.retry,
             };
-            let pausing = sleep(pause);
-            tokio::pin!(pausing);
-            loop {
-                tokio::select! {
-                    () = &mut pausing => break,
-                    Some(order) = orders.recv() => self.follow_early(order, early).await,
-                }
-            }
-        }
-    }
-
-    /// Until all files are listed nothing is written, and purges mean what is still to come.
-    async fn follow_early(&self, order: Order, early: &mut Early) {
-        match order {
-            Order::Write(..) => self.metrics.disk.wrote(DiskWrite::Paused),
-            Order::Forget(key) => self.index.remove(&key),
-            Order::Purge(purge, memory, answer) => {
-                let purged = self.index.purge(&purge, &memory).await;
-                let known = early.purges.iter().position(|known| known.purge == purge);
-                early.answers.push((answer, purged, known.unwrap_or(early.purges.len())));
-                if known.is_none() && early.purges.len() >= EARLY_MAX {
-                    self.metrics.bit(Bound::DiskPurges);
-                    early.all = true;
-                } else if known.is_none() {
-                    early.purges.push(EarlyPurge { purge, memory, purged: 0 });
-                }
-            }
+            sleep(pause).await;
         }
     }
 }
 
 impl Keeper<'_> {
     /// Takes what lies in the folder into the index.
-    async fn list(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>, mut early: Early) {
+    async fn list(&mut self) {
         let (disk, begun) = (self.disk, Instant::now());
         let mut listing = pin!(listing(self.files.clone(), disk.lifetimes));
         let mut seen = 0_u64;
-        loop {
-            let listed = tokio::select! {
-                biased;
-                Some(order) = orders.recv() => {
-                    disk.follow_early(order, &mut early).await;
-                    continue;
-                }
-                listed = listing.next() => match listed {
-                    Some(listed) => listed,
-                    None => break,
-                },
-            };
+        while let Some(listed) = listing.next().await {
             seen += 1;
-            self.take_in(listed, &mut early);
+            self.take_in(listed);
             if seen.is_multiple_of(TOLD_EVERY) {
                 self.tidy().await;
                 tracing::info!(files = seen, "files of the disk cache listed so far");
             }
         }
+        disk.coming.lock().listed();
         self.tidy().await;
-        for (answer, purged, index) in early.answers {
-            let listed = early.purges.get(index).map_or(0, |early| early.purged);
-            // Whoever asked may have gone.
-            let _ = answer.send(purged + listed);
-        }
         let (files, bytes) = (disk.index.files(), disk.index.bytes());
         tracing::info!(files, bytes, seconds = begun.elapsed().as_secs_f32(), "the disk cache is listed");
     }
 
-    fn take_in(&self, listed: Listed, early: &mut Early) {
+    fn take_in(&self, listed: Listed) {
         let disk = self.disk;
         let (key, entry) = match listed {
             Listed::Good(key, entry) => (key, entry),
@@ -234,49 +169,41 @@ impl Keeper<'_> {
             }
             Listed::Unread => return disk.metrics.disk.read(DiskRead::Failed),
         };
-        let meant = early.purges.iter_mut().find(|early| early.purge.takes(&key, &entry.tags));
-        let goes = meant.is_some() || early.all;
-        if let Some(EarlyPurge { memory, purged, .. }) = meant {
-            *purged += usize::from(!key.contains(PIECE) && !memory.has(&key));
-        }
-        if goes {
-            disk.index.doom([entry.file]);
-        } else {
+        // Under the lock, so that whatever is taken out meanwhile finds it here or there.
+        let coming = disk.coming.lock();
+        if coming.admits(&key, &entry.tags) {
             disk.index.insert(key, entry);
-        }
-    }
-
-    async fn follow(&mut self, order: Order) {
-        match order {
-            Order::Write(key, object) => {
-                let bytes = object.weight();
-                self.write(key, object).await;
-                self.disk.queued.fetch_sub(bytes, Ordering::Relaxed);
-            }
-            Order::Forget(key) => self.disk.index.remove(&key),
-            Order::Purge(purge, memory, answer) => {
-                let purged = self.disk.index.purge(&purge, &memory).await;
-                self.tidy().await;
-                // Whoever asked may have gone.
-                let _ = answer.send(purged);
-            }
+        } else {
+            disk.index.doom([entry.file]);
         }
     }
 
     async fn write(&mut self, key: Arc<str>, object: Arc<Object>) {
         let disk = self.disk;
-        if self.is_paused() {
-            return disk.metrics.disk.wrote(DiskWrite::Paused);
+        let written = if self.is_paused() {
+            disk.metrics.disk.wrote(DiskWrite::Paused);
+            None
+        } else {
+            self.try_to_write(&key, &object).await
+        };
+        let mut coming = disk.coming.lock();
+        match (written, coming.written(&object)) {
+            (Some(entry), true) => disk.index.insert(key, entry),
+            (Some(entry), false) => disk.index.doom([entry.file]),
+            (None, _) => {}
         }
+    }
+
+    async fn try_to_write(&mut self, key: &Arc<str>, object: &Arc<Object>) -> Option<Entry> {
+        let disk = self.disk;
         let (file, lifetimes, files) = (self.next_file, disk.lifetimes, self.files.clone());
         self.next_file += 1;
-        let mut writing = tokio::spawn(write(files, file, key.clone(), object, lifetimes));
+        let mut writing = tokio::spawn(write(files, file, key.clone(), object.clone(), lifetimes));
         match timeout(WRITE_TIMEOUT, &mut writing).await {
             Ok(Ok(Some(Ok(entry)))) => {
                 disk.metrics.disk.wrote(DiskWrite::Written);
                 self.works();
-                disk.index.insert(key, entry);
-                self.tidy().await;
+                return Some(entry);
             }
             Ok(Ok(Some(Err(error)))) => {
                 disk.metrics.disk.wrote(DiskWrite::Failed);
@@ -290,6 +217,14 @@ impl Keeper<'_> {
                 self.fails("the disk does not answer");
             }
         }
+        None
+    }
+
+    /// Deletes, and tells whoever waits for that.
+    async fn round(&mut self) {
+        let round = self.disk.rounds.fetch_add(1, Ordering::SeqCst) + 1;
+        self.tidy().await;
+        self.disk.round.send_replace(round);
     }
 
     /// Deletes what is in the index no more, and says how things stand.
@@ -427,7 +362,8 @@ async fn write(
     lifetimes: config::Cache,
 ) -> Written {
     let made = spawn_blocking(move || {
-        let header = Header::of(&key, &object, Instant::now(), unix_ms());
+        let now = Moment::now();
+        let header = Header::of(&key, &object, now.instant, now.unix_ms());
         let rendered = header.render()?;
         let entry = entry_of(&header, rendered.len() as u64, file, &lifetimes);
         let payload: PutPayload = std::iter::once(rendered).chain(object.chunks.iter().cloned()).collect();

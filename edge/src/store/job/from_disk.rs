@@ -5,6 +5,7 @@ use super::{Broken, Job};
 use crate::fill::Filler;
 use crate::key::Class;
 use crate::metrics::FillEnd;
+use crate::moment::Moment;
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
 use crate::store::disk::{Disk, File};
@@ -28,8 +29,8 @@ impl Job {
         if let Start::Cut(cut) = &self.start {
             return self.piece_from_disk(cut, file, filler).await;
         }
-        let now = Instant::now();
-        let head = file.head(now);
+        let now = Moment::now();
+        let (head, now) = (file.head(&now), now.instant);
         if head.lease.is_err() {
             file.discard();
             return Some(filler);
@@ -51,19 +52,12 @@ impl Job {
 
     async fn whole_from_disk(&self, head: Arc<Head>, mut file: File, filler: Filler, now: Instant) -> Option<Filler> {
         filler.open(head.clone());
-        loop {
-            match file.next().await {
-                Ok(Some(bytes)) => filler.push(bytes),
-                Ok(None) => break,
-                Err(_) => {
-                    let broken = Broken { refusal: Refusal::UpstreamBroken, peer: None, length: head.length };
-                    if let Err(refusal) = self.pour_rest(broken, &head, &filler).await {
-                        tracing::warn!(key = %self.key, %refusal, bytes = filler.bytes(), "fill aborted");
-                        self.refuse(filler, FillEnd::Aborted, refusal);
-                        return None;
-                    }
-                    break;
-                }
+        if file.pour(|bytes| filler.push(bytes)).await.is_err() {
+            let broken = Broken { refusal: Refusal::UpstreamBroken, peer: None, length: head.length };
+            if let Err(refusal) = self.pour_rest(broken, &head, &filler).await {
+                tracing::warn!(key = %self.key, %refusal, bytes = filler.bytes(), "fill aborted");
+                self.refuse(filler, FillEnd::Aborted, refusal);
+                return None;
             }
         }
         let object = Arc::new(Object::new(head, filler.chunks(), now));
@@ -73,7 +67,8 @@ impl Job {
 
     /// What is stale is what memory would have had: upstream may confirm it, and it may stand in for one that fails.
     async fn stale_from_disk(&mut self, head: Head, mut file: File, filler: Filler, now: Instant) -> Option<Filler> {
-        if let Ok(chunks) = file.rest().await {
+        let mut chunks = Vec::new();
+        if file.pour(|bytes| chunks.push(bytes)).await.is_ok() {
             self.start = Start::Renewal(Arc::new(Object::new(Arc::new(head), chunks, now)));
         }
         Some(filler)
@@ -88,15 +83,9 @@ impl Job {
         head.disk = true;
         let head = Arc::new(head);
         filler.open(head.clone());
-        loop {
-            match file.next().await {
-                Ok(Some(bytes)) => filler.push(bytes),
-                Ok(None) => break,
-                Err(_) => {
-                    self.piece_again(cut, filler).await;
-                    return None;
-                }
-            }
+        if file.pour(|bytes| filler.push(bytes)).await.is_err() {
+            self.piece_again(cut, filler).await;
+            return None;
         }
         self.found(Arc::new(Object::new(head, filler.chunks(), Instant::now())), filler).await;
         None

@@ -4,11 +4,12 @@ use super::Job;
 use crate::dash::{Came, Verdict, key_of};
 use crate::key::Class;
 use crate::metrics::PlaylistNews;
+use crate::moment::Moment;
 use crate::object::Object;
 use crate::store::purge::Purge;
 use crate::upstream::PeerId;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// What is served as an MPD and is none, or cannot be followed, is not kept longer.
 const NOT_FOLLOWED: Duration = Duration::from_secs(1);
@@ -16,8 +17,8 @@ const NOT_FOLLOWED: Duration = Duration::from_secs(1);
 impl Job {
     /// What viewers get of an MPD that came.
     pub(super) async fn mpd(&self, mut object: Object, source: PeerId) -> Arc<Object> {
-        let (store, now) = (&self.store, Instant::now());
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let (store, came) = (&self.store, Moment::now());
+        let (now, unix_ms) = (came.instant, came.unix_ms() as i64);
         let key = key_of(&self.url).unwrap_or_else(|| self.key.clone());
         let came = Came { key: &key, object: &object, source, now, unix_ms };
         match store.dash.came(&came, &store.rules) {
@@ -28,9 +29,8 @@ impl Job {
             Verdict::NewLife(shown, names) => {
                 tracing::info!(key = %self.key, "the stream has begun anew");
                 store.metrics.followed(PlaylistNews::Newer);
-                if let Err(refusal) = store.purge(&Arc::new(Purge::of_names(names))).await {
-                    tracing::warn!(key = %self.key, %refusal, "its old segments may be found on disk");
-                }
+                // Viewers do not wait for files to be deleted.
+                store.take_out(&Arc::new(Purge::of_names(names))).await;
                 return shown;
             }
             Verdict::Backwards(shown) => {
