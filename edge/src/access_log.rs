@@ -10,10 +10,10 @@ use crate::refusal::Refusal;
 use crate::reply::{Body, Reply};
 use crate::request::{Method, Request};
 use crate::upstream::{PeerId, Upstreams, rendezvous};
-use cmcd::Cmcd;
 use line::Line;
 use parking_lot::RwLock;
 use sample::Sample;
+use std::cell::LazyCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -161,11 +161,12 @@ impl Journey<'_> {
         // What stood for a token is no part of the stream's name.
         let stream = rendezvous::stream(path.strip_prefix("/~").unwrap_or(&path));
         let wanted = log.errors && told.is_some_and(|told| told.status >= 500);
-        if !wanted && !log.sample.keeps(|| session(self.request), self.client.address, stream) {
+        // Read at most once, and not at all for a line that is left out for another reason.
+        let session = LazyCell::new(|| self.request.said()?.session);
+        if !wanted && !log.sample.keeps(|| session.as_deref(), self.client.address, stream) {
             return None;
         }
         let ms = |at: Instant| ms(at.saturating_duration_since(self.came.instant));
-        let session = session(self.request);
         let line = Line {
             time_ms: self.came.unix_ms(),
             address: line::address(self.client.address, log.addresses),
@@ -200,15 +201,6 @@ impl Drop for Journey<'_> {
             self.log.put(line);
         }
     }
-}
-
-fn session(request: &Request) -> Option<String> {
-    let query = request.target().split_once('?').map_or("", |(_, query)| query);
-    let headers = || {
-        let values = request.cmcd.iter().filter_map(|value| std::str::from_utf8(value).ok());
-        (!request.cmcd.is_empty()).then(|| Cmcd::from_headers(values))
-    };
-    Cmcd::from_query(query).or_else(headers)?.session
 }
 
 fn method(method: Method) -> &'static str {
