@@ -494,6 +494,8 @@ async fn what_is_live_is_never_evicted_and_never_on_disk() {
         assert!(matches!(first.get(name).await.field("cache-status"), "edge; hit"), "{name}");
     }
     assert!(edge.metric("vivid_edge_disk_writes_total", &["written"]) > 0.0);
+    // From here on no file goes.
+    edge.stop().await;
     for file in files(folder.path()) {
         let bytes = fs::read(file).unwrap();
         assert!(!String::from_utf8_lossy(&bytes[..400]).contains("/live/"), "a live object is on disk");
