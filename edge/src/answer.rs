@@ -15,7 +15,7 @@ use crate::live::{Known, Named};
 use crate::metrics::{Bound, HoldEnd, Lookup, Metrics};
 use crate::moment::Moment;
 use crate::object::{Head, Object};
-use crate::playlists::{Left, Opened, Outlet, Over, Playlists, Rendition, Shown, Spelling, Version, answers_now};
+use crate::playlists::{Left, Line, Opened, Over, Playlists, Rendition, Shown, Spelling, Version, answers_now};
 use crate::qoe::Qoe;
 use crate::qoe::tcp_info::Probe;
 use crate::range::{Growing, Range, Slice, Window};
@@ -105,8 +105,8 @@ impl Node {
     }
 
     /// Answers a request. Dropping the future gives up the viewer's place at once.
-    /// What is held may be written to `outlet`, by HTTP/1.1 and as one of several answers; then the reply says so.
-    pub async fn answer(&self, request: &Request, client: Client, now: &Moment, outlet: Option<Outlet>) -> Reply {
+    /// What is held may be written to the `line`'s outlet, by HTTP/1.1 and as one of several answers; then the reply says so.
+    pub async fn answer(&self, request: &Request, client: Client, now: &Moment, line: &Line) -> Reply {
         let (target, _taken) = match self.enter(request, client, now) {
             Ok(entered) => entered,
             Err(refusal) => return Reply::refusal(Class::Other, refusal),
@@ -138,7 +138,7 @@ impl Node {
         self.count_cmcd(request);
         let deadline = now.instant + self.hold_max;
         let reply = match class {
-            Class::Playlist => self.playlist(request, &target, (deadline, outlet)).await,
+            Class::Playlist => self.playlist(request, &target, (deadline, line)).await,
             Class::Mpd => Box::pin(self.mpd(request, &target, deadline)).await,
             _ => self.object(request, &target, deadline).await,
         };
@@ -237,7 +237,7 @@ impl Node {
         &self,
         request: &Request,
         target: &Target<'_>,
-        (deadline, outlet): (Instant, Option<Outlet>),
+        (deadline, line): (Instant, &Line),
     ) -> Result<Reply, Refusal> {
         let key = self.playlists.key(target);
         let directives = Directives::from_query(target.query);
@@ -249,8 +249,8 @@ impl Node {
             };
             match opened {
                 Opened::Followed(rendition) => {
-                    let place = (deadline, outlet.clone());
-                    let followed = self.followed(&rendition, directives, request.codings.best(), place).await?;
+                    let coding = request.codings.best();
+                    let followed = self.followed(&rendition, directives, coding, (deadline, line)).await?;
                     let Some(Given { object, note, held, rest }) = followed else { continue };
                     let lookup = if note == Note::Held { Lookup::Collapsed } else { Lookup::Hit };
                     self.metrics.looked_up(Class::Playlist, lookup);
@@ -286,7 +286,7 @@ impl Node {
         rendition: &Arc<Rendition>,
         directives: Result<Directives, manifest::DirectiveError>,
         coding: Coding,
-        (deadline, outlet): (Instant, Option<Outlet>),
+        (deadline, line): (Instant, &Line),
     ) -> Result<Option<Given>, Refusal> {
         let shown = rendition.look();
         if shown.over == Some(Over::Gone) {
@@ -309,8 +309,8 @@ impl Node {
             Decision::TooStale => Err(Refusal::Stale),
             Decision::Hold if shown.over.is_some() => Ok(None),
             Decision::Hold => {
-                let left = outlet.map(|outlet| rendition.waiting.enter(outlet, wait, spelling));
-                let released = self.hold(rendition, wait, (deadline, left)).await?;
+                let left = rendition.waiting.enter(line, wait, spelling);
+                let released = self.hold(rendition, wait, (deadline, line), left).await?;
                 Ok(released.map(|(shown, rest)| {
                     let object = shown.version.answer(spelling).clone();
                     Given { object, note: Note::Held, held: Some(shown.version), rest }
@@ -325,7 +325,8 @@ impl Node {
         &self,
         rendition: &Arc<Rendition>,
         wait: Option<Wait>,
-        (deadline, left): (Instant, Option<Left<'_>>),
+        (deadline, line): (Instant, &Line),
+        left: Option<Left<'_>>,
     ) -> Result<Option<(Shown, Option<Bytes>)>, Refusal> {
         let mut shown = rendition.watch();
         let mut hold = Hold::enter(self, rendition, left)?;
@@ -348,6 +349,10 @@ impl Node {
             tokio::select! {
                 biased;
                 rest = Left::called(&mut hold.left) => match rest {
+                    Some(rest) => return Ok(Some(hold.released(shown.borrow().clone(), Some(rest)))),
+                    None => hold.left = None,
+                },
+                () = line.called_back(), if hold.left.is_some() => match Left::taken_back(&mut hold.left).await {
                     Some(rest) => return Ok(Some(hold.released(shown.borrow().clone(), Some(rest)))),
                     None => hold.left = None,
                 },

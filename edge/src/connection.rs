@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::key::Class;
 use crate::metrics::Bound;
 use crate::moment::Moment;
-use crate::playlists::Version;
+use crate::playlists::{Line, Version};
 use crate::qoe::tcp_info::Probe;
 use crate::range::{Slice, Window};
 use crate::refusal::Refusal;
@@ -99,6 +99,8 @@ const LINGER_BYTES_MAX: usize = 64 << 10;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 /// Most requests of players fit; a longer one makes the buffer grow.
 const READ_BYTES: usize = 1024;
+/// Means nothing to whoever expects none.
+const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// As many as the kernel takes in one call on any system is more; this many fill a socket buffer.
 const SLICES_MAX: usize = 32;
 
@@ -170,7 +172,7 @@ impl Connection {
             return;
         }
         let mut left = LINGER_BYTES_MAX;
-        while left > 0 && read(&mut self.stream, &mut self.input).await.is_ok() {
+        while left > 0 && read(&mut self.stream, &mut self.input).await.is_ok_and(|count| count > 0) {
             left = left.saturating_sub(self.input.len());
             self.input.clear();
         }
@@ -227,7 +229,9 @@ impl Connection {
     async fn read_until(&mut self, deadline: tokio::time::Instant) -> Option<Result<(), Over>> {
         tokio::select! {
             biased;
-            read = timeout_at(deadline, read(&mut self.stream, &mut self.input)) => read.ok(),
+            read = timeout_at(deadline, read(&mut self.stream, &mut self.input)) => {
+                read.ok().map(|read| if read? > 0 { Ok(()) } else { Err(Over) })
+            }
             () = self.node.departure.closing.cancelled() => Some(Err(Over)),
         }
     }
@@ -242,8 +246,8 @@ impl Connection {
 
     /// Decides the reply, unless the viewer leaves first; then its place is free at once.
     async fn reply(&mut self, request: &Request, came: &Moment) -> Result<Reply, Over> {
-        let outlet = self.stream.outlet().filter(|_| request.takes_whole_answers());
-        let answering = self.node.answer(request, self.client, came, outlet);
+        let line = Line::new(self.stream.outlet().filter(|_| request.takes_whole_answers()));
+        let answering = self.node.answer(request, self.client, came, &line);
         tokio::pin!(answering);
         loop {
             // What arrives meanwhile is the next request; too much of it waits in the kernel.
@@ -251,8 +255,14 @@ impl Connection {
             tokio::select! {
                 biased;
                 reply = &mut answering => return Ok(reply),
-                read = read(&mut self.stream, &mut self.input), if listen => read?,
+                read = read(&mut self.stream, &mut self.input), if listen => if read? == 0 { break },
             }
+        }
+        line.end();
+        tokio::select! {
+            biased;
+            reply = answering => Ok(reply),
+            over = left(&mut self.stream, &line), if !request.http10 => Err(over),
         }
     }
 
@@ -340,12 +350,14 @@ impl Connection {
     async fn next_bytes(&mut self, reader: &mut Reader) -> Result<Option<Bytes>, Over> {
         let next = reader.next();
         tokio::pin!(next);
+        let mut ended = false;
         loop {
-            let listen = self.input.len() < HEADER_BYTES_MAX;
+            let listen = !ended && self.input.len() < HEADER_BYTES_MAX;
             tokio::select! {
                 biased;
                 next = &mut next => return next.map_err(|_| Over),
-                read = read(&mut self.stream, &mut self.input), if listen => read?,
+                // Whether it has left, or sends nothing more and reads on, the next write tells.
+                read = read(&mut self.stream, &mut self.input), if listen => ended = read? == 0,
             }
         }
     }
@@ -389,14 +401,39 @@ impl Connection {
     }
 }
 
-async fn read(stream: &mut Stream, input: &mut BytesMut) -> Result<(), Over> {
+/// Waits until a viewer that sends nothing more turns out to have left. TCP says no more than that nothing will come; but the
+/// machine of one that has left resets the connection when something is sent to it, and one that waits passes over an
+/// interim answer (RFC 9110, 15.2).
+async fn left(stream: &mut Stream, line: &Line) -> Over {
+    let mut asked = false;
+    let told = poll_fn(|cx| {
+        // Whoever publishes may be writing. What takes the line back runs in this task, before this.
+        if line.is_lent() {
+            return Poll::Pending;
+        }
+        if !std::mem::replace(&mut asked, true) {
+            match Pin::new(&mut *stream).poll_write(cx, INTERIM) {
+                Poll::Ready(Ok(count)) if count == INTERIM.len() => {}
+                Poll::Ready(_) => return Poll::Ready(Err(Over)),
+                // An answer before this one is not all taken yet: the next write tells.
+                Poll::Pending => {}
+            }
+        }
+        Pin::new(&mut *stream).poll_flush(cx).map_err(|_| Over)
+    });
+    if let Err(over) = told.await {
+        return over;
+    }
+    stream.broken().await;
+    Over
+}
+
+/// How many bytes came; none when the viewer sends nothing more.
+async fn read(stream: &mut Stream, input: &mut BytesMut) -> Result<usize, Over> {
     if input.len() == input.capacity() {
         input.reserve(READ_BYTES);
     }
-    match stream.read_buf(input).await {
-        Ok(0) | Err(_) => Err(Over),
-        Ok(_) => Ok(()),
-    }
+    stream.read_buf(input).await.map_err(|_| Over)
 }
 
 /// How far a write has come: piece 0 is the header, the others are chunks.

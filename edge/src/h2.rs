@@ -11,6 +11,7 @@ use crate::connection::LINGER;
 use crate::key::Class;
 use crate::metrics::Bound;
 use crate::moment::Moment;
+use crate::playlists::Line;
 use crate::qoe::pacer::Pacer;
 use crate::qoe::tcp_info::Probe;
 use crate::range::{Slice, Window};
@@ -149,9 +150,10 @@ impl Peer<'_> {
         }
         let came = Moment::now();
         let journey = self.journey(&request, &parts, came);
+        let line = Line::default();
         let reply = tokio::select! {
             biased;
-            reply = self.node.answer(&request, self.client, &came, None) => reply,
+            reply = self.node.answer(&request, self.client, &came, &line) => reply,
             _ = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Over::Left),
         };
         let pace = self.node.pace(&request, &reply, self.pacer.meter);

@@ -30,7 +30,7 @@ mod written;
 use account::Account;
 use follower::Follower;
 use release::{BATCH, Waiting};
-pub use release::{Left, Outlet};
+pub use release::{Left, Line, Outlet};
 pub use version::{Spelling, Version};
 use written::Written;
 

@@ -104,6 +104,11 @@ impl Stream {
         let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
     }
 
+    /// Comes when the other end has reset the connection.
+    pub async fn broken(&self) {
+        let _ = self.socket().ready(Interest::ERROR).await;
+    }
+
     /// The version of TLS that was agreed on.
     pub fn tls_version(&self) -> Option<&'static str> {
         let Wire::Tls(stream) = &self.wire else { return None };

@@ -31,13 +31,18 @@ pub fn part<'t>(target: &'t str, request: &'t Request) -> Parted<'t> {
     Parted { target, token }
 }
 
+/// The first of them counts, and all go: who signs a URL that is signed already has it twice.
 fn in_path(target: &str) -> (Option<&str>, &str) {
-    let Some(rest) = target.strip_prefix("/~") else { return (None, target) };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[end..].starts_with('/') {
-        true => (Some(&rest[..end]), &rest[end..]),
-        false => (None, target),
+    let (mut first, mut target) = (None, target);
+    while let Some(rest) = target.strip_prefix("/~") {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        if !rest[end..].starts_with('/') {
+            break;
+        }
+        first = first.or(Some(&rest[..end]));
+        target = &rest[end..];
     }
+    (first, target)
 }
 
 fn in_query(target: &str) -> (Option<&str>, Cow<'_, str>) {
@@ -79,6 +84,8 @@ mod tests {
             ("/live/a.m3u8?x=1", "", "/live/a.m3u8?x=1", None),
             ("/~T.s/live/a.m3u8?x=1", "", "/live/a.m3u8?x=1", Some("T.s")),
             ("/~T/", "", "/", Some("T")),
+            ("/~T/~U/~/live/a?token=V", "", "/live/a", Some("T")),
+            ("/~T/~U", "", "/~U", Some("T")),
             ("/a?token=T", "", "/a", Some("T")),
             ("/a?_HLS_msn=3&CAT=T&CMCD=x", "", "/a?_HLS_msn=3&CMCD=x", Some("T")),
             ("/a?cat=T&token=U", "", "/a", Some("T")),

@@ -13,8 +13,10 @@ use bytes::{Buf, Bytes};
 use manifest::Wait;
 use parking_lot::Mutex;
 use slab::Slab;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -23,6 +25,16 @@ use tokio::task::yield_now;
 /// Where a viewer's answer may be written besides by its own connection, which writes nothing meanwhile.
 #[derive(Clone)]
 pub struct Outlet(Arc<TcpStream>);
+
+/// What a connection and the answer that it waits for know of each other; both run in one task.
+#[derive(Default)]
+pub struct Line {
+    outlet: Option<Outlet>,
+    /// Others may write to the outlet.
+    lent: AtomicBool,
+    /// The viewer sends nothing more: it may have left.
+    ended: AtomicBool,
+}
 
 /// Those who wait for one rendition and left their outlets; as many as holds at most.
 #[derive(Default)]
@@ -45,6 +57,7 @@ pub struct Waiter {
 
 /// A viewer's place on the list.
 pub struct Left<'a> {
+    line: &'a Line,
     waiting: &'a Waiting,
     key: usize,
     id: u64,
@@ -72,14 +85,41 @@ impl Outlet {
     }
 }
 
+impl Line {
+    pub fn new(outlet: Option<Outlet>) -> Self {
+        Self { outlet, ..Self::default() }
+    }
+
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether others may write now.
+    pub fn is_lent(&self) -> bool {
+        self.lent.load(Ordering::Relaxed)
+    }
+
+    /// Comes when the line has ended, to whoever looks after that.
+    pub async fn called_back(&self) {
+        poll_fn(|_| if self.has_ended() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
+
 impl Waiting {
-    pub fn enter(&self, outlet: Outlet, wait: Option<Wait>, spelling: Spelling) -> Left<'_> {
+    /// `None` where the connection has to write its answer itself.
+    pub fn enter<'a>(&'a self, line: &'a Line, wait: Option<Wait>, spelling: Spelling) -> Option<Left<'a>> {
+        let outlet = line.outlet.clone().filter(|_| !line.has_ended())?;
+        line.lent.store(true, Ordering::Relaxed);
         let (sender, rest) = oneshot::channel();
         let mut list = self.0.lock();
         list.next_id += 1;
         let id = list.next_id;
         let key = list.waiters.insert(Waiter { id, outlet, wait, spelling, rest: sender });
-        Left { waiting: self, key, id, rest }
+        Some(Left { line, waiting: self, key, id, rest })
     }
 
     /// Takes those off the list who are released as things stand. Whoever is neither released nor has to wait on is let
@@ -128,6 +168,7 @@ impl Left<'_> {
 impl Drop for Left<'_> {
     fn drop(&mut self) {
         self.leave();
+        self.line.lent.store(false, Ordering::Relaxed);
     }
 }
 
@@ -214,9 +255,10 @@ mod tests {
     async fn whom_a_version_answers_has_it_written_and_the_others_wait_on_or_see_for_themselves() {
         let (shown, waiting) = (shown(), Waiting::default());
         let ((outlet, mut viewer), spelling) = (viewer().await, Spelling { directed: true, ..Spelling::default() });
-        let mut released = Some(waiting.enter(outlet.clone(), part(11, 0), spelling));
-        let held = waiting.enter(outlet.clone(), part(11, 1), spelling);
-        let mut too_far = Some(waiting.enter(outlet, part(99, 0), spelling));
+        let line = Line::new(Some(outlet));
+        let mut released = waiting.enter(&line, part(11, 0), spelling);
+        let mut held = waiting.enter(&line, part(11, 1), spelling);
+        let mut too_far = waiting.enter(&line, part(99, 0), spelling);
         let batch = waiting.take(shown.standing, Instant::now());
         assert_eq!(batch.len(), 1);
         write(batch, &shown, &Notes::new("edge")).await;
@@ -227,18 +269,24 @@ mod tests {
         let text = String::from_utf8_lossy(&got[..count]);
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with(&format!("\r\n\r\n{PLAYLIST}")), "{text}");
         assert_eq!(waiting.0.lock().waiters.len(), 1);
-        assert_eq!(Left::taken_back(&mut Some(held)).await, None);
+        assert_eq!(Left::taken_back(&mut held).await, None);
         assert_eq!(waiting.0.lock().waiters.len(), 0);
+        assert!(line.is_lent());
+        drop(held);
+        assert!(!line.is_lent());
+        line.end();
+        assert!(waiting.enter(&line, part(11, 1), spelling).is_none(), "its connection looks whether it has left");
     }
 
     #[tokio::test]
     async fn who_gives_up_while_the_answer_is_written_gets_that_and_nothing_else() {
         let (shown, waiting) = (shown(), Waiting::default());
         let (outlet, _viewer) = viewer().await;
-        let mut left = Some(waiting.enter(outlet.clone(), part(11, 0), Spelling::default()));
+        let line = Line::new(Some(outlet));
+        let mut left = waiting.enter(&line, part(11, 0), Spelling::default());
         let batch = waiting.take(shown.standing, Instant::now());
         // Another takes the same place on the list.
-        let other = waiting.enter(outlet, part(11, 1), Spelling::default());
+        let other = waiting.enter(&line, part(11, 1), Spelling::default()).unwrap();
         assert_eq!(left.as_ref().map(|left| left.key), Some(other.key));
         let (rest, ()) = tokio::join!(Left::taken_back(&mut left), async {
             write(batch, &shown, &Notes::new("edge")).await;

@@ -13,6 +13,7 @@ mod fanout;
 mod fills;
 mod floods;
 mod foreign;
+mod half_closed;
 mod http;
 mod http2;
 mod malformed;

@@ -9,6 +9,7 @@ use edge::Server;
 use edge::answer::Node as Answering;
 use edge::client::Client;
 use edge::moment::Moment;
+use edge::playlists::Line;
 use edge::reply::{Aside, Body, Frame};
 use edge::request::Request;
 use geo::fixture::{Value, database};
@@ -153,8 +154,13 @@ impl Tokyo {
     async fn get_with(&self, from: &str, target: &str, fields: &str) -> Got {
         let mut request = BytesMut::from(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
         let request = Request::take(&mut request).unwrap().unwrap();
-        let reply =
-            in_time(self.node.answer(&request, Client::new(from.parse().unwrap(), false), &Moment::now(), None)).await;
+        let reply = in_time(self.node.answer(
+            &request,
+            Client::new(from.parse().unwrap(), false),
+            &Moment::now(),
+            &Line::default(),
+        ))
+        .await;
         let mut head = Vec::new();
         let aside = Aside { notes: &self.node.notes, cmsd: None, now: Instant::now() };
         reply.put_head(&mut head, Frame { http10: false, keep_alive: true }, aside);
