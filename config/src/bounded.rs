@@ -53,6 +53,18 @@ pub(crate) fn base_url(problems: &mut Vec<Problem>, key: &str, value: &str) -> S
     value.trim_end_matches('/').to_owned()
 }
 
+/// What is sent as `Authorization: Bearer`, where there is one.
+pub(crate) fn token(problems: &mut Vec<Problem>, key: &str, token: Option<&str>) {
+    let plain = |token: &str| TOKEN_BYTES.contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if token.is_some_and(|token| !plain(token)) {
+        let message = "must be 16 to 256 visible ASCII characters; take for example what `openssl rand -hex 24` prints";
+        problems.push(Problem::new(key, message));
+    }
+}
+
+/// Short enough to be typed is short enough to be guessed.
+const TOKEN_BYTES: RangeInclusive<usize> = 16..=256;
+
 #[cfg(test)]
 mod tests {
     use super::*;

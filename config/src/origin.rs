@@ -1,7 +1,9 @@
 //! `[origin]`: where it listens, who may publish, how much it holds.
 
+mod twin;
 mod window;
 
+pub use twin::Twin;
 pub use window::Window;
 
 use crate::Problem;
@@ -20,6 +22,8 @@ pub struct Origin {
     pub ladder: Ladder,
     pub worker: Worker,
     pub window: Window,
+    /// The other origin that the same encoder publishes to.
+    pub twin: Option<Twin>,
 }
 
 /// Who may publish, and what one publisher may cost.
@@ -58,6 +62,7 @@ pub(crate) struct Raw {
     ladder: RawLadder,
     worker: RawWorker,
     window: window::Raw,
+    twin: twin::Raw,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +95,7 @@ impl Default for Raw {
             ladder: RawLadder::default(),
             worker: RawWorker::default(),
             window: window::Raw::default(),
+            twin: twin::Raw::default(),
         }
     }
 }
@@ -119,6 +125,7 @@ impl Raw {
             ladder: self.ladder.valid(problems),
             worker: self.worker.valid(problems),
             window: self.window.valid(problems),
+            twin: self.twin.valid(problems),
         }
     }
 }

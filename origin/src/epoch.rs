@@ -9,6 +9,7 @@ pub(crate) use analysis::{Analysis, Bitrate, Found, Known, Patience};
 pub(crate) use cutter::Cutter;
 pub(crate) use placer::{Break, Placer};
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -28,6 +29,18 @@ impl fmt::Display for EpochId {
         }
         digits[first..].iter().try_for_each(|&digit| write!(f, "{}", char::from(digit)))
     }
+}
+
+/// What players are told of an epoch, whoever tells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Numbers {
+    /// Its [`EpochId`].
+    pub(crate) id: u64,
+    pub(crate) first_msn: u64,
+    /// Discontinuities of the stream up to here, that of its own beginning included.
+    pub(crate) discontinuities: u64,
+    /// Wall clock of its zero, in Unix milliseconds.
+    pub(crate) zero_unix_ms: i64,
 }
 
 /// A name that no epoch has.

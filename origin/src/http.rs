@@ -6,6 +6,7 @@ mod holds;
 mod range;
 mod refusal;
 mod serve;
+mod twin;
 
 pub(crate) use serve::serve;
 
@@ -22,7 +23,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use growing::Growing;
 use holds::Holds;
 use manifest::{Directives, Position, Rfc3339, Verdict, Wait};
@@ -43,6 +44,8 @@ struct Inner {
     metrics: Metrics,
     holds: Holds,
     hold_target_durations: u32,
+    /// What the other of two origins sends.
+    twin_token: Option<String>,
     /// Where encoders publish, for the text of a 404.
     rtmp_port: u16,
     stop: CancellationToken,
@@ -64,7 +67,17 @@ impl App {
         let stop = CancellationToken::new();
         let holds = Holds::new(config.window.holds_max, metrics.clone(), stop.clone());
         let hold_target_durations = config.window.hold_target_durations;
-        Self(Arc::new(Inner { directory, registry, metrics, holds, hold_target_durations, rtmp_port, stop }))
+        let twin_token = config.twin.as_ref().map(|twin| twin.token.clone());
+        Self(Arc::new(Inner {
+            directory,
+            registry,
+            metrics,
+            holds,
+            hold_target_durations,
+            twin_token,
+            rtmp_port,
+            stop,
+        }))
     }
 
     pub(crate) fn router(&self) -> Router {
@@ -74,6 +87,7 @@ impl App {
             .route("/live/{stream}/{rendition}/index.m3u8", get(playlist))
             .route("/live/{stream}/{rendition}/iframes.m3u8", get(iframes))
             .route("/live/{stream}/{rendition}/{epoch}/{file}", get(object))
+            .route("/_vivid/twin/{stream}", post(twin::offered))
             .route("/_vivid/metrics", get(metrics))
             .route("/_vivid/livez", get(async || "alive\n"))
             .route("/_vivid/readyz", get(ready))
@@ -337,6 +351,7 @@ mod tests {
             program: WorkerProgram { path: "none".into(), args: Vec::new() },
             metrics: metrics.clone(),
             transcode_metrics: transcode::Metrics::register(&registry).unwrap(),
+            twin: None,
         });
         let app = App::new(&config, directory, (metrics, registry), 1935);
         TowerToHyperService::new(app.router()).call(request.body(Body::empty()).unwrap()).await.unwrap()

@@ -11,6 +11,7 @@ mod server;
 mod streams;
 #[cfg(test)]
 mod testing;
+mod twin;
 mod window;
 
 pub use ingest::{Announced, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit};

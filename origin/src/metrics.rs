@@ -1,6 +1,7 @@
 //! What the origin counts of its streams and requests.
 
 use crate::streams::Reason;
+use crate::twin::Outcome;
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result, histogram_opts, opts,
 };
@@ -13,6 +14,8 @@ pub(crate) struct Metrics {
     pub(crate) part_delay: HistogramVec,
     pub(crate) epochs: IntCounterVec,
     pub(crate) frames_skipped: IntCounter,
+    pub(crate) twin_agreements: IntCounterVec,
+    pub(crate) stalls: IntCounter,
     pub(crate) window_bytes: IntGauge,
     pub(crate) holds: IntGauge,
     pub(crate) holds_ended: IntCounterVec,
@@ -44,6 +47,17 @@ impl Metrics {
                 "vivid_origin_frames_skipped_total",
                 "source frames not used: they came before a key frame that an epoch could start with",
             )?,
+            twin_agreements: IntCounterVec::new(
+                opts!(
+                    "vivid_origin_twin_agreements_total",
+                    "epochs that were to begin together with the twin origin, by what came of it"
+                ),
+                &["outcome"],
+            )?,
+            stalls: counter(
+                "vivid_origin_stalls_total",
+                "publishers with a twin origin that fell silent for longer than a part; requests for more were answered 503",
+            )?,
             window_bytes: gauge("vivid_origin_window_bytes", "bytes of media held for all live windows")?,
             holds: gauge("vivid_origin_holds", "requests that wait for a part or playlist now")?,
             holds_ended: IntCounterVec::new(
@@ -71,7 +85,7 @@ impl Metrics {
     }
 
     fn register_all(&self, registry: &Registry) -> Result<()> {
-        for vec in [&self.parts, &self.epochs, &self.holds_ended, &self.requests] {
+        for vec in [&self.parts, &self.epochs, &self.twin_agreements, &self.holds_ended, &self.requests] {
             registry.register(Box::new(vec.clone()))?;
         }
         for gauge in [&self.streams, &self.window_bytes, &self.holds, &self.connections] {
@@ -80,10 +94,14 @@ impl Metrics {
         registry.register(Box::new(self.part_delay.clone()))?;
         registry.register(Box::new(self.hold_seconds.clone()))?;
         registry.register(Box::new(self.frames_skipped.clone()))?;
+        registry.register(Box::new(self.stalls.clone()))?;
         registry.register(Box::new(self.connections_refused.clone()))?;
         // A series that exists from the start can be alerted on before it first moves.
         for outcome in ["answered", "gone", "timeout", "refused", "stopping", "abandoned"] {
             self.holds_ended.with_label_values(&[outcome]);
+        }
+        for outcome in Outcome::ALL {
+            self.twin_agreements.with_label_values(&[outcome.label()]);
         }
         for reason in Reason::ALL {
             self.epochs.with_label_values(&[reason.label()]);

@@ -24,6 +24,8 @@ pub(crate) struct Segmenter {
     base: i64,
     /// Presentation minus decode time of the last key frame: constant but for reordering that changes mid-stream.
     delay: i64,
+    /// Where the first part begins that is cut here; what comes before belongs to nobody.
+    begin: i64,
     /// The open part, counted from the epoch's zero.
     part: u64,
     open: Vec<Placed>,
@@ -83,10 +85,18 @@ impl Segmenter {
             first_msn,
             base: timescale.ticks_of_ms(zero_unix_ms),
             delay: 0,
+            begin: 0,
             part: 0,
             open: Vec::new(),
             last_start: None,
         }
+    }
+
+    /// Leaves out so many segments: another origin cuts those, and this one joins it.
+    pub(crate) fn after(mut self, segments: u64) -> Self {
+        self.part = segments * u64::from(self.grid.parts_per_segment());
+        self.begin = self.grid.part_start(self.part, self.timescale);
+        self
     }
 
     /// Takes the next frame in decode order; gives the parts that are whole with it, at most two.
@@ -97,8 +107,7 @@ impl Segmenter {
             self.delay = frame.pts - frame.dts;
         }
         let start = frame.dts + self.delay;
-        if start < 0 {
-            // What is shown before the epoch's zero belongs to nobody.
+        if start < self.begin {
             return Ok(Vec::new());
         }
         let part = self.grid.part_of(start, self.timescale);

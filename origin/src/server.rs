@@ -5,6 +5,7 @@ use crate::http::{self, App};
 use crate::metrics::Metrics;
 use crate::rtmp::{ListenError, Listener};
 use crate::streams::{Context, Directory};
+use crate::twin;
 use prometheus::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,8 +50,9 @@ impl Server {
         let http_addr = http.local_addr().map_err(failed)?;
         let metrics = Metrics::register(registry)?;
         let transcode_metrics = transcode::Metrics::register(registry)?;
-        let directory =
-            Directory::new(Context { config: config.clone(), program, metrics: metrics.clone(), transcode_metrics });
+        let twin = config.twin.as_ref().map(twin::Client::new);
+        let context = Context { config: config.clone(), program, metrics: metrics.clone(), transcode_metrics, twin };
+        let directory = Directory::new(context);
         let publishing = Arc::new(directory.clone());
         let rtmp = Listener::bind(config.rtmp_listen, config.ingest.clone(), publishing, registry)?;
         let app = App::new(&config, directory.clone(), (metrics, registry.clone()), rtmp.addr().port());

@@ -13,6 +13,7 @@ pub(crate) use stream::Stream;
 
 use crate::ingest::{Ending, Ingested, PublishRequest, Publisher, Publishing, Refusal};
 use crate::metrics::Metrics;
+use crate::twin;
 use config::Origin;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -40,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) program: WorkerProgram,
     pub(crate) metrics: Metrics,
     pub(crate) transcode_metrics: transcode::Metrics,
+    /// The other of two origins that are fed alike.
+    pub(crate) twin: Option<twin::Client>,
 }
 
 struct Entry {
@@ -174,6 +177,7 @@ mod tests {
             program: WorkerProgram { path: "none".into(), args: Vec::new() },
             metrics: Metrics::register(&registry).unwrap(),
             transcode_metrics: transcode::Metrics::register(&registry).unwrap(),
+            twin: None,
         })
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct EpochStart {
     /// Discontinuities of the stream up to here: the same in every rendition, whenever that joined (RFC 8216bis, 6.2.1).
     pub(crate) discontinuities: u64,
     pub(crate) first_msn: u64,
+    /// The first segment that is made here: `first_msn`, but where another origin made some of the epoch before.
+    pub(crate) joined_msn: u64,
     /// Wall clock of the epoch's zero, in Unix milliseconds.
     pub(crate) zero_unix_ms: i64,
     pub(crate) segment_s: f64,
@@ -182,22 +184,50 @@ impl Window {
         self.bytes
     }
 
-    /// Begins an epoch. A rendition that is behind the epoch's first number lists what it lacks as gaps.
+    /// Begins an epoch, or goes on with it where another origin has it by now. A rendition that is behind the first number
+    /// lists what it lacks as gaps.
     pub(crate) fn begin(&mut self, epoch: EpochStart, now: Instant) {
-        self.break_off(now);
-        if self.segments.is_empty() {
-            self.next_msn = epoch.first_msn;
+        match self.open.take_if(|open| open.epoch.id == epoch.id) {
+            // The rest of it was made elsewhere: under its name there are other bytes than these.
+            Some(open) => {
+                self.bytes -= open.length();
+                self.vacant = Some(Segment { parts: Vec::new(), ..open });
+            }
+            None => self.break_off(now),
         }
-        let epoch = Arc::new(epoch);
-        while self.next_msn < epoch.first_msn {
-            let before = self.segments.back().map_or(&epoch, |last| &last.epoch);
-            let gap = Segment::new(self.next_msn, Arc::clone(before));
-            let gap = self.vacant.take().unwrap_or(gap);
+        if self.segments.is_empty() {
+            self.next_msn = epoch.joined_msn;
+        }
+        let (first_msn, joined_msn) = (epoch.first_msn, epoch.joined_msn);
+        let same = self
+            .segments
+            .back()
+            .map(|last| &last.epoch)
+            .filter(|last| last.id == epoch.id && last.discontinuities == epoch.discontinuities);
+        let epoch = same.map_or_else(|| Arc::new(epoch), Arc::clone);
+        while self.next_msn < joined_msn {
+            let gap = self.vacant.take().unwrap_or_else(|| self.gap(&epoch, first_msn));
             self.append(gap, now);
         }
         self.vacant = None;
-        let discontinuity = !self.segments.is_empty();
-        self.open = Some(Segment { discontinuity, ..Segment::new(self.next_msn, epoch) });
+        self.open = Some(Segment { discontinuity: self.breaks(&epoch), ..Segment::new(self.next_msn, epoch) });
+    }
+
+    /// The next segment, which is not here: of the last epoch up to where this one begins. Of epochs that were made
+    /// elsewhere and are not here at all, each has one, so that discontinuities are counted alike everywhere.
+    fn gap(&self, epoch: &Arc<EpochStart>, first_msn: u64) -> Segment {
+        let last = self.segments.back().map_or(epoch, |last| &last.epoch);
+        let epoch = match epoch.discontinuities.saturating_sub(last.discontinuities) {
+            0 | 1 if self.next_msn < first_msn => last,
+            0 | 1 => epoch,
+            _ => &Arc::new(EpochStart { discontinuities: last.discontinuities + 1, ..EpochStart::clone(epoch) }),
+        };
+        Segment { discontinuity: self.breaks(epoch), ..Segment::new(self.next_msn, Arc::clone(epoch)) }
+    }
+
+    /// Whether a segment of this epoch would follow one of another.
+    fn breaks(&self, epoch: &EpochStart) -> bool {
+        self.segments.back().is_some_and(|last| last.epoch.discontinuities != epoch.discontinuities)
     }
 
     /// Adds the next part. One that is not next is not added: its URL would name other bytes than the playlist says.

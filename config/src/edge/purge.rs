@@ -1,6 +1,7 @@
 //! `[edge.purge]`: who may take objects out of this node.
 
 use crate::Problem;
+use crate::bounded::token;
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,18 +16,9 @@ pub(super) struct Raw {
     token: Option<String>,
 }
 
-/// Short enough to be typed is short enough to be guessed.
-const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
-
 impl Raw {
     pub(super) fn valid(self, problems: &mut Vec<Problem>) -> Purge {
-        let plain =
-            |token: &String| TOKEN_BYTES.contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
-        if self.token.as_ref().is_some_and(|token| !plain(token)) {
-            let message =
-                "must be 16 to 256 visible ASCII characters; take for example what `openssl rand -hex 24` prints";
-            problems.push(Problem::new("edge.purge.token", message));
-        }
+        token(problems, "edge.purge.token", self.token.as_deref());
         Purge { token: self.token }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Bitrate {
 }
 
 /// The result: what is known, and the frames from the first key frame on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) known: Known,
     pub(crate) frames: Vec<Frame>,

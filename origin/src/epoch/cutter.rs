@@ -13,6 +13,8 @@ pub(crate) struct Cutter {
     grid: Grid,
     /// The first segment of the epoch, and when that begins in Unix milliseconds.
     begin: (u64, i64),
+    /// Segments of the epoch that are not cut here.
+    joined: u64,
     passthrough: Option<usize>,
     renditions: Vec<Cut>,
     open: bool,
@@ -35,12 +37,14 @@ struct Track {
 pub(crate) type Made = (usize, Part);
 
 impl Cutter {
-    /// `begin` is the first segment of the epoch, and when that begins in Unix milliseconds.
-    pub(crate) fn new(known: &Known, plan: &Plan, begin: (u64, i64)) -> Result<Self, Fmp4Error> {
+    /// `begin` is the first segment of the epoch, and when that begins in Unix milliseconds; `joined` of its segments are
+    /// not cut here.
+    pub(crate) fn new(known: &Known, plan: &Plan, begin: (u64, i64), joined: u64) -> Result<Self, Fmp4Error> {
         let passthrough = plan.renditions.iter().position(|rendition| rendition.make == Make::Passthrough);
         let mut cutter = Self {
             grid: Grid::new(plan),
             begin,
+            joined,
             passthrough,
             renditions: plan.renditions.iter().map(|_| Cut::default()).collect(),
             open: false,
@@ -56,7 +60,7 @@ impl Cutter {
     pub(crate) fn track(&mut self, index: usize, config: TrackConfig) -> Result<(), Fmp4Error> {
         let Some(rendition) = self.renditions.get_mut(index) else { return Ok(()) };
         let init = fmp4::init(&config)?;
-        let segmenter = Segmenter::new(self.grid, &config, self.begin);
+        let segmenter = Segmenter::new(self.grid, &config, self.begin).after(self.joined);
         rendition.track = Some(Track { config, init, segmenter });
         Ok(())
     }
@@ -128,7 +132,7 @@ mod tests {
         let plan = plan(30, 60, 10);
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
         let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 } };
-        let mut cutter = Cutter::new(&known, &plan, (7, 0)).unwrap();
+        let mut cutter = Cutter::new(&known, &plan, (7, 0), 0).unwrap();
         for index in 0..25 {
             let made = cutter.source(frame(TrackKind::Video, index * 1000, index == 0)).unwrap();
             assert!(made.is_empty() && cutter.opened().is_none());

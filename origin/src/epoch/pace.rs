@@ -20,9 +20,9 @@ const OTHER: f64 = 0.0007;
 const AGREEMENT: f64 = 0.0003;
 
 impl Pace {
-    /// For a source that is taken to send frames at `rate`, the first of them at `zero_ms`.
-    pub(crate) fn new(rate: FrameRate, zero_ms: i64) -> Self {
-        Self { hz: rate.hz(), since: (zero_ms, 0), other_hz: None }
+    /// For a source that is taken to send frames at `rate`; `since` is one of them: milliseconds, index.
+    pub(crate) fn new(rate: FrameRate, since: (i64, i64)) -> Self {
+        Self { hz: rate.hz(), since, other_hz: None }
     }
 
     /// A key frame is the one with this index. The true rate, once two measurements say that it is another.
@@ -45,7 +45,7 @@ mod tests {
 
     /// What is told of a source with a key frame every 60 frames, `jitter_ms` off now and then.
     fn told(hz: f64, jitter_ms: i64) -> Option<f64> {
-        let mut pace = Pace::new(FrameRate::new(30, 1).unwrap(), 500);
+        let mut pace = Pace::new(FrameRate::new(30, 1).unwrap(), (500, 0));
         let ms =
             |index: i64| 500 + (index as f64 * 1000.0 / hz).round() as i64 + [0, jitter_ms][(index / 60 % 2) as usize];
         (1..3600).find_map(|key| pace.key_frame(ms(60 * key), 60 * key))

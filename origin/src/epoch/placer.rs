@@ -1,7 +1,7 @@
 //! Puts the frames of a source, whose times are rounded milliseconds, on the exact grid of an epoch.
 
 use super::pace::Pace;
-use media::{Frame, FrameRate, TrackKind};
+use media::{Frame, FrameRate, Timescale, TrackKind};
 
 /// Knows where the epoch's zero lies in the source's own time.
 #[derive(Debug)]
@@ -64,10 +64,11 @@ impl Last {
 }
 
 impl Placer {
-    /// `zero_ms` is the presentation time of the epoch's first key frame.
-    pub(crate) fn new(rate: FrameRate, gop: Option<u32>, zero_ms: i64) -> Self {
+    /// `key` is a key frame of the epoch, most often its first: presentation time, and index from the epoch's zero.
+    pub(crate) fn new(rate: FrameRate, gop: Option<u32>, key: (i64, i64)) -> Self {
         let gop = gop.filter(|&gop| gop > 0);
-        let (anchor, pace) = ((zero_ms, 0), Pace::new(rate, zero_ms));
+        let zero_ms = key.0 - rate.ticks_of_index(key.1, Timescale::MILLISECONDS);
+        let (anchor, pace) = (key, Pace::new(rate, key));
         Self { rate, gop, zero_ms, anchor, ahead_ms: 0.0, pace, last_decode_index: None, last_ms: Last::default() }
     }
 
@@ -138,7 +139,7 @@ mod tests {
 
     /// Indices of a source that sends a key frame every 60 frames, at `hz` instead of 30.
     fn place_all(hz: f64, count: i64) -> Result<Vec<i64>, Break> {
-        let mut placer = Placer::new(rate(), Some(60), 7000);
+        let mut placer = Placer::new(rate(), Some(60), (7000, 0));
         let ms = |index: i64| 7000 + (index as f64 * 1000.0 / hz).round() as i64;
         (0..count).map(|i| Ok(placer.place(&video(ms(i), i % 60 == 0))?.unwrap().pts / 1000)).collect()
     }
@@ -161,9 +162,9 @@ mod tests {
             (24000, 1001, 48),
         ] {
             let rate = FrameRate::new(num, den).unwrap();
-            let mut placer = Placer::new(rate, Some(gop), 7000);
+            let mut placer = Placer::new(rate, Some(gop), (7000, 0));
             for index in 0..20_000 {
-                let ms = 7000 + rate.ticks_of_index(index, media::Timescale::MILLISECONDS);
+                let ms = 7000 + rate.ticks_of_index(index, Timescale::MILLISECONDS);
                 let placed = placer.place(&video(ms, index % i64::from(gop) == 0)).unwrap().unwrap();
                 assert_eq!(placed.pts, index * i64::from(rate.frame_ticks()), "{num}/{den}");
             }
@@ -175,7 +176,7 @@ mod tests {
     fn a_clock_that_drifts_breaks_nothing_and_parts_no_sound_from_its_picture() {
         const BOUND_MS: f64 = 5.0;
         for pace in [1.0 - 200e-6, 1.0, 1.0 + 200e-6] {
-            let mut placer = Placer::new(rate(), Some(60), 7000);
+            let mut placer = Placer::new(rate(), Some(60), (7000, 0));
             let stamped = |s: f64| 7000 + (s * 1000.0).round() as i64;
             let mut unit = 0;
             for index in 0..2 * 3600 * 30 {
@@ -200,7 +201,7 @@ mod tests {
             let Err(Break::Rate { hz: told }) = place_all(hz, 5000) else { panic!("{hz} was taken for 30") };
             assert!((told - hz).abs() < 0.003, "{told}");
             let rate = FrameRate::nearest(told, 0.0002);
-            let mut placer = Placer::new(rate, Some(60), 0);
+            let mut placer = Placer::new(rate, Some(60), (0, 0));
             let ms = |index: i64| (index as f64 * 1000.0 / hz).round() as i64;
             assert!((0..50_000).all(|i| placer.place(&video(ms(i), i % 60 == 0)).is_ok()), "{rate:?} for {hz}");
         }
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn dropped_frames_leave_their_places_empty() {
-        let mut placer = Placer::new(rate(), Some(60), 0);
+        let mut placer = Placer::new(rate(), Some(60), (0, 0));
         let kept = [0, 1, 2, 7, 58, 60, 61];
         let ms = |index: i64| (index * 1000 + 15) / 30;
         let placed: Vec<_> =
@@ -218,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_key_frame_out_of_turn_moves_nothing() {
-        let mut placer = Placer::new(rate(), Some(60), 0);
+        let mut placer = Placer::new(rate(), Some(60), (0, 0));
         for (index, keyframe) in [(0, true), (27, true), (28, false), (60, true), (61, false)] {
             let placed = placer.place(&video((index * 1000 + 15) / 30, keyframe)).unwrap().unwrap();
             assert_eq!(placed.pts / 1000, index);
@@ -230,7 +231,7 @@ mod tests {
         for (second, told) in
             [(5_000, None), (5_034, Some(Break::Jump(5_034))), (-900, None), (-2_000, Some(Break::Jump(-2_000)))]
         {
-            let mut placer = Placer::new(rate(), None, 0);
+            let mut placer = Placer::new(rate(), None, (0, 0));
             placer.place(&video(0, true)).unwrap();
             assert_eq!(placer.place(&video(second, true)).err(), told);
         }
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn sound_may_come_back_after_a_long_time_if_the_picture_went_on() {
-        let mut placer = Placer::new(rate(), None, 0);
+        let mut placer = Placer::new(rate(), None, (0, 0));
         let audio = |ms| Frame { kind: TrackKind::Audio, ..video(ms, true) };
         placer.place(&audio(0)).unwrap();
         for second in 0..=20 {
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn audio_counts_samples_from_the_first_picture() {
-        let mut placer = Placer::new(rate(), None, 1000);
+        let mut placer = Placer::new(rate(), None, (1000, 0));
         let audio = |ms| Frame { kind: TrackKind::Audio, ..video(ms, true) };
         assert_eq!(placer.place(&audio(990)), Ok(None));
         assert_eq!(placer.place(&audio(1011)).unwrap().unwrap().pts, 528);

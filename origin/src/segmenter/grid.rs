@@ -28,6 +28,11 @@ impl Grid {
         f64::from(self.segment_frames) / self.rate.hz()
     }
 
+    /// Segments that begin before this frame of the epoch.
+    pub(crate) fn segments_before(&self, index: u64) -> u64 {
+        index.div_ceil(u64::from(self.segment_frames))
+    }
+
     /// The number of the first segment of a stream that begins now; `target` is the configured length of segments. It
     /// is counted in half targets, the shortest segment that a plan has, whatever the plan of this stream: a process
     /// cannot use numbers up faster than that, so the one after it begins above them even if its segments are longer.

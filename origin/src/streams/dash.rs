@@ -2,7 +2,7 @@
 
 use super::ladder;
 use super::stream::Opening;
-use crate::epoch::EpochId;
+use crate::epoch::{EpochId, Numbers};
 use manifest::presentation::{AdaptationSet, Kind, Live, Media, Period, Presentation, Representation, State};
 use media::TrackConfig;
 use std::collections::VecDeque;
@@ -49,7 +49,8 @@ const UNDERWAY: Duration = Duration::from_millis(500);
 impl Epochs {
     /// An epoch begins: numbers, times and formats of each of its renditions are known.
     pub(super) fn begin(&mut self, opening: &Opening<'_>) {
-        let Opening { id, first_msn, zero_unix_ms, plan, .. } = *opening;
+        let Opening { numbers: Numbers { id, first_msn, zero_unix_ms, .. }, plan, .. } = *opening;
+        let id = EpochId(id);
         let (rate, part_frames) = (plan.rate, plan.part_frames);
         let part = Duration::from_secs_f64(f64::from(part_frames) / rate.hz());
         let mut epoch =
@@ -71,6 +72,8 @@ impl Epochs {
                 None => epoch.sets.push(set((kind, track), (opening, representation))),
             }
         }
+        // Another origin may have gone on with it meanwhile.
+        self.0.retain(|before| before.id != id);
         self.0.push_back(epoch);
         while self.0.len() > EPOCHS_MAX {
             self.0.pop_front();
@@ -163,18 +166,18 @@ fn set(
     // In a multiple of the track's timescale, a segment lasts a whole number of ticks: numbers never drift from times.
     let long = ticks * u64::from(plan.segment_frames) * u64::from(plan.rate.den());
     let finer = if long.is_multiple_of(fine) { 1 } else { fine };
-    let offset = track.timescale().ticks_of_ms(opening.zero_unix_ms).max(0) as u64;
+    let offset = track.timescale().ticks_of_ms(opening.numbers.zero_unix_ms).max(0) as u64;
     AdaptationSet {
         kind,
         timescale: ticks * finer,
         segment_ticks: long * finer / fine,
         offset_ticks: offset * finer,
-        first_number: opening.first_msn,
+        first_number: opening.numbers.first_msn,
         early: Some(
             plan.segment().saturating_sub(Duration::from_secs_f64(f64::from(plan.part_frames) / plan.rate.hz())),
         ),
-        reference_unix_ms: Some(opening.zero_unix_ms),
-        folder: opening.id.to_string(),
+        reference_unix_ms: Some(opening.numbers.zero_unix_ms),
+        folder: EpochId(opening.numbers.id).to_string(),
         representations: vec![representation],
     }
 }
@@ -194,8 +197,8 @@ mod tests {
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
         let known = Known { source, bitrate: Bitrate { average: 900_000, peak: 1_200_000 } };
         let tracks = vec![(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
-        let id = EpochId(id);
-        epochs.begin(&Opening { id, first_msn, zero_unix_ms, known: &known, plan, alone: false, tracks });
+        let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms };
+        epochs.begin(&Opening { numbers, joined: 0, known: &known, plan, alone: false, tracks });
     }
 
     /// An epoch of ten seconds, five away, and one that goes on.

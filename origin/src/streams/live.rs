@@ -4,8 +4,9 @@ use super::Context;
 use super::arrivals::Arrivals;
 use super::stream::{Opening, Stream};
 use crate::clock::unix_ms;
-use crate::epoch::{Break, Cutter, EpochId, Known, Placer};
+use crate::epoch::{Break, Cutter, EpochId, Known, Numbers, Placer};
 use crate::segmenter::{Grid, Part, Violation};
+use crate::twin::Key;
 use media::fmp4::Fmp4Error;
 use media::{Frame, TrackKind};
 use std::sync::Arc;
@@ -16,12 +17,11 @@ use transcode::{Input, Job, Limits, Made, Make, Plan, Worker, WorkerError, Worke
 pub(super) struct Live {
     pub(super) known: Known,
     pub(super) began: Instant,
-    id: EpochId,
+    numbers: Numbers,
     plan: Plan,
     alone: bool,
     grid: Grid,
-    first_msn: u64,
-    zero_unix_ms: i64,
+    joined: Joined,
     cutter: Cutter,
     placer: Placer,
     worker: Option<WorkerInput>,
@@ -32,16 +32,23 @@ pub(super) struct Live {
 /// Where and when an epoch begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Zero {
-    /// Presentation time of the first key frame, on the source's clock.
-    pub(super) source_ms: i64,
-    /// When it came.
-    pub(super) unix_ms: i64,
-    /// The earliest name the epoch may have; its own is that or the time it begins at.
-    pub(super) id_min: u64,
+    pub(super) numbers: Numbers,
+    /// A key frame of the epoch: its presentation time on the source's clock, and its index from the epoch's zero.
+    pub(super) key: (i64, i64),
     /// Frames that are held already and come at once.
     pub(super) backlog: usize,
     /// Without a worker: what is passed through and nothing else. Counts only where something is.
     pub(super) alone: bool,
+}
+
+/// Where this origin begins in an epoch that another one has begun: at its zero, if it has begun it itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Joined {
+    segments: u64,
+    /// Ticks of video, and samples, from the epoch's zero. The worker's time begins there, and its access units are those
+    /// that would be there if it had begun at zero.
+    video: i64,
+    audio: i64,
 }
 
 /// Why an epoch could not begin.
@@ -76,10 +83,10 @@ impl Live {
         let alone = zero.alone && passes_through(&plan);
         let plan = if alone { only_passed_through(plan) } else { plan };
         let grid = Grid::new(&plan);
-        let unix_ms = zero.unix_ms.max(0) as u64;
-        let target = context.config.segment.segment;
-        let first_msn = stream.next_msn().unwrap_or_else(|| Grid::fresh_msn(unix_ms, target));
-        let cutter = Cutter::new(&known, &plan, (first_msn, zero.unix_ms))?;
+        let Numbers { first_msn, zero_unix_ms, .. } = zero.numbers;
+        let behind = stream.next_msn().map_or(0, |next| next.saturating_sub(first_msn));
+        let joined = Joined::new(&grid, zero.key.1, behind);
+        let cutter = Cutter::new(&known, &plan, (first_msn, zero_unix_ms), joined.segments)?;
         let (worker, made) = if plan.needs_worker() {
             let limits = Limits::from(&context.config.worker);
             let limits = Limits { queue: limits.queue + zero.backlog, ..limits };
@@ -92,16 +99,15 @@ impl Live {
         let gop = known.source.gop.filter(|_| passes_through(&plan));
         let mut live = Self {
             began: Instant::now(),
-            id: EpochId(unix_ms.max(zero.id_min)),
-            placer: Placer::new(plan.rate, gop, zero.source_ms),
-            zero_unix_ms: zero.unix_ms,
+            numbers: zero.numbers,
+            placer: Placer::new(plan.rate, gop, zero.key),
             stream: Arc::clone(stream),
             arrivals: Arrivals::default(),
             known,
             plan,
             alone,
             grid,
-            first_msn,
+            joined,
             cutter,
             worker,
         };
@@ -119,20 +125,28 @@ impl Live {
     }
 
     pub(super) fn id(&self) -> EpochId {
-        self.id
+        EpochId(self.numbers.id)
     }
 
     /// Takes a frame of the source; `received` unless it was held before the epoch began.
     pub(super) fn source(&mut self, context: &Context, frame: &Frame, received: Option<Instant>) -> Result<(), Broken> {
         let Some(placed) = self.placer.place(frame)? else { return Ok(()) };
+        if context.config.twin.is_some() && placed.kind == TrackKind::Video && placed.keyframe {
+            let index = placed.pts / i64::from(self.plan.rate.frame_ticks());
+            self.stream.pairing.lock().saw(Key::of(&placed, index, unix_ms()));
+        }
+        let own = self.joined.shift(&placed, -1);
+        if self.joined.leaves_out(&own) {
+            return Ok(());
+        }
         let (ticks, rate) = match placed.kind {
             TrackKind::Video => (placed.pts + i64::from(self.plan.rate.frame_ticks()), self.plan.rate.timescale().0),
             TrackKind::Audio => (placed.pts + i64::from(transcode::ACCESS_UNIT_SAMPLES), transcode::AUDIO_RATE),
         };
         self.arrivals.note(&placed, ticks as f64 / f64::from(rate), received);
         let input = match placed.kind {
-            TrackKind::Video => Input::Video(placed.clone()),
-            TrackKind::Audio => Input::Audio(placed.clone()),
+            TrackKind::Video => Input::Video(own),
+            TrackKind::Audio => Input::Audio(own),
         };
         if let Some(worker) = &self.worker {
             // A worker that does not take it has ended or is being ended, and says so itself.
@@ -155,7 +169,10 @@ impl Live {
                 self.open(context);
             }
             Made::Frame { rendition, frame } => {
-                let parts = self.cutter.frame(rendition, frame).map_err(|violation| fault(&violation))?;
+                let parts = self
+                    .cutter
+                    .frame(rendition, self.joined.shift(&frame, 1))
+                    .map_err(|violation| fault(&violation))?;
                 self.publish(context, parts);
             }
             Made::Ended { reason } => return Err(fault(&reason)),
@@ -171,8 +188,12 @@ impl Live {
         }
     }
 
-    /// The end: what is open is published as it is.
+    /// The end: what is open is published as it is. Where another origin may go on with the epoch, it stays open: what was
+    /// cut short here would be other bytes under one name.
     pub(super) fn close(mut self, context: &Context) {
+        if context.config.twin.is_some() {
+            return;
+        }
         let parts = self.cutter.flush();
         self.publish(context, parts);
         self.stream.break_off(Instant::now(), unix_ms());
@@ -180,10 +201,11 @@ impl Live {
 
     fn open(&mut self, context: &Context) {
         let Some(tracks) = self.cutter.opened() else { return };
-        let Self { id, first_msn, zero_unix_ms, known, plan, alone, .. } = &*self;
-        let (id, first_msn, zero_unix_ms, alone) = (*id, *first_msn, *zero_unix_ms, *alone);
-        self.stream.open(Opening { id, first_msn, zero_unix_ms, known, plan, alone, tracks }, Instant::now());
-        tracing::info!(stream = %self.stream.name, epoch = %id, first_msn, "epoch opened");
+        let Self { numbers, joined: Joined { segments: joined, .. }, known, plan, alone, .. } = &*self;
+        let (numbers, joined, alone) = (*numbers, *joined, *alone);
+        self.stream.open(Opening { numbers, joined, known, plan, alone, tracks }, Instant::now());
+        let (epoch, first_msn) = (self.id(), numbers.first_msn + joined);
+        tracing::info!(stream = %self.stream.name, %epoch, first_msn, "epoch opened");
         let waiting = self.cutter.take_waiting();
         self.publish(context, waiting);
     }
@@ -196,7 +218,7 @@ impl Live {
                 Make::Video { .. } => ("encoded", TrackKind::Video),
                 Make::Audio { .. } => ("audio", TrackKind::Audio),
             };
-            let (at, end_s) = (part.at, self.grid.part_end_s(self.first_msn, part.at));
+            let (at, end_s) = (part.at, self.grid.part_end_s(self.numbers.first_msn, part.at));
             if !self.stream.publish(index, part, Instant::now()) {
                 tracing::error!(stream = %self.stream.name, rendition = %rendition.name, %at, "part out of turn");
                 continue;
@@ -211,6 +233,31 @@ impl Live {
                 }
             }
         }
+    }
+}
+
+impl Joined {
+    /// `index` is a key frame that is here; what is joined begins with a whole segment, and not before the segment `behind`
+    /// of the epoch.
+    fn new(grid: &Grid, index: i64, behind: u64) -> Self {
+        let segments = grid.segments_before(index.max(0) as u64).max(behind);
+        let part = segments * u64::from(grid.parts_per_segment());
+        let unit = i64::from(transcode::ACCESS_UNIT_SAMPLES);
+        let samples = grid.part_start(part, transcode::AUDIO_RATE);
+        let audio = (samples + unit - 1).div_euclid(unit) * unit;
+        Self { segments, video: grid.part_start(part, grid.rate.timescale().0), audio }
+    }
+
+    /// Whether this frame, in the worker's time, is of a segment that another origin has made.
+    fn leaves_out(&self, own: &Frame) -> bool {
+        let length = if own.kind == TrackKind::Audio { i64::from(transcode::ACCESS_UNIT_SAMPLES) } else { 1 };
+        self.segments > 0 && own.pts + length <= 0
+    }
+
+    /// The frame in the epoch's time, out of the worker's; `sign` is -1 for the other way.
+    fn shift(&self, frame: &Frame, sign: i64) -> Frame {
+        let ticks = sign * if frame.kind == TrackKind::Video { self.video } else { self.audio };
+        Frame { dts: frame.dts + ticks, pts: frame.pts + ticks, ..frame.clone() }
     }
 }
 

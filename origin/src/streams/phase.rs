@@ -1,6 +1,7 @@
 //! Where a stream is in its life, and why it goes from one epoch to the next.
 
 use super::live::{Broken, Live};
+use super::task::Agreeing;
 use crate::epoch::{Analysis, Known};
 use crate::segmenter::Violation;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(super) enum Phase {
         said: Said,
         not_before: Instant,
     },
+    /// All is known; the other of two origins is asked which epoch it is. The publisher's next frames wait.
+    Agreeing(Box<Agreeing>),
     Live(Box<Live>),
     /// ENDLIST is said; the window is answered until then.
     Ended {

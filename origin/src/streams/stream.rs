@@ -2,8 +2,9 @@
 
 use super::dash::{Epochs, Shown};
 use super::ladder;
-use crate::epoch::{EpochId, Known};
+use crate::epoch::{EpochId, Known, Numbers};
 use crate::segmenter::{Grid, Part};
+use crate::twin::Pairing;
 use crate::window::{EpochStart, Rendition, Said, Shape, Text, Window, report};
 use bytes::Bytes;
 use media::TrackConfig;
@@ -22,6 +23,8 @@ pub(crate) struct Stream {
     /// Of the window.
     length: Duration,
     shelf: RwLock<Shelf>,
+    /// What the other of two origins is told of it.
+    pub(crate) pairing: Mutex<Pairing>,
     /// Grows with every change of any playlist.
     generation: AtomicU64,
     /// Nobody publishes: requests are not to wait for what nobody sends.
@@ -49,9 +52,9 @@ struct Shelf {
 
 /// An epoch that is set up in all its renditions.
 pub(crate) struct Opening<'a> {
-    pub(crate) id: EpochId,
-    pub(crate) first_msn: u64,
-    pub(crate) zero_unix_ms: i64,
+    pub(crate) numbers: Numbers,
+    /// Segments of the epoch that another origin has made.
+    pub(crate) joined: u64,
     pub(crate) known: &'a Known,
     pub(crate) plan: &'a Plan,
     /// What the plan lacks is away for this epoch only.
@@ -69,7 +72,8 @@ impl Stream {
     pub(crate) fn new(name: String, length: Duration) -> Self {
         let (generation, ended) = (AtomicU64::new(0), AtomicBool::new(false));
         let (abandoned, _) = watch::channel(false);
-        Self { name, length, shelf: RwLock::default(), generation, abandoned, ended, mpd: Mutex::default() }
+        let mpd = Mutex::default();
+        Self { name, length, shelf: RwLock::default(), pairing: Mutex::default(), generation, abandoned, ended, mpd }
     }
 
     /// The multivariant playlist; `None` while a rendition of it is still missing.
@@ -146,8 +150,15 @@ impl Stream {
             .renditions
             .iter()
             .filter(|rendition| !rendition.is_empty())
-            .map(|rendition| rendition.head().next.msn)
+            .map(|rendition| rendition.head().next)
+            .map(|next| next.msn + u64::from(next.part > 0))
             .max()
+    }
+
+    /// Discontinuities up to an epoch that begins with this number, its own included.
+    pub(crate) fn discontinuities(&self, first_msn: u64) -> u64 {
+        // An epoch without a part in any rendition is in no playlist.
+        self.shelf.read().began.map_or(0, |(before, began)| before + u64::from(first_msn > began))
     }
 
     /// Bytes held in all windows.
@@ -171,14 +182,10 @@ impl Stream {
         shelf.epochs.begin(&opening);
         let shape = Shape::of(opening.plan, self.length);
         let segment_s = Grid::new(opening.plan).segment_s();
-        let discontinuities = match shelf.began {
-            // An epoch without a part in any rendition is in no playlist.
-            Some((before, first_msn)) => before + u64::from(opening.first_msn > first_msn),
-            None => 0,
-        };
-        shelf.began = Some((discontinuities, opening.first_msn));
-        let Opening { id, first_msn, zero_unix_ms, .. } = opening;
-        let start = |init| EpochStart { id, discontinuities, first_msn, zero_unix_ms, segment_s, init };
+        let Numbers { id, first_msn, discontinuities, zero_unix_ms } = opening.numbers;
+        let (id, joined_msn) = (EpochId(id), first_msn + opening.joined);
+        shelf.began = Some((discontinuities, first_msn));
+        let start = |init| EpochStart { id, discontinuities, first_msn, joined_msn, zero_unix_ms, segment_s, init };
         let mut before = std::mem::take(&mut shelf.renditions);
         for (planned, (_, init)) in opening.plan.renditions.iter().zip(&opening.tracks) {
             let known = before.iter().position(|rendition| rendition.name == planned.name && !rendition.head().ended);
@@ -239,6 +246,7 @@ impl Stream {
     pub(crate) fn end(&self, now: Instant) {
         self.shelf.read().renditions.iter().for_each(|rendition| rendition.end(now));
         self.announce();
+        self.reveal();
     }
 
     /// From here on the name is free for another stream.
@@ -288,8 +296,8 @@ mod tests {
         let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 } };
         let init = Bytes::from_static(b"init");
         let tracks = vec![(avc(plan.rate.timescale()), init.clone()), (aac(), init)];
-        let opening =
-            Opening { id: EpochId(id), first_msn, zero_unix_ms: 0, known: &known, plan: &plan, alone: false, tracks };
+        let numbers = Numbers { id, first_msn, discontinuities: stream.discontinuities(first_msn), zero_unix_ms: 0 };
+        let opening = Opening { numbers, joined: 0, known: &known, plan: &plan, alone: false, tracks };
         stream.open(opening, Instant::now());
     }
 
@@ -346,9 +354,8 @@ mod tests {
             let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 } };
             let track = (avc(plan.rate.timescale()), Bytes::from_static(b"init"));
             let tracks = vec![track; count as usize];
-            let (zero_unix_ms, alone) = (0, false);
-            let opening =
-                Opening { id: EpochId(id), first_msn, zero_unix_ms, known: &known, plan: &plan, alone, tracks };
+            let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms: 0 };
+            let opening = Opening { numbers, joined: 0, known: &known, plan: &plan, alone: false, tracks };
             stream.open(opening, Instant::now());
             for index in 0..count as usize {
                 assert!(stream.publish(index, segment(first_msn), Instant::now()));

@@ -3,6 +3,9 @@
 mod epochs;
 mod publisher;
 mod source;
+mod twin;
+
+pub(super) use twin::Agreeing;
 
 use super::live::Broken;
 use super::phase::{Phase, Reason};
@@ -10,6 +13,7 @@ use super::{Context, Directory, Incoming, Stream};
 use crate::epoch::Known;
 use crate::ingest::{Announced, Ending, Ingested, StreamClosed};
 use crate::metrics::Share;
+use crate::twin::Answer;
 use std::future::pending;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -42,6 +46,8 @@ pub(super) struct Task {
     /// While an epoch runs alone: from when on a worker may be tried again.
     ladder_from: Instant,
     weighed: Instant,
+    /// When the last picture went into an epoch; absent while requests are told not to wait for the next.
+    pictured: Option<Instant>,
     /// In the gauges of live streams, and of bytes held.
     live: Share,
     bytes: Share,
@@ -54,6 +60,9 @@ enum Event {
     PublisherGone,
     Made(Made),
     WorkerGone,
+    /// The other of two origins has said its word, or was silent.
+    Agreed(Option<Answer>),
+    Stalled,
     Deadline,
 }
 
@@ -79,6 +88,7 @@ impl Task {
             alone: false,
             ladder_from: Instant::now(),
             weighed: Instant::now(),
+            pictured: None,
             live,
             bytes,
         }
@@ -106,14 +116,18 @@ impl Task {
         let deadline = match &self.phase {
             Phase::Lingering { until, holds_until } => Some(holds_until.map_or(*until, |holds| holds.min(*until))),
             Phase::Ended { until } | Phase::Analysing { until, .. } => Some(*until),
-            Phase::Waiting { .. } | Phase::Live(_) => None,
+            Phase::Waiting { .. } | Phase::Agreeing(_) | Phase::Live(_) => None,
         };
+        let stalled = self.stalls_at();
+        let agreeing = matches!(self.phase, Phase::Agreeing(_));
         let stop = self.directory.0.stop.clone();
         tokio::select! {
             () = stop.cancelled() => Event::Stop,
             Some(incoming) = self.publishers.recv() => Event::Publisher(incoming),
-            item = receive(&mut self.items) => item.map_or(Event::PublisherGone, Event::Item),
+            answer = twin::answer(&mut self.phase) => Event::Agreed(answer),
+            item = receive(&mut self.items), if !agreeing => item.map_or(Event::PublisherGone, Event::Item),
             made = receive(&mut self.made) => made.map_or(Event::WorkerGone, Event::Made),
+            () = at(stalled) => Event::Stalled,
             () = at(deadline) => Event::Deadline,
         }
     }
@@ -137,6 +151,13 @@ impl Task {
                 }
             }
             Event::WorkerGone => self.broken(&Broken::Worker("its output ended".to_owned())).await,
+            Event::Agreed(answer) => self.agreed(answer).await,
+            Event::Stalled => {
+                tracing::warn!(stream = %self.stream.name, "no picture comes; requests are sent to the twin origin");
+                self.context().metrics.stalls.inc();
+                self.pictured = None;
+                self.stream.set_abandoned(true);
+            }
             Event::Stop | Event::Deadline => {}
         }
     }
@@ -170,7 +191,7 @@ impl Task {
                 }
             }
             Phase::Ended { .. } => return ControlFlow::Break(()),
-            Phase::Waiting { .. } | Phase::Live(_) => {}
+            Phase::Waiting { .. } | Phase::Agreeing(_) | Phase::Live(_) => {}
         }
         ControlFlow::Continue(())
     }

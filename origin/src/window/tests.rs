@@ -25,8 +25,15 @@ impl Life {
     fn begin(&mut self, id: u64, first_msn: u64) {
         let zero_unix_ms = 1_795_226_400_500 + 2000 * (first_msn as i64 - 100);
         let init = Bytes::from(format!("init {id}"));
-        let start =
-            EpochStart { id: EpochId(id), discontinuities: id - 1, first_msn, zero_unix_ms, segment_s: 2.0, init };
+        let start = EpochStart {
+            id: EpochId(id),
+            discontinuities: id - 1,
+            first_msn,
+            joined_msn: first_msn,
+            zero_unix_ms,
+            segment_s: 2.0,
+            init,
+        };
         self.window.begin(start, self.now);
     }
 
@@ -360,6 +367,7 @@ fn key_frames_of_whole_segments_are_told_with_the_gaps_between() {
         id: EpochId(1),
         discontinuities: 0,
         first_msn: 1,
+        joined_msn: 1,
         zero_unix_ms: 0,
         segment_s: 2.0,
     };

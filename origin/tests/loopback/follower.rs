@@ -66,6 +66,11 @@ impl Follower {
         true
     }
 
+    /// Every part that was listed, by its URI.
+    pub(crate) fn into_parts(self) -> HashMap<String, Bytes> {
+        self.parts
+    }
+
     /// Follows until the position is there.
     pub(crate) async fn until(&mut self, at: Position) {
         while self.media.head.next <= at && self.step().await {}

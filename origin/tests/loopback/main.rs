@@ -12,4 +12,5 @@ mod rates;
 mod requests;
 mod returns;
 mod trick_play;
+mod twins;
 mod world;

@@ -1,7 +1,7 @@
 //! Epochs of a stream: how one begins, and what becomes of one that breaks off.
 
 use super::Task;
-use crate::epoch::{Break, Found};
+use crate::epoch::{Break, Found, Numbers};
 use crate::ingest::Ingested;
 use crate::streams::live::{self, Broken, Live, Zero};
 use crate::streams::phase::{HEALTHY, Phase, Reason, Said, back_off, is_other_gop, verdict};
@@ -13,6 +13,19 @@ use tokio::time::{Instant, timeout_at};
 const FINISH_MAX: Duration = Duration::from_secs(2);
 /// How far a rate that was measured over minutes may be off.
 const RATE_TOLERANCE: f64 = 0.0002;
+
+/// An epoch that is to begin: with which frames, and as which of its frames the first of them, a key frame.
+pub(super) struct Beginning {
+    pub(super) found: Found,
+    pub(super) numbers: Numbers,
+    pub(super) frame: i64,
+}
+
+impl Beginning {
+    pub(super) fn at_first_key(found: Found, numbers: Numbers) -> Self {
+        Self { found, numbers, frame: 0 }
+    }
+}
 
 impl Task {
     pub(super) async fn broken(&mut self, broken: &Broken) {
@@ -81,16 +94,16 @@ impl Task {
         }
         let known = live.known.clone();
         live.close(&self.directory.0.context);
+        self.learning();
         let said = Said { video: true, audio: true };
         self.phase = Phase::Waiting { known: Box::new(known), said, not_before: now };
     }
 
-    pub(super) async fn start(&mut self, found: Found) {
-        let Found { known, frames, zero_unix_ms } = found;
+    pub(super) async fn begin(&mut self, beginning: Beginning) {
+        let Beginning { found: Found { known, frames, .. }, numbers, frame } = beginning;
         let zero = Zero {
-            source_ms: frames.first().map_or(0, |frame| frame.pts),
-            unix_ms: zero_unix_ms,
-            id_min: self.last_id + 1,
+            numbers,
+            key: (frames.first().map_or(0, |first| first.pts), frame),
             backlog: frames.len(),
             alone: std::mem::take(&mut self.alone) || Instant::now() < self.ladder_from,
         };
@@ -103,7 +116,7 @@ impl Task {
                 let source = &live.known.source;
                 let (reason, hz, gop) = (self.reason, source.rate.hz(), source.gop);
                 tracing::info!(stream = %self.stream.name, epoch = %live.id(), ?reason, hz, gop, "epoch started");
-                self.last_id = live.id().0;
+                self.last_id = self.last_id.max(live.id().0);
                 self.plan = Some(plan);
                 self.made = made;
                 self.phase = Phase::Live(Box::new(live));
@@ -116,6 +129,7 @@ impl Task {
                 tracing::error!(stream = %self.stream.name, %error, ?delay, "epoch cannot start; trying again");
                 let said = Said { video: true, audio: true };
                 self.phase = Phase::Waiting { known: Box::new(known), said, not_before };
+                self.learning();
             }
         }
     }

@@ -11,9 +11,11 @@ impl Task {
         (self.items, self.ending) = (Some(items), ending);
         self.announced = Announced::default();
         self.stream.set_abandoned(false);
+        self.pictured = Some(Instant::now());
         if self.stream.next_msn().is_some() {
             self.reason = Reason::PublisherBack;
         }
+        self.learning();
         self.phase = match self.known.take() {
             Some(known) => Phase::Waiting { known: Box::new(known), said: Said::default(), not_before: Instant::now() },
             None => self.analysing([]),
@@ -23,6 +25,7 @@ impl Task {
     pub(super) async fn publisher_gone(&mut self) {
         tracing::info!(stream = %self.stream.name, "publisher gone");
         self.dismiss().await;
+        self.stream.pairing.lock().absent();
         let now = Instant::now();
         let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
         self.phase =

@@ -35,6 +35,7 @@ impl Task {
                     Ingested::Announced(_) => false,
                     Ingested::Frame(frame) => {
                         let received = std::time::Instant::now();
+                        let picture = frame.kind == TrackKind::Video;
                         if let Err(broken) = live.source(&self.directory.0.context, frame, Some(received)) {
                             self.broken(&broken).await;
                             // The frame that broke one epoch may be the key frame of the next.
@@ -42,6 +43,8 @@ impl Task {
                                 Phase::Analysing { .. } => self.analyse(item).await,
                                 _ => self.waiting(item).await,
                             }
+                        } else if picture {
+                            self.pictured();
                         }
                         return;
                     }
@@ -50,7 +53,7 @@ impl Task {
                     self.source_changed(item).await;
                 }
             }
-            Phase::Lingering { .. } | Phase::Ended { .. } => {}
+            Phase::Lingering { .. } | Phase::Agreeing(_) | Phase::Ended { .. } => {}
         }
     }
 

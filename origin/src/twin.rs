@@ -1,0 +1,419 @@
+//! Two origins that one encoder publishes to agree on the epoch they run: its name, numbers and zero. Pure.
+//!
+//! They know one picture by the bytes of its key frame. **Whoever wants to begin an epoch offers it to the other, and both
+//! hold to the answer.** Offers that cross on the way are both answered from the same two offers, alike. Where both say
+//! nothing to each other in time, each begins alone, and they are two streams until the next epoch.
+
+mod client;
+
+pub(crate) use client::{BODY_MAX, Client};
+
+use crate::epoch::Numbers;
+use media::Frame;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// A key frame of the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Key {
+    /// A hash of its bytes.
+    id: String,
+    /// Its number, counted in frames from the epoch's zero.
+    pub(crate) frame: i64,
+    /// When it came. A still picture is the same bytes again and again: then the nearest one is meant.
+    unix_ms: i64,
+}
+
+/// An epoch, as far as both have to agree on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Epoch {
+    pub(crate) numbers: Numbers,
+    /// Of the source: what it was taken for.
+    pub(crate) rate: (u32, u32),
+    pub(crate) gop: Option<u32>,
+    /// Average and peak, in bits per second.
+    pub(crate) bitrate: (u64, u64),
+    /// A hash of the plan. With another one the two cannot cut alike.
+    pub(crate) plan: String,
+}
+
+/// The epoch that one would begin, and the key frames it holds: the first of them is the zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Offer {
+    pub(crate) epoch: Epoch,
+    pub(crate) keys: Vec<Key>,
+}
+
+/// What the other says to an offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// This one. The key frame `key` of the offer is its frame `frame`.
+    Epoch { epoch: Epoch, key: usize, frame: i64 },
+    /// It has not seen any of these pictures yet.
+    Later,
+    /// It has no publisher.
+    Absent,
+    /// It would cut the same source otherwise.
+    Other,
+}
+
+/// How an agreement ended, as metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Both run one epoch.
+    Together,
+    /// The other has no publisher.
+    Alone,
+    /// It did not answer in time.
+    Silent,
+    /// It answered, and knows another source.
+    Strange,
+    /// It cuts the same source otherwise.
+    Other,
+}
+
+/// One origin's side of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Pairing {
+    stage: Stage,
+    /// What was answered to the other, before anything runs here: with a key frame of it.
+    agreed: Option<(Epoch, Key)>,
+    /// Key frames of the epoch that runs, newest last.
+    seen: VecDeque<Key>,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    /// Nobody publishes.
+    #[default]
+    Absent,
+    /// The source is learnt. The next epoch's numbers are at least these, where there was one before.
+    Learning(Option<Numbers>),
+    Offering(Offer),
+    Running(Epoch),
+}
+
+/// Key frames in an offer; an analysis holds few.
+const KEYS_MAX: usize = 16;
+/// Key frames remembered of a running epoch: eight seconds of a source that sends nothing else.
+const SEEN_MAX: usize = 256;
+/// The same picture reaches both within this, and clocks differ less.
+const APART_MAX_MS: i64 = 10_000;
+const DAY_MS: i64 = 86_400_000;
+/// More than any number there will be, and far from where sums overflow.
+const NUMBER_MAX: u64 = 1 << 48;
+
+impl Key {
+    /// `frame` counts from the epoch's zero.
+    pub(crate) fn of(picture: &Frame, frame: i64, unix_ms: i64) -> Self {
+        let hash = ring::digest::digest(&ring::digest::SHA256, &picture.data);
+        Self { id: hex(&hash.as_ref()[..16]), frame, unix_ms }
+    }
+}
+
+impl Epoch {
+    /// A hash of what two plans must have in common, which is everything.
+    pub(crate) fn plan_hash(plan: &transcode::Plan) -> String {
+        let hash = ring::digest::digest(&ring::digest::SHA256, format!("{plan:?}").as_bytes());
+        hex(&hash.as_ref()[..16])
+    }
+
+    /// With numbers that neither of the two has used.
+    fn above(mut self, other: Numbers) -> Self {
+        self.numbers.id = self.numbers.id.max(other.id);
+        self.numbers.first_msn = self.numbers.first_msn.max(other.first_msn);
+        self.numbers.discontinuities = self.numbers.discontinuities.max(other.discontinuities);
+        self
+    }
+
+    fn is_sane(&self, now_unix_ms: i64) -> bool {
+        let Numbers { id, first_msn, discontinuities, zero_unix_ms } = self.numbers;
+        let small = [id, first_msn, discontinuities].iter().all(|&number| number < NUMBER_MAX);
+        small && (zero_unix_ms.saturating_sub(now_unix_ms)).saturating_abs() < 1000 * DAY_MS
+    }
+}
+
+impl Offer {
+    /// At most as many keys as are looked at; the first is the zero.
+    pub(crate) fn new(epoch: Epoch, mut keys: Vec<Key>) -> Self {
+        keys.truncate(KEYS_MAX);
+        Self { epoch, keys }
+    }
+
+    /// Whether the numbers are such as an origin would send.
+    pub(crate) fn is_sane(&self, now_unix_ms: i64) -> bool {
+        let frame = |key: &Key| (0..=1 << 20).contains(&key.frame) && key.id.len() <= 64;
+        let zero = self.keys.first().is_some_and(|key| key.frame == 0);
+        zero && self.keys.len() <= KEYS_MAX && self.keys.iter().all(frame) && self.epoch.is_sane(now_unix_ms)
+    }
+}
+
+impl Answer {
+    /// Whether it can be an answer to that offer.
+    pub(crate) fn suits(&self, offer: &Offer, now_unix_ms: i64) -> bool {
+        match self {
+            Self::Epoch { epoch, key, frame } => {
+                epoch.is_sane(now_unix_ms) && *key < offer.keys.len() && (0..1 << 40).contains(frame)
+            }
+            Self::Later | Self::Absent | Self::Other => true,
+        }
+    }
+}
+
+impl Outcome {
+    pub(crate) const ALL: [Self; 5] = [Self::Together, Self::Alone, Self::Silent, Self::Strange, Self::Other];
+
+    /// The value of the `outcome` label in metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Together => "together",
+            Self::Alone => "alone",
+            Self::Silent => "silent",
+            Self::Strange => "strange",
+            Self::Other => "other_plan",
+        }
+    }
+}
+
+impl Pairing {
+    /// The publisher is gone.
+    pub(crate) fn absent(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A publisher is there, and no epoch. `least` are the numbers that the next one has at least.
+    pub(crate) fn learning(&mut self, least: Option<Numbers>) {
+        *self = Self { stage: Stage::Learning(least), ..Self::default() };
+    }
+
+    /// From here on the offer is known to whoever asks.
+    pub(crate) fn offering(&mut self, offer: Offer) {
+        self.stage = Stage::Offering(offer);
+    }
+
+    /// A key frame of the epoch that runs.
+    pub(crate) fn saw(&mut self, key: Key) {
+        if self.seen.len() == SEEN_MAX {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(key);
+    }
+
+    /// What is said to an offer of the other origin.
+    pub(crate) fn answer(&mut self, theirs: &Offer) -> Answer {
+        match &self.stage {
+            Stage::Absent => Answer::Absent,
+            Stage::Learning(least) => {
+                let Some(zero) = theirs.keys.first() else { return Answer::Later };
+                let epoch = least.map_or_else(|| theirs.epoch.clone(), |least| theirs.epoch.clone().above(least));
+                self.agreed = Some((epoch.clone(), zero.clone()));
+                Answer::Epoch { epoch, key: 0, frame: 0 }
+            }
+            Stage::Offering(mine) if mine.epoch.plan != theirs.epoch.plan => Answer::Other,
+            Stage::Offering(mine) => {
+                let Some((epoch, key, frame)) = agree(mine, theirs) else { return Answer::Later };
+                self.agreed = Some((epoch.clone(), Key { frame, ..theirs.keys[key].clone() }));
+                Answer::Epoch { epoch, key, frame }
+            }
+            Stage::Running(epoch) => {
+                let seen = self.seen.make_contiguous();
+                match common(seen, &theirs.keys) {
+                    Some((seen_at, key)) => {
+                        Answer::Epoch { epoch: epoch.clone(), key, frame: self.seen[seen_at].frame }
+                    }
+                    None => Answer::Later,
+                }
+            }
+        }
+    }
+
+    /// What runs from here on: the epoch, which key frame of the offer is in it, and as which frame. The other's word
+    /// counts; without it what it was answered here; without that the offer.
+    pub(crate) fn begin(&mut self, offer: &Offer, answer: Option<Answer>) -> (Epoch, usize, i64, Outcome) {
+        let agreed = self.agreed.take();
+        let agreed = agreed.and_then(|(epoch, known)| {
+            let (_, key) = common(std::slice::from_ref(&known), &offer.keys)?;
+            Some((epoch, key, known.frame))
+        });
+        let outcome = match &answer {
+            None => Outcome::Silent,
+            Some(Answer::Absent) => Outcome::Alone,
+            Some(Answer::Other) => Outcome::Other,
+            Some(_) => Outcome::Strange,
+        };
+        let told = match answer {
+            Some(Answer::Epoch { epoch, key, frame }) => Some((epoch, key, frame)),
+            _ => None,
+        };
+        let (epoch, key, frame, outcome) = match told.or(agreed) {
+            Some((epoch, key, frame)) => (epoch, key, frame, Outcome::Together),
+            None => (offer.epoch.clone(), 0, 0, outcome),
+        };
+        self.run(epoch.clone());
+        (epoch, key, frame, outcome)
+    }
+
+    /// This epoch runs, whatever was said.
+    pub(crate) fn run(&mut self, epoch: Epoch) {
+        *self = Self { stage: Stage::Running(epoch), ..Self::default() };
+    }
+}
+
+/// What two offers come to, from either side: the epoch of the one that began earlier, with numbers that neither has used.
+/// And the first key frame of `theirs` that both hold, with its number.
+fn agree(mine: &Offer, theirs: &Offer) -> Option<(Epoch, usize, i64)> {
+    let (my_key, key) = common(&mine.keys, &theirs.keys)?;
+    let (my_frame, their_frame) = (mine.keys[my_key].frame, theirs.keys[key].frame);
+    let (first, second) = if my_frame > their_frame { (mine, theirs) } else { (theirs, mine) };
+    let mut epoch = first.epoch.clone().above(second.epoch.numbers);
+    if my_frame == their_frame {
+        epoch.numbers.zero_unix_ms = mine.epoch.numbers.zero_unix_ms.min(theirs.epoch.numbers.zero_unix_ms);
+        epoch.bitrate = mine.epoch.bitrate.max(theirs.epoch.bitrate);
+    }
+    Some((epoch, key, my_frame.max(their_frame)))
+}
+
+/// The first of `theirs` that is one of `ours`: both places.
+fn common(ours: &[Key], theirs: &[Key]) -> Option<(usize, usize)> {
+    theirs.iter().enumerate().find_map(|(at, their)| {
+        let apart_ms = |our: &Key| our.unix_ms.saturating_sub(their.unix_ms).saturating_abs();
+        let same = ours.iter().enumerate().filter(|(_, our)| our.id == their.id && apart_ms(our) <= APART_MAX_MS);
+        same.min_by_key(|(_, our)| apart_ms(our)).map(|(our_at, _)| (our_at, at))
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(id: u64) -> Numbers {
+        Numbers { id, first_msn: 100 + id, discontinuities: id, zero_unix_ms: 5000 + id as i64 }
+    }
+
+    fn epoch(id: u64) -> Epoch {
+        Epoch { numbers: numbers(id), rate: (30, 1), gop: Some(60), bitrate: (id, id), plan: "p".into() }
+    }
+
+    fn key(id: &str, frame: i64, unix_ms: i64) -> Key {
+        Key { id: id.into(), frame, unix_ms }
+    }
+
+    fn offer(id: u64, keys: &[(&str, i64)]) -> Offer {
+        Offer::new(epoch(id), keys.iter().map(|&(id, frame)| key(id, frame, 5000 + frame * 33)).collect())
+    }
+
+    /// Both offers are on their way at once.
+    fn crossed(a: &Offer, b: &Offer) -> [(Epoch, usize, i64, Outcome); 2] {
+        let (mut at_a, mut at_b) = (Pairing::default(), Pairing::default());
+        at_a.offering(a.clone());
+        at_b.offering(b.clone());
+        let (to_a, to_b) = (at_b.answer(a), at_a.answer(b));
+        [at_a.begin(a, Some(to_a)), at_b.begin(b, Some(to_b))]
+    }
+
+    #[test]
+    fn offers_that_cross_come_to_one_epoch_with_numbers_that_neither_has_used() {
+        let (a, b) = (offer(1, &[("k", 0), ("l", 60)]), offer(2, &[("k", 0), ("l", 60)]));
+        for [one, other] in [crossed(&a, &b), crossed(&b, &a)] {
+            assert_eq!(one, other);
+            let Numbers { id, first_msn, discontinuities, zero_unix_ms } = one.0.numbers;
+            assert_eq!((id, first_msn, discontinuities, zero_unix_ms), (2, 102, 2, 5001));
+            assert_eq!((one.1, one.2, one.3), (0, 0, Outcome::Together));
+        }
+    }
+
+    #[test]
+    fn who_began_earlier_has_the_zero() {
+        let (early, late) = (offer(1, &[("k", 0), ("l", 60)]), offer(2, &[("l", 0), ("m", 60)]));
+        let [one, other] = crossed(&early, &late);
+        assert_eq!(one.0, other.0);
+        assert_eq!(one.0.numbers.zero_unix_ms, 5001);
+        assert_eq!(((one.1, one.2), (other.1, other.2)), ((1, 60), (0, 60)), "one picture, one number");
+    }
+
+    #[test]
+    fn one_answer_that_is_lost_changes_nothing_if_the_other_comes() {
+        let (a, b) = (offer(1, &[("k", 0)]), offer(2, &[("k", 0)]));
+        let (mut at_a, mut at_b) = (Pairing::default(), Pairing::default());
+        at_a.offering(a.clone());
+        at_b.offering(b.clone());
+        let to_b = at_a.answer(&b);
+        assert_eq!(at_a.begin(&a, None), at_b.begin(&b, Some(to_b)));
+    }
+
+    #[test]
+    fn who_still_learns_takes_what_it_is_offered() {
+        let a = offer(1, &[("k", 0), ("l", 60)]);
+        let (mut at_a, mut at_b) = (Pairing::default(), Pairing::default());
+        at_a.offering(a.clone());
+        at_b.learning(Some(numbers(7)));
+        let answer = at_b.answer(&a);
+        let (epoch, _, _, outcome) = at_a.begin(&a, Some(answer));
+        assert_eq!((epoch.numbers.first_msn, outcome), (107, Outcome::Together));
+        // It asks nevertheless, and is told the same; if it is told nothing, it knows.
+        let b = offer(9, &[("l", 0), ("m", 60)]);
+        at_b.offering(b.clone());
+        assert_eq!(at_a.answer(&b), Answer::Later, "its first key frame is still on its way through");
+        at_a.saw(key("k", 0, 5000));
+        at_a.saw(key("l", 60, 7000));
+        assert_eq!(at_a.answer(&b), Answer::Epoch { epoch: epoch.clone(), key: 0, frame: 60 });
+        let same = offer(9, &[("k", 0), ("l", 60)]);
+        assert_eq!(at_b.begin(&same, None), (epoch, 0, 0, Outcome::Together));
+    }
+
+    #[test]
+    fn alone_for_one_of_four_reasons() {
+        let a = offer(1, &[("k", 0)]);
+        for (answer, outcome) in [
+            (None, Outcome::Silent),
+            (Some(Answer::Absent), Outcome::Alone),
+            (Some(Answer::Later), Outcome::Strange),
+            (Some(Answer::Other), Outcome::Other),
+        ] {
+            assert_eq!(Pairing::default().begin(&a, answer), (a.epoch.clone(), 0, 0, outcome));
+        }
+        let mut running = Pairing::default();
+        assert_eq!(running.answer(&a), Answer::Absent);
+        running.run(epoch(3));
+        assert_eq!(running.answer(&a), Answer::Later);
+        let mut other = offer(2, &[("k", 0)]);
+        other.epoch.plan = "q".into();
+        running.offering(other);
+        assert_eq!(running.answer(&a), Answer::Other);
+    }
+
+    #[test]
+    fn of_a_still_picture_the_nearest_is_meant() {
+        let mut running = Pairing::default();
+        running.run(epoch(3));
+        (0..400).for_each(|index| running.saw(key("still", index * 60, 2000 * index)));
+        assert_eq!(running.seen.len(), SEEN_MAX);
+        let asked = Offer::new(epoch(1), vec![key("still", 0, 700_300)]);
+        assert_eq!(running.answer(&asked), Answer::Epoch { epoch: epoch(3), key: 0, frame: 350 * 60 });
+        let long_ago = Offer::new(epoch(1), vec![key("still", 0, 100_000)]);
+        assert_eq!(running.answer(&long_ago), Answer::Later);
+    }
+
+    #[test]
+    fn numbers_that_no_origin_has_are_not_taken() {
+        let good = offer(1, &[("k", 0), ("l", 60)]);
+        assert!(good.is_sane(6000));
+        let with = |change: fn(&mut Offer)| {
+            let mut offer = good.clone();
+            change(&mut offer);
+            offer.is_sane(6000)
+        };
+        assert!(!with(|offer| offer.epoch.numbers.first_msn = u64::MAX));
+        assert!(!with(|offer| offer.epoch.numbers.zero_unix_ms = i64::MIN));
+        assert!(!with(|offer| offer.keys.clear()));
+        assert!(!with(|offer| offer.keys[0].frame = 1));
+        assert!(!with(|offer| offer.keys[1].frame = i64::MAX));
+        let answer = |key, frame| Answer::Epoch { epoch: epoch(1), key, frame }.suits(&good, 6000);
+        assert!(answer(1, 60) && !answer(2, 60) && !answer(0, -1));
+    }
+}
