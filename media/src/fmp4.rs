@@ -36,7 +36,7 @@ impl Reference {
     pub fn unix(media_time: u64, timescale: Timescale) -> Self {
         let scale = u64::from(timescale.0.max(1));
         let (seconds, ticks) = (media_time / scale, media_time % scale);
-        Self { media_time, ntp: (seconds + NTP_OF_UNIX_S) << 32 | (ticks << 32) / scale }
+        Self { media_time, ntp: ((seconds + NTP_OF_UNIX_S) << 32) | ((ticks << 32) / scale) }
     }
 }
 
