@@ -10,7 +10,10 @@ struct Machine(tempfile::TempDir);
 impl Machine {
     fn with(programs: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let tools = ["awk", "bash", "cat", "dirname", "env", "grep", "ldd", "sed", "sort", "tr"];
+        let tools = [
+            "awk", "bash", "cat", "chmod", "dirname", "env", "grep", "ldd", "rm", "sed", "sh", "sort", "tee", "touch",
+            "tr",
+        ];
         for tool in tools.into_iter().filter(|tool| programs.iter().all(|(name, _)| name != tool)) {
             let found =
                 Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().expect("a shell").stdout;
@@ -25,12 +28,16 @@ impl Machine {
         Self(folder)
     }
 
-    /// The one line that the script ends with, without success.
-    fn refusal(&self, arguments: &[&str]) -> String {
+    fn command(&self, arguments: &[&str]) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/need");
         let mut command = Command::new(script);
-        let output = command.args(arguments).env_clear().env("PATH", self.0.path()).env("HOME", self.0.path()).output();
-        let output = output.expect("it runs");
+        command.args(arguments).env_clear().env("PATH", self.0.path()).env("HOME", self.0.path());
+        command
+    }
+
+    /// The one line that the script ends with, without success.
+    fn refusal(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().expect("it runs");
         let said = String::from_utf8(output.stderr).expect("text");
         assert!(!output.status.success(), "{arguments:?}: {said}");
         let last = said.lines().last().unwrap_or_default().to_owned();
@@ -57,6 +64,34 @@ fn without_apt_get_it_says_what_debian_would_install() {
 fn without_root_and_sudo_it_says_what_root_is_to_do() {
     let said = Machine::with(&[USER, APT]).refusal(&["node"]);
     assert!(said.contains("run as root: apt-get install nodejs npm"), "{said}");
+}
+
+/// What is installed is a server that Debian would start, and one unit was there before.
+#[test]
+fn a_server_that_is_installed_is_not_started() {
+    let apt = "root=$NEED_ROOT
+        [ $1 = install ] || exit 0
+        \"$root/usr/sbin/policy-rc.d\"; [ $? = 101 ] && touch \"$root/lib/systemd/system/new.service\"";
+    for (apt, installs) in [(apt, true), ("[ $1 = update ]", false)] {
+        let machine = Machine::with(&[ROOT, ("apt-get", apt), ("systemctl", "echo \"$@\" >>\"$HOME/told\"")]);
+        let root = machine.0.path();
+        let (policy, units) = (root.join("usr/sbin/policy-rc.d"), root.join("lib/systemd/system"));
+        for folder in [&root.join("usr/sbin"), &units] {
+            std::fs::create_dir_all(folder).expect("a folder");
+        }
+        std::fs::write(units.join("old.service"), "").expect("written");
+        for owners in [None, Some("#!/bin/sh\nexit 101\n")] {
+            if let Some(text) = owners {
+                std::fs::write(&policy, text).expect("written");
+                std::fs::set_permissions(&policy, PermissionsExt::from_mode(0o755)).expect("runnable");
+            }
+            let output = machine.command(&["nginx"]).env("NEED_ROOT", root).output().expect("it runs");
+            assert_eq!(output.status.success(), installs, "{}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(std::fs::read_to_string(&policy).ok().as_deref(), owners, "as it was");
+        }
+        let told = std::fs::read_to_string(root.join("told")).unwrap_or_default();
+        assert_eq!(told, if installs { "-q disable new.service\n" } else { "" });
+    }
 }
 
 #[test]
