@@ -1,8 +1,12 @@
 //! `[origin]`: where it listens, who may publish, how much it holds.
 
+mod away;
+mod profiles;
 mod twin;
 mod window;
 
+pub use away::WhileAway;
+pub use profiles::Profile;
 pub use twin::Twin;
 pub use window::Window;
 
@@ -18,6 +22,8 @@ pub struct Origin {
     pub rtmp_listen: SocketAddr,
     pub http_listen: SocketAddr,
     pub ingest: Ingest,
+    /// The first that names a stream says how long its parts are.
+    pub profiles: Vec<Profile>,
     pub segment: Segmenting,
     pub ladder: Ladder,
     pub worker: Worker,
@@ -43,6 +49,7 @@ pub struct Ingest {
     pub message_bytes_max: usize,
     /// How long a stream waits for its publisher to come back before it ends.
     pub linger: Duration,
+    pub while_away: WhileAway,
 }
 
 /// `stream` may be published with `key`; [`ANY_STREAM`] is any.
@@ -58,6 +65,7 @@ pub(crate) struct Raw {
     rtmp_listen: String,
     http_listen: String,
     ingest: RawIngest,
+    profiles: Vec<profiles::Raw>,
     segment: RawSegmenting,
     ladder: RawLadder,
     worker: RawWorker,
@@ -76,6 +84,7 @@ struct RawIngest {
     idle_timeout_ms: u64,
     message_bytes_max: usize,
     linger_ms: u64,
+    while_away: WhileAway,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +100,7 @@ impl Default for Raw {
             rtmp_listen: "0.0.0.0:1935".to_owned(),
             http_listen: "0.0.0.0:8081".to_owned(),
             ingest: RawIngest::default(),
+            profiles: Vec::new(),
             segment: RawSegmenting::default(),
             ladder: RawLadder::default(),
             worker: RawWorker::default(),
@@ -111,13 +121,22 @@ impl Default for RawIngest {
             idle_timeout_ms: 10_000,
             message_bytes_max: 8 << 20,
             linger_ms: 10_000,
+            while_away: WhileAway::Wait,
         }
     }
 }
 
 impl Raw {
     pub(crate) fn valid(self, problems: &mut Vec<Problem>) -> Origin {
+        let profiles = self.profiles.into_iter().enumerate().map(|(index, raw)| raw.valid(index, problems)).collect();
+        let twin = self.twin.valid(problems);
+        if twin.is_some() && self.ingest.while_away == WhileAway::Gap {
+            let text = "must be \"wait\" where origin.twin.url is set: an edge goes to the other origin if this one stands still";
+            problems.push(Problem::new("origin.ingest.while_away", text));
+        }
         Origin {
+            profiles,
+            twin,
             rtmp_listen: address(problems, "origin.rtmp_listen", &self.rtmp_listen),
             http_listen: address(problems, "origin.http_listen", &self.http_listen),
             ingest: self.ingest.valid(problems),
@@ -125,7 +144,6 @@ impl Raw {
             ladder: self.ladder.valid(problems),
             worker: self.worker.valid(problems),
             window: self.window.valid(problems),
-            twin: self.twin.valid(problems),
         }
     }
 }
@@ -176,6 +194,7 @@ impl RawIngest {
                 64 << 10..=16 << 20,
             ),
             linger,
+            while_away: self.while_away,
         }
     }
 }

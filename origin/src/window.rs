@@ -255,6 +255,17 @@ impl Window {
         }
     }
 
+    /// Lists what should come up to this segment as gaps, after an epoch that has broken off.
+    pub(crate) fn gap_through(&mut self, msn: u64, now: Instant) {
+        let Some(epoch) = self.segments.back().map(|last| Arc::clone(&last.epoch)).filter(|_| !self.ended) else {
+            return;
+        };
+        while self.open.is_none() && self.next_msn <= msn {
+            let gap = self.vacant.take().unwrap_or_else(|| Segment::new(self.next_msn, Arc::clone(&epoch)));
+            self.append(gap, now);
+        }
+    }
+
     /// The end of the rendition: EXT-X-ENDLIST.
     pub(crate) fn end(&mut self, now: Instant) {
         self.break_off(now);

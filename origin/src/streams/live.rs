@@ -262,11 +262,11 @@ impl Joined {
 }
 
 /// The plan of an epoch that comes after those which were made by the plan `before`.
-pub(super) fn plan(context: &Context, known: &Known, before: Option<&Plan>) -> Plan {
-    let (segmenting, ladder) = (&context.config.segment, &context.config.ladder);
+pub(super) fn plan(context: &Context, stream: &str, (known, before): (&Known, Option<&Plan>)) -> Plan {
+    let (segmenting, ladder) = (context.config.segmenting(stream), &context.config.ladder);
     match before {
-        Some(before) => transcode::plan_after(before, &known.source, segmenting, ladder),
-        None => transcode::plan(&known.source, segmenting, ladder),
+        Some(before) => transcode::plan_after(before, &known.source, &segmenting, ladder),
+        None => transcode::plan(&known.source, &segmenting, ladder),
     }
 }
 

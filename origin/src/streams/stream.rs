@@ -117,6 +117,7 @@ impl Stream {
         rendition.said(self.generation.load(Ordering::Acquire), || {
             let shelf = self.shelf.read();
             let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
+            let others = others.filter(|other| !other.is_empty());
             others.filter_map(|other| report(&other.name, other.head())).collect()
         })
     }
@@ -240,6 +241,13 @@ impl Stream {
         drop(shelf);
         self.announce();
         self.reveal();
+    }
+
+    /// What should be a segment of every rendition does not come. The epoch has broken off.
+    pub(crate) fn gap(&self, now: Instant) {
+        let Some(msn) = self.next_msn() else { return };
+        self.shelf.read().renditions.iter().for_each(|rendition| rendition.gap_through(msn, now));
+        self.announce();
     }
 
     /// The end of the stream: every playlist says so, and nobody waits any more.

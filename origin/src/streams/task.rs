@@ -78,7 +78,7 @@ impl Task {
             items: None,
             ending: Ending::default(),
             made: None,
-            phase: Phase::Lingering { until, holds_until: None },
+            phase: Phase::Lingering { until, holds_until: None, gap_at: None },
             announced: Announced::default(),
             known: None,
             plan: None,
@@ -114,7 +114,9 @@ impl Task {
 
     async fn next(&mut self) -> Event {
         let deadline = match &self.phase {
-            Phase::Lingering { until, holds_until } => Some(holds_until.map_or(*until, |holds| holds.min(*until))),
+            Phase::Lingering { until, holds_until, gap_at } => {
+                [Some(*until), *holds_until, *gap_at].into_iter().flatten().min()
+            }
             Phase::Ended { until } | Phase::Analysing { until, .. } => Some(*until),
             Phase::Waiting { .. } | Phase::Agreeing(_) | Phase::Live(_) => None,
         };
@@ -175,9 +177,13 @@ impl Task {
                     self.publisher_gone().await;
                 }
             },
-            Phase::Lingering { until, holds_until: holds @ Some(_) } if *holds <= Some(*until) => {
+            Phase::Lingering { until, holds_until: holds @ Some(_), .. } if *holds <= Some(*until) => {
                 *holds = None;
                 self.stream.set_abandoned(true);
+            }
+            Phase::Lingering { until, gap_at: Some(gap_at), .. } if *gap_at <= *until => {
+                *gap_at += self.plan.as_ref().map_or(Duration::MAX, Plan::segment);
+                self.stream.gap(std::time::Instant::now());
             }
             Phase::Lingering { until, .. } => {
                 if self.directory.retire(&self.stream) {

@@ -190,7 +190,8 @@ impl Segment {
 /// What other playlists say of a rendition that has come as far as `head`; nothing before its first part.
 pub(crate) fn report(rendition: &str, head: Head) -> Option<RenditionReport> {
     let (last_msn, last_part) = match head.next.part {
-        0 => (head.next.msn.checked_sub(1)?, head.last_parts.checked_sub(1)?),
+        // A gap has no parts; what is asked for after its first is the segment after it.
+        0 => (head.next.msn.checked_sub(1)?, head.last_parts.saturating_sub(1)),
         parts => (head.next.msn, parts - 1),
     };
     Some(RenditionReport { uri: format!("../{rendition}/index.m3u8"), last_msn, last_part })

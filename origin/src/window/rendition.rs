@@ -87,6 +87,10 @@ impl Rendition {
         self.window.lock().break_off(now);
     }
 
+    pub(crate) fn gap_through(&self, msn: u64, now: Instant) {
+        self.window.lock().gap_through(msn, now);
+    }
+
     pub(crate) fn end(&self, now: Instant) {
         self.window.lock().end(now);
     }

@@ -102,7 +102,8 @@ impl Follower {
                 self.parts.insert(uri, bytes);
             }
         }
-        if let Some(hinted) = self.hint.take().filter(|_| !self.text.contains("EXT-X-DISCONTINUITY\n")) {
+        let goes_on = !["EXT-X-DISCONTINUITY\n", "EXT-X-GAP\n"].iter().any(|tag| self.text.contains(tag));
+        if let Some(hinted) = self.hint.take().filter(|_| goes_on) {
             let came = self.parts.contains_key(&hinted);
             assert!(came || self.media.head.ended || hint.as_ref() == Some(&hinted), "{hinted} was hinted at in vain");
         }

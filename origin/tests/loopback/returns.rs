@@ -136,3 +136,90 @@ async fn another_height_is_the_same_rendition_to_its_viewers() {
     assert_eq!(world.client.get("/live/a/270p/index.m3u8").await.status, 404);
     drop(sending.await.unwrap());
 }
+
+/// What a media playlist lists of each number: a gap, a segment behind a discontinuity, or neither.
+fn told(text: &str) -> Vec<(u64, bool, bool)> {
+    let mut msn: u64 = text.split("MEDIA-SEQUENCE:").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    let (mut told, mut gap, mut broken) = (Vec::new(), false, false);
+    for line in text.lines() {
+        gap |= line == "#EXT-X-GAP";
+        broken |= line == "#EXT-X-DISCONTINUITY";
+        if line.starts_with("#EXTINF") {
+            told.push((msn, gap, broken));
+            (msn, gap, broken) = (msn + 1, false, false);
+        }
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_time_goes_on_in_gaps_where_that_is_wanted() {
+    let world = World::start(config(|config| {
+        config.ingest.linger = Duration::from_secs(60);
+        config.ingest.while_away = config::WhileAway::Gap;
+    }));
+    let clip = Recipe::regular(5).clip();
+    let publisher = world.play("a", clip.clone(), 4.0).await.unwrap();
+    let mut followers = Vec::new();
+    for rendition in ["180p", "90p", "audio"] {
+        followers.push(Follower::join(&world.client, "a", rendition).await);
+    }
+    drop(publisher);
+    // Every reload is answered with something new, though nobody publishes.
+    while followers[0].text.matches("#EXT-X-GAP\n").count() < 2 {
+        for follower in &mut followers {
+            assert!(follower.step().await);
+        }
+    }
+    let reports = followers[2].text.matches("#EXT-X-RENDITION-REPORT:").count();
+    assert_eq!(reports, 2, "{}", followers[2].text);
+    let publisher = world.publish_again("a").await;
+    let sending = tokio::spawn(async move {
+        crate::world::send(&publisher, clip.later(60_000), 2.0).await;
+        publisher
+    });
+    let mut all = Vec::new();
+    for mut follower in followers {
+        while told(&follower.text).last().is_none_or(|(_, gap, _)| *gap) || !follower.text.contains("DISCONTINUITY\n") {
+            assert!(follower.step().await);
+        }
+        let told = told(&follower.text);
+        let first_gap = told.iter().position(|(_, gap, _)| *gap).unwrap();
+        let broken: Vec<_> = told.iter().filter(|(_, _, broken)| *broken).map(|(msn, ..)| *msn).collect();
+        assert_eq!(broken.len(), 1, "{}", follower.text);
+        assert!(told[first_gap..].iter().all(|(msn, gap, _)| *gap == (*msn < broken[0])), "{}", follower.text);
+        all.push((told[first_gap].0, broken));
+    }
+    assert!(all.iter().all(|other| *other == all[0]), "{all:?}");
+    drop(sending.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_publisher_changes_while_it_sends_is_one_discontinuity_and_no_end() {
+    let world = World::start(config(|config| config.ingest.linger = Duration::from_secs(60)));
+    const BASELINE: &[&str] =
+        &["-g", "60", "-sc_threshold", "0", "-bf", "0", "-profile:v", "baseline", "-level", "4.0"];
+    let changes = [
+        ("size", Recipe { size: (480, 270), ..Recipe::regular(7) }.clip().later(5_000)),
+        ("codec", Recipe { video: BASELINE, ..Recipe::regular(7) }.clip().later(5_000)),
+        ("clock", Recipe::regular(7).clip().later(7_200_000)),
+    ];
+    let before = Recipe::regular(5).clip();
+    let mut sending = Vec::new();
+    for (stream, after) in &changes {
+        let (publisher, before, after) = (world.publish(stream).unwrap(), before.clone(), after.clone());
+        sending.push(tokio::spawn(async move {
+            crate::world::send(&publisher, before, 2.0).await;
+            crate::world::send(&publisher, after, 2.0).await;
+            publisher
+        }));
+    }
+    for (sending, (stream, _)) in sending.into_iter().zip(&changes) {
+        let _publisher = sending.await.unwrap();
+        for rendition in ["180p", "90p", "audio"] {
+            let text = world.client.get(&format!("/live/{stream}/{rendition}/index.m3u8")).await.text().to_owned();
+            assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{stream} {rendition}: {text}");
+            assert!(!text.contains("#EXT-X-ENDLIST"), "{stream} {rendition}: {text}");
+        }
+    }
+}

@@ -46,6 +46,39 @@ fn plan_of(source: &Source) -> Plan {
 }
 
 #[test]
+fn parts_of_every_profile_are_long_enough_for_their_target() {
+    // RFC 8216bis, 4.4.4.9: at least 85 % of it, sound as well as picture.
+    for part_ms in [200, 267, 533] {
+        for rate in [(24, 1), (24000, 1001), (25, 1), (30_000, 1001), (30, 1), (50, 1), (60_000, 1001), (60, 1)] {
+            let seconds = |count: f64| Some((f64::from(rate.0) / f64::from(rate.1) * count).round() as u32);
+            for gop in [None, seconds(1.0), seconds(2.0)] {
+                let plan = plan(&source(rate, gop), &segmenting(2000, part_ms), &ladder(&[480]));
+                let (video, audio) =
+                    (lasting(plan.rate, plan.part_frames), shortest_audio_part(plan.rate, plan.part_frames));
+                let share = video.min(audio).as_secs_f64() / plan.part_target.as_secs_f64();
+                assert!(
+                    share >= 0.85,
+                    "{part_ms} ms at {rate:?}, GOP of {gop:?}: {share}, {} frames",
+                    plan.part_frames
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn picture_and_sound_end_together_in_standard_parts() {
+    for (fps, frames) in [(30, 16), (60, 32)] {
+        let plan = plan(&source((fps, 1), None), &segmenting(2000, 533), &ladder(&[480]));
+        assert_eq!((plan.part_frames, plan.segment_frames), (frames, 4 * frames));
+        assert_eq!(
+            (samples_of_part(plan.rate, frames).0 % samples_of_part(plan.rate, frames).1, plan.part_target.as_millis()),
+            (0, 534)
+        );
+    }
+}
+
+#[test]
 fn segments_follow_the_gop_where_it_allows_it() {
     // Rate, GOP, frames per segment, frames per part, PART-TARGET in ms.
     let table = [

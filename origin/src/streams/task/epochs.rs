@@ -70,7 +70,7 @@ impl Task {
         }
         let now = Instant::now();
         let Phase::Live(mut live) =
-            std::mem::replace(&mut self.phase, Phase::Lingering { until: now, holds_until: None })
+            std::mem::replace(&mut self.phase, Phase::Lingering { until: now, holds_until: None, gap_at: None })
         else {
             return;
         };
@@ -108,7 +108,7 @@ impl Task {
             alone: std::mem::take(&mut self.alone) || Instant::now() < self.ladder_from,
         };
         let context = &self.directory.0.context;
-        let plan = live::plan(context, &known, self.plan.as_ref());
+        let plan = live::plan(context, &self.stream.name, (&known, self.plan.as_ref()));
         let passes = live::passes_through(&plan);
         match Live::start(context, &self.stream, known.clone(), (zero, plan.clone())) {
             Ok((live, made)) => {

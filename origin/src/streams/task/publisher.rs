@@ -4,7 +4,9 @@ use super::Task;
 use crate::ingest::Announced;
 use crate::streams::Incoming;
 use crate::streams::phase::{ABSENCE_MAX, Phase, Reason, Said};
+use config::WhileAway;
 use tokio::time::Instant;
+use transcode::Plan;
 
 impl Task {
     pub(super) fn welcome(&mut self, (items, ending): Incoming) {
@@ -27,9 +29,15 @@ impl Task {
         self.dismiss().await;
         self.stream.pairing.lock().absent();
         let now = Instant::now();
+        let ingest = &self.context().config.ingest;
+        let until = now + ingest.linger;
         let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
-        self.phase =
-            Phase::Lingering { until: now + self.context().config.ingest.linger, holds_until: Some(holds_until) };
+        let segment = self.plan.as_ref().filter(|_| ingest.while_away == WhileAway::Gap).map(Plan::segment);
+        self.phase = match segment {
+            // Who waits is answered with a gap.
+            Some(segment) => Phase::Lingering { until, holds_until: None, gap_at: Some(now + segment) },
+            None => Phase::Lingering { until, holds_until: Some(holds_until), gap_at: None },
+        };
         self.directory.release(&self.stream);
     }
 

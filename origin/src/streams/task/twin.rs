@@ -89,7 +89,7 @@ impl Task {
 
     fn offer(&self, found: &Found, numbers: Numbers) -> Offer {
         let (source, rate) = (&found.known.source, found.known.source.rate);
-        let plan = live::plan(self.context(), &found.known, self.plan.as_ref());
+        let plan = live::plan(self.context(), &self.stream.name, (&found.known, self.plan.as_ref()));
         let zero_ms = found.frames.first().map_or(0, |first| first.pts);
         let pictures = found.frames.iter().filter(|frame| frame.kind == TrackKind::Video && frame.keyframe);
         let keys = pictures.map(|picture| {
@@ -107,7 +107,7 @@ impl Task {
         let source = &mut found.known.source;
         (source.rate, source.gop) = (FrameRate::new(epoch.rate.0, epoch.rate.1)?, epoch.gop);
         found.known.bitrate = Bitrate { average: epoch.bitrate.0, peak: epoch.bitrate.1 };
-        let plan = live::plan(self.context(), &found.known, self.plan.as_ref());
+        let plan = live::plan(self.context(), &self.stream.name, (&found.known, self.plan.as_ref()));
         if Epoch::plan_hash(&plan) != epoch.plan {
             return None;
         }
