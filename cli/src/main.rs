@@ -1,5 +1,6 @@
 //! `vivid`: every role of the CDN in one binary.
 
+mod check;
 mod dev;
 mod handover;
 mod logging;
@@ -8,7 +9,6 @@ mod sign_url;
 mod source;
 mod tier;
 
-use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -90,17 +90,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Origin(args) => tier::origin(&args.config),
         Command::Edge(args) => tier::edge(&args.config),
         Command::Router(args) => tier::router(&args.tier.config, args.dev_control.as_deref()),
-        Command::CheckConfig { file } => {
-            let config = config::Config::load(&file)?;
-            logging::filter(&config.log).with_context(|| format!("{} has one thing to mend", file.display()))?;
-            let runs_none = config.origin.is_none() && config.edge.is_none() && config.router.is_none();
-            if let Some(fleet) = config.edge.and_then(|edge| edge.fleet.file) {
-                config::FleetFile::load(&fleet)?;
-            }
-            let but = if runs_none { ", but runs no tier; add [origin], [edge] or [router]" } else { "" };
-            println!("{} is valid{but}", file.display());
-            Ok(())
-        }
+        Command::CheckConfig { file } => check::run(&file),
         Command::ReferenceConfig => {
             print!("{}", config::REFERENCE);
             Ok(())

@@ -102,6 +102,9 @@ fn signed(args: &Args, keys: &[UrlKey], now: Duration) -> anyhow::Result<String>
 
 /// Scheme and authority, and the rest in the spelling that an edge compares.
 fn split(url: &str) -> anyhow::Result<(&str, String)> {
+    if !url.contains("://") && !url.starts_with('/') {
+        bail!("{url:?} has no scheme; write the whole URL, for example \"https://{url}\"");
+    }
     let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
     let whole = uri.scheme_str().is_some_and(|scheme| ["http", "https"].contains(&scheme)) && uri.authority().is_some();
     let path = uri.path_and_query().filter(|_| whole);
@@ -192,6 +195,10 @@ mod tests {
         for (line, expected) in [
             ("--key gone https://h/x", "has no key \"gone\"; it has [\"new\", \"old\"]"),
             ("/live/demo/index.m3u8", "begin it with https:// and a host"),
+            (
+                "cdn.example.com/live/x",
+                "has no scheme; write the whole URL, for example \"https://cdn.example.com/live/x\"",
+            ),
             ("ftp://h/x", "begin it with https:// and a host"),
             ("https://h/~t/x", "has a token already"),
             ("--path live https://h/x", "begin it with '/'"),

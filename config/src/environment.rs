@@ -1,7 +1,9 @@
 //! Overrides by environment: `VIVID__EDGE__LISTEN=0.0.0.0:80` sets `edge.listen`.
 
+use crate::problem::line_of_or_around;
 use crate::{Problem, Raw};
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
 const PREFIX: &str = "VIVID__";
@@ -9,11 +11,11 @@ const PREFIX: &str = "VIVID__";
 /// Parses the text, lays the variables over it, and gives the raw form with the variables that were used.
 ///
 /// # Errors
-/// One problem: the first thing that is no TOML, no key, or not of its key's type.
+/// The first thing that is no TOML, or all that is no key or not of its key's type.
 pub(crate) fn overlay(
     text: &str,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Raw, Overrides), Problem> {
+) -> Result<(Raw, Overrides), Vec<Problem>> {
     let overrides = Overrides(
         environment
             .into_iter()
@@ -24,16 +26,19 @@ pub(crate) fn overlay(
     if overrides.0.is_empty() {
         return Ok((read(text)?, overrides));
     }
-    let mut table: Table = text.parse().map_err(|error| syntax(text, &error))?;
+    let mut table: Table = text.parse().map_err(|error| vec![syntax(text, &error)])?;
     for (key, name, value) in &overrides.0 {
         if !set(&mut table, &key.split('.').collect::<Vec<_>>(), value) {
             let message = format!("{name} sets a key below something that is not a table; unset the variable");
-            return Err(Problem::new(key, message));
+            return Err(vec![Problem::new(key, message)]);
         }
     }
-    match serde_path_to_error::deserialize(table) {
+    match serde_path_to_error::deserialize(table.clone()) {
         Ok(raw) => Ok((raw, overrides)),
-        Err(error) => Err(overrides.name(misfit(text, &error))),
+        Err(error) => {
+            let problems = misfits::<Raw>(text, table, &error);
+            Err(problems.into_iter().map(|problem| overrides.name(problem)).collect())
+        }
     }
 }
 
@@ -41,9 +46,54 @@ pub(crate) fn overlay(
 ///
 /// # Errors
 /// As [`overlay`].
-pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
-    let file = toml::Deserializer::parse(text).map_err(|error| syntax(text, &error))?;
-    serde_path_to_error::deserialize(file).map_err(|error| misfit(text, &error))
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Problem>> {
+    let file = toml::Deserializer::parse(text).map_err(|error| vec![syntax(text, &error)])?;
+    serde_path_to_error::deserialize(file).map_err(|error| misfits::<T>(text, text.parse().unwrap_or_default(), &error))
+}
+
+/// More are not read at once.
+const MISFITS_MAX: usize = 20;
+
+/// The first thing that fits no key, and those that come to light as each is taken out.
+fn misfits<T: DeserializeOwned>(text: &str, mut table: Table, first: &Misfit) -> Vec<Problem> {
+    let mut problems = vec![misfit(text, first)];
+    let mut path = first.path().clone();
+    while problems.len() < MISFITS_MAX && take_out(&mut table, &path) {
+        let Err(error) = serde_path_to_error::deserialize::<_, T>(table.clone()) else { break };
+        let problem = misfit(text, &error);
+        // What was taken out is missing now.
+        if !problems.iter().any(|told| told.key.strip_prefix(&problem.key).is_some_and(|rest| rest.starts_with('.'))) {
+            let line = problem.line.or_else(|| line_of_or_around(&problem.key, text));
+            problems.push(problem.at(line));
+        }
+        path = error.path().clone();
+    }
+    problems.sort_by_key(|problem| problem.line);
+    problems
+}
+
+/// Takes out the key at the end of the path, with the whole array if an entry of one is meant: the others keep their places.
+fn take_out(table: &mut Table, path: &serde_path_to_error::Path) -> bool {
+    let mut keys: Vec<_> = path.iter().collect();
+    while matches!(keys.last(), Some(Segment::Seq { .. })) {
+        keys.pop();
+    }
+    let Some((Segment::Map { key: last }, keys)) = keys.split_last() else { return false };
+    let mut keys = keys.iter();
+    let mut within = table;
+    while let Some(segment) = keys.next() {
+        let Segment::Map { key } = segment else { return false };
+        let mut value = within.get_mut(key);
+        while let Some(Segment::Seq { index }) = keys.as_slice().first() {
+            value = value.and_then(|value| value.as_array_mut()?.get_mut(*index));
+            keys.next();
+        }
+        match value {
+            Some(Value::Table(inner)) => within = inner,
+            _ => return false,
+        }
+    }
+    within.remove(last).is_some()
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> Problem {
@@ -51,7 +101,9 @@ fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     Problem::new("", message(error)).at(line)
 }
 
-fn misfit(text: &str, error: &serde_path_to_error::Error<toml::de::Error>) -> Problem {
+type Misfit = serde_path_to_error::Error<toml::de::Error>;
+
+fn misfit(text: &str, error: &Misfit) -> Problem {
     Problem { key: path(error.path()), ..syntax(text, error.inner()) }
 }
 
@@ -84,9 +136,19 @@ fn path(path: &serde_path_to_error::Path) -> String {
 fn message(error: &toml::de::Error) -> String {
     // Serde names Rust's types; people write numbers.
     let message = error.message().replace('\n', " ");
-    ["u16", "u32", "u64", "usize"]
+    let message = ["u16", "u32", "u64", "usize"]
         .iter()
-        .fold(message, |message, kind| message.replace(&format!("expected {kind}"), "expected a whole number"))
+        .fold(message, |message, kind| message.replace(&format!("expected {kind}"), "expected a whole number"));
+    near(&message).unwrap_or(message)
+}
+
+/// Of an unknown key that a known one is near to: which one.
+fn near(message: &str) -> Option<String> {
+    let mut names = message.strip_prefix("unknown field `")?.split('`').step_by(2);
+    let unknown = names.next()?;
+    let (distance, known) = names.map(|known| (strsim::damerau_levenshtein(unknown, known), known)).min()?;
+    let near = distance <= (unknown.len() / 3).max(1) && !known.is_empty();
+    near.then(|| format!("unknown field `{unknown}`; did you mean `{known}`?"))
 }
 
 fn set(table: &mut Table, keys: &[&str], value: &str) -> bool {

@@ -72,7 +72,7 @@ impl FleetFile {
     /// # Errors
     /// All that is wrong, each with its line.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let raw: Raw = environment::read(text).map_err(|problem| vec![problem])?;
+        let raw: Raw = environment::read(text)?;
         let mut problems = Vec::new();
         if !(1..=EDGES_MAX).contains(&raw.edges.len()) {
             problems.push(Problem::new("edges", format!("must list 1 to {EDGES_MAX} edges, each under [[edges]]")));

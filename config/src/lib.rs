@@ -9,6 +9,7 @@ mod edge;
 mod environment;
 mod fleet;
 mod geo;
+mod listeners;
 mod log;
 mod origin;
 mod problem;
@@ -67,7 +68,7 @@ impl Config {
 
     /// Validates a text with overrides; all problems at once, each with the key it is about.
     pub fn parse(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
-        let (raw, overrides) = environment::overlay(text, environment).map_err(|problem| vec![problem])?;
+        let (raw, overrides) = environment::overlay(text, environment)?;
         let mut problems = Vec::new();
         let config = Self {
             log: raw.log.valid(&mut problems),
@@ -75,6 +76,7 @@ impl Config {
             edge: raw.edge.map(|edge| edge.valid(&mut problems)),
             router: raw.router.map(|router| router.valid(&mut problems)),
         };
+        listeners::check(&config, &mut problems);
         deadlines::check(config.origin.as_ref(), config.edge.as_ref(), &mut problems);
         if problems.is_empty() {
             return Ok(config);
@@ -149,6 +151,43 @@ mod tests {
             "{}",
             found[0]
         );
+    }
+
+    #[test]
+    fn an_unknown_key_that_is_near_to_a_known_one_is_named_with_it() {
+        for (text, expected) in [
+            ("[edge]\nlisen = 1\n", "line 2: edge.lisen: unknown field `lisen`; did you mean `listen`?"),
+            ("[egde]\n", "line 1: egde: unknown field `egde`; did you mean `edge`?"),
+            ("[edge]\n[edge.upstream]\nulr = 1\n", "did you mean `url`?"),
+            ("[edge]\n[edge.cache]\nmedia_s = 1\n", "did you mean `media_ms`?"),
+            ("[edge]\nx = 1\n", "unknown field `x`, expected one of"),
+        ] {
+            assert!(problems(text)[0].contains(expected), "{:?}", problems(text));
+        }
+    }
+
+    #[test]
+    fn all_that_fits_no_key_is_told_at_once() {
+        let text = "[edge]\nlisten = 5\nlisen = 1\n[edge.cache]\nmedia_ms = \"x\"\nother_ms = -1\n\
+                    [origin.ingest]\npublishers = [{ stream = 1, key = 2 }]\n[edge.tls]\nlisten = [1, 2]\n";
+        let found = problems(text);
+        let mut keys: Vec<_> = found.iter().filter_map(|told| told.split(": ").nth(1)).collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            [
+                "edge.cache.media_ms",
+                "edge.cache.other_ms",
+                "edge.lisen",
+                "edge.listen",
+                "edge.tls.listen[0]",
+                "origin.ingest.publishers[0].key",
+                "origin.ingest.publishers[0].stream",
+            ]
+        );
+        assert!(found.iter().all(|told| told.starts_with("line ")), "{found:?}");
+        let many: String = (0..200).map(|at| format!("key{at} = 1\n")).collect();
+        assert_eq!(problems(&format!("[edge]\n{many}")).len(), 20, "and no more than can be read");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration: where, and what to write instead.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One thing to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +30,19 @@ fn advice(unreadable: &std::io::Error) -> &'static str {
     }
 }
 
+impl ConfigError {
+    /// What was found wrong with a file after it was read.
+    pub fn of(path: &Path, mut problems: Vec<Problem>) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        for problem in &mut problems {
+            problem.line = line_of_or_around(&problem.key, &text);
+        }
+        Self::Invalid { path: path.to_owned(), problems }
+    }
+}
+
 impl Problem {
-    pub(crate) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: key.into(), line: None, message: message.into() }
     }
 
@@ -57,6 +68,17 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)
+    }
+}
+
+/// The line of the key, or of the nearest one that holds it: what is written within a line has none of its own.
+pub(crate) fn line_of_or_around(key: &str, text: &str) -> Option<usize> {
+    let mut key = key;
+    loop {
+        if let Some(line) = line_of(key, text) {
+            return Some(line);
+        }
+        key = &key[..key.rfind(['.', '['])?];
     }
 }
 

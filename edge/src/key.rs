@@ -66,6 +66,8 @@ impl Class {
         let class = match path.rsplit_once('.').map(|(_, extension)| extension) {
             Some("m3u8") => Self::Playlist,
             Some("mpd") => Self::Mpd,
+            // Foreign packagers' media: of which kind each is, its playlist says.
+            Some("aac" | "cmfa" | "cmfv" | "m4a" | "m4s" | "m4v" | "mp4" | "ts") => Self::Segment,
             _ => Self::Other,
         };
         (class, false)
@@ -348,9 +350,13 @@ mod tests {
             ("/live/a/720p/k3x/12.3.m4s", Class::Part),
             ("/vod/film.m3u8", Class::Playlist),
             ("/dash/live.isml/.mpd", Class::Mpd),
-            ("/dash/live.mpd/1.m4s", Class::Other),
-            ("/live/a/720p/k3x/x.m4s", Class::Other),
-            ("/live/a/720p/k3x/1.2.3.m4s", Class::Other),
+            ("/dash/live.mpd/1.m4s", Class::Segment),
+            ("/live/a/720p/k3x/x.m4s", Class::Segment),
+            ("/live/a/720p/k3x/1.2.3.m4s", Class::Segment),
+            ("/vod/film.mp4", Class::Segment),
+            ("/hls/12.ts", Class::Segment),
+            ("/hls/12.ts.txt", Class::Other),
+            ("/ts", Class::Other),
             ("/live/a b/index.m3u8x", Class::Other),
             ("/live/a/720p/k3x/12.m4s/", Class::Other),
         ] {

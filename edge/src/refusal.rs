@@ -29,6 +29,8 @@ pub enum Refusal {
     AdminPage,
     #[error("nobody watches this stream here now; /_vivid/streams lists those that are followed")]
     NoSuchStream,
+    #[error("the page must be asked for by numbers: `from`, and `limit` from 1 to 1000")]
+    Page,
     #[error("this needs the token of edge.purge.token, sent as `Authorization: Bearer TOKEN`")]
     Unauthorized,
     #[error("{0}")]
@@ -89,6 +91,7 @@ impl Refusal {
             Self::Malformed
             | Self::Directive(_)
             | Self::TooFar
+            | Self::Page
             | Self::Purge(_)
             | Self::Target(TargetError::NotAPath) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -134,6 +137,7 @@ impl Refusal {
             Self::NoSuchPage => "no-such-page",
             Self::AdminPage => "admin-page",
             Self::NoSuchStream => "no-such-stream",
+            Self::Page => "page",
             Self::Unauthorized => "unauthorized",
             Self::Purge(_) => "purge",
             Self::PurgePending => "purge-pending",

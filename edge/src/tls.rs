@@ -97,6 +97,14 @@ impl Tls {
         Ok(tls)
     }
 
+    /// Reads two files as a node would.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn check(files: &CertificateFiles) -> Result<(), TlsError> {
+        Watched::new(files, &Arc::new(ring::default_provider())).map(drop)
+    }
+
     /// Shakes hands; `None` if the client cannot, will not or is too slow.
     pub async fn accept(&self, socket: TcpStream) -> Option<Stream> {
         let shaking = async {

@@ -29,7 +29,7 @@ use http::{HeaderName, StatusCode};
 use parking_lot::Mutex;
 use peer::{Ask, Peer, ThisNode};
 use probe::Probing;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -122,6 +122,14 @@ struct Budgets {
     hedges: Budget,
     /// Apart, so that viewers who ask for names that do not exist cannot use up what failures need.
     looks: Budget,
+}
+
+/// Reads the file of `edge.upstream.ca_file` as a node would.
+///
+/// # Errors
+/// `Authorities`.
+pub fn check_authorities(path: &Path) -> Result<(), UpstreamError> {
+    peer::authorities(path).map(drop)
 }
 
 impl Promise {

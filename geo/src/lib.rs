@@ -16,7 +16,7 @@ pub use slot::State;
 
 use slot::Slot;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The databases of a node. Without one, that part of a viewer's whereabouts stays unknown.
@@ -55,6 +55,14 @@ pub struct Standing {
     pub state: State,
     /// When the one in use was made, as it says itself.
     pub built: Option<SystemTime>,
+}
+
+/// Reads a file as a node would.
+///
+/// # Errors
+/// Why it is of no use.
+pub fn check(path: &Path) -> Result<(), Unusable> {
+    slot::check(path)
 }
 
 impl Geo {

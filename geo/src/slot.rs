@@ -115,6 +115,10 @@ impl From<&Metadata> for Stamp {
     }
 }
 
+pub(crate) fn check(path: &Path) -> Result<(), Unusable> {
+    read(path, Stamp::of(path)).map(drop)
+}
+
 fn read(path: &Path, stamp: Stamp) -> Result<Database, Unusable> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {

@@ -151,6 +151,31 @@ async fn a_bad_configuration_is_told_by_key_and_line() {
 }
 
 #[tokio::test]
+async fn files_that_cannot_be_used_are_told_with_the_keys_that_name_them() {
+    let files = tempfile::tempdir().unwrap();
+    let broken = files.path().join("broken");
+    std::fs::write(&broken, "nothing of use").unwrap();
+    let broken = broken.display();
+    let file = config(&format!(
+        "[edge]\n[edge.upstream]\nurl = \"https://o\"\nca_file = \"{broken}\"\n[edge.fleet]\nfile = \"/nowhere.toml\"\n[edge.geo]\n\
+         country_database = \"{broken}\"\ncity_database = \"/nowhere.mmdb\"\n[edge.tls]\ncertificates = [\n\
+         {{ certificate = \"/nowhere.pem\", key = \"{broken}\" }},\n]\n[router.geo]\nasn_database = \"/nowhere.mmdb\"\n"
+    ));
+    let ended = run_vivid(&["check-config", file.path().to_str().unwrap()]).await.unwrap();
+    assert!(!ended.status.success() && ended.output.contains("has 6 things to mend"), "{}", ended.output);
+    for told in [
+        "line 4: edge.upstream.ca_file: ",
+        "line 6: edge.fleet.file: cannot read /nowhere.toml",
+        "line 8: edge.geo.country_database: ",
+        "line 9: edge.geo.city_database: /nowhere.mmdb is of no use: it cannot be read",
+        "line 11: edge.tls.certificates[0]: cannot read /nowhere.pem",
+        "line 15: router.geo.asn_database: /nowhere.mmdb",
+    ] {
+        assert!(ended.output.contains(told), "{told}: {}", ended.output);
+    }
+}
+
+#[tokio::test]
 async fn the_reference_configuration_is_valid() {
     let reference = run_vivid(&["reference-config"]).await.unwrap();
     let file = config(&reference.output);

@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("origin", &["config", "manifest", "media", "transcode"]),
     ("edge", &["cmcd", "config", "geo", "manifest"]),
     ("router", &["cmcd", "config", "geo", "manifest"]),
-    ("cli", &["config", "edge", "media", "origin", "router", "transcode"]),
+    ("cli", &["config", "edge", "geo", "media", "origin", "router", "transcode"]),
     ("tests", &["cmcd", "config", "edge", "geo", "manifest", "media", "origin", "router", "transcode"]),
     ("bench", &["cmcd", "config", "edge", "geo", "manifest", "media", "origin", "router", "transcode"]),
 ];

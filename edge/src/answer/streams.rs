@@ -95,11 +95,13 @@ impl Node {
         for rendition in &all {
             streams.entry(rendezvous::stream(&rendition.key)).or_default().push(rendition);
         }
-        let number = |name: &str| {
+        let number = |name: &str, silent: usize| {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-            pairs.find_map(|(known, value)| (known == name).then(|| value.parse().ok())?)
+            let value = pairs.find_map(|(known, value)| (known == name).then_some(value));
+            value.map_or(Some(silent), |value| value.parse().ok())
         };
-        let (from, limit) = (number("from").unwrap_or(0), number("limit").unwrap_or(ROWS).clamp(1, ROWS_MAX));
+        let (from, limit) = (number("from", 0), number("limit", ROWS).filter(|limit| (1..=ROWS_MAX).contains(limit)));
+        let (Some(from), Some(limit)) = (from, limit) else { return Body::Refusal(Refusal::Page) };
         let rows = streams.iter().skip(from).take(limit).map(|(stream, renditions)| Row {
             stream,
             page: format!("/_vivid/streams{stream}"),

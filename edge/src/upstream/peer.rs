@@ -330,13 +330,18 @@ fn is_trace(value: &[u8]) -> bool {
 pub(super) fn connector(ca_file: Option<&Path>) -> Result<Connector, UpstreamError> {
     let mut options = ConnectorOptions::new(IDLE_CONNECTIONS_MAX);
     if let Some(path) = ca_file {
-        let unreadable = || UpstreamError::Authorities(path.to_owned());
-        let mut certificates = CertificateDer::pem_file_iter(path).map_err(|_| unreadable())?;
-        certificates.next().and_then(Result::ok).ok_or_else(unreadable)?;
-        options.ca_file = Some(path.to_str().ok_or_else(unreadable)?.to_owned());
+        options.ca_file = Some(authorities(path)?);
     }
     std::panic::catch_unwind(AssertUnwindSafe(|| Connector::new(Some(options))))
         .map_err(|_| UpstreamError::Certificates)
+}
+
+/// The path of a file that holds a certificate at least.
+pub(super) fn authorities(path: &Path) -> Result<String, UpstreamError> {
+    let unreadable = || UpstreamError::Authorities(path.to_owned());
+    let mut certificates = CertificateDer::pem_file_iter(path).map_err(|_| unreadable())?;
+    certificates.next().and_then(Result::ok).ok_or_else(unreadable)?;
+    Ok(path.to_str().ok_or_else(unreadable)?.to_owned())
 }
 
 async fn send(session: &mut HttpSession, request: Box<RequestHeader>) -> Result<(), Refusal> {

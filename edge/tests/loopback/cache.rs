@@ -299,6 +299,22 @@ async fn upstream_says_in_every_way_it_has_what_is_kept() {
 }
 
 #[tokio::test]
+async fn media_is_known_by_its_name_where_upstream_says_nothing() {
+    let fake = Answers::new(&[], "bytes").start().await;
+    let mut config = config("edge", fake.addr);
+    config.cache.other = Duration::ZERO;
+    let edge = Node::with(config);
+    for (target, requests) in
+        [("/film.mp4?x=1", 1), ("/hls/1.ts", 1), ("/dash/v/7.m4s", 1), ("/text.txt", 2), ("/ts", 2)]
+    {
+        for _ in 0..2 {
+            assert_eq!(edge.get(target).await.text(), "bytes");
+        }
+        assert_eq!(fake.count(target), requests, "{target}");
+    }
+}
+
+#[tokio::test]
 async fn viewers_and_edges_may_ask_by_date() {
     let modified = "Sun, 06 Nov 1994 08:49:37 GMT";
     let answers = Answers::new(&[("Cache-Control", "no-cache"), ("Last-Modified", modified)], "bytes");

@@ -88,7 +88,7 @@ async fn ranges_of_a_growing_object_of_unknown_length_are_answered_when_they_are
         viewer.send(request.as_bytes()).await;
         viewers.push(viewer);
     }
-    edge.until("vivid_edge_lookups_total", &["other"], 7.0).await;
+    edge.until("vivid_edge_lookups_total", &["segment"], 7.0).await;
     let [bounded, to_the_end, open, suffix, beyond, long, head] = &mut viewers[..] else { panic!("seven viewers") };
     drip(&senders, 0, b"3\r\nabc\r\n");
     let got = bounded.read().await.unwrap();

@@ -93,8 +93,11 @@ async fn streams_are_listed_page_by_page() {
     assert_eq!(page(&edge, page_of_one).await["renditions"][0]["epoch"], Value::Null, "anyone's stream is explained");
     let rest = page(&edge, told["next"].as_str().unwrap()).await;
     assert_eq!((names(&rest), &rest["next"]), (vec!["/live/b".to_owned()], &Value::Null));
-    let told = page(&edge, "/_vivid/streams?limit=x&from=-1").await;
-    assert_eq!(names(&told).len(), 3);
+    assert_eq!(names(&page(&edge, "/_vivid/streams?limit=1000&x=y").await).len(), 3);
+    for query in ["limit=0", "limit=1001", "limit=", "limit=x", "from=-1"] {
+        let got = edge.get(&format!("/_vivid/streams?{query}")).await;
+        assert_eq!((got.status, got.text().contains("`limit` from 1 to 1000")), (400, true), "{query}: {}", got.text());
+    }
 }
 
 #[tokio::test]

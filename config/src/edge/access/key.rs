@@ -130,7 +130,7 @@ fn secret(problems: &mut Vec<Problem>, key: &str, id: &str, hex: &str) -> Secret
         None => {
             // What was written may be a secret all the same, and is not repeated.
             let message = format!(
-                "the secret of {id:?} must be 64 to 128 hexadecimal digits; write what `openssl rand -hex 32` prints"
+                "the secret of {id:?} must be 64 to 128 hexadecimal digits, which are 32 bytes at least; write what `openssl rand -hex 32` prints"
             );
             problems.push(Problem::new(key, message));
             Secret(Box::default())
