@@ -1,12 +1,14 @@
-//! A checker of live HLS, anyone's: it reads playlists with a reader of its own and holds them against the rules by their sections.
+//! A checker of live HLS and DASH, anyone's: it reads with readers of its own and holds what it sees against the rules by their sections.
 
+mod dash;
 pub mod rules;
 pub mod text;
 mod watch;
 
 pub use watch::{Report, watch};
 
-/// A rule of RFC 8216bis (draft-pantos-hls-rfc8216bis-22), or of Apple's authoring specification where its name begins so.
+/// A rule of RFC 8216bis (draft-pantos-hls-rfc8216bis-22), or of Apple's authoring specification where its section begins so;
+/// of DASH, one of ISO/IEC 23009-1:2022, of CMAF (ISO/IEC 23000-19) or of the DASH-IF's low-latency rules (IOP LL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     pub name: &'static str,
@@ -23,14 +25,14 @@ pub struct Finding {
 }
 
 macro_rules! rules {
-    ($($id:ident, $section:literal, $must:literal, $says:literal;)*) => {
+    ($all:ident: $($id:ident, $section:literal, $must:literal, $says:literal;)*) => {
         $(pub(crate) const $id: Rule = Rule { name: stringify!($id), section: $section, must: $must, says: $says };)*
-        /// Every rule that is checked.
-        pub const RULES: &[Rule] = &[$($id),*];
+        /// Every one that is checked.
+        pub const $all: &[Rule] = &[$($id),*];
     };
 }
 
-rules! {
+rules! { RULES:
     FIRST_LINE, "4.4.1.1", true, "a playlist begins with EXTM3U";
     VERSION, "4.4.1.2, 8", true, "at most one EXT-X-VERSION; 9 at least where segments are skipped";
     TARGET_DURATION, "4.4.3.1", true, "there is one, and no EXTINF rounds to more";
@@ -62,6 +64,33 @@ rules! {
     INDEPENDENT, "Apple 9.11", true, "EXT-X-INDEPENDENT-SEGMENTS is said";
     I_FRAMES, "Apple 6.1", true, "there are I-frame playlists";
     GZIP, "Apple 10.1", true, "playlists are compressed for those who take it";
+}
+
+rules! { DASH_RULES:
+    MPD_ROOT, "5.3.1.2", true, "the root is an MPD of its namespace, with profiles and minBufferTime";
+    MPD_DYNAMIC, "5.3.1.2", true, "a dynamic MPD has availabilityStartTime, publishTime and minimumUpdatePeriod";
+    MPD_STATIC, "5.3.1.2", true, "a static MPD says how long it is";
+    MPD_ORDER, "5.3.1.3, 5.3.2.3, 5.3.3.3", true, "elements come in the order of the schema";
+    MPD_CLOCK, "5.8.4.11; IOP LL", true, "there is a UTCTiming, and it agrees with this machine's clock within a second";
+    MPD_START, "5.4", true, "availabilityStartTime never changes";
+    MPD_PUBLISHED, "5.4", true, "publishTime never goes back, and is another where the MPD is";
+    MPD_PERIODS, "5.3.2.2", true, "periods have an id each and begin one after the other";
+    MPD_STAYS, "5.4", true, "what is told of a period stays while it is told";
+    MPD_SETS, "5.3.3.2", true, "adaptation sets tell what they hold, and align their segments where they have several representations";
+    MPD_REPRESENTATIONS, "5.3.5.2, 5.3.7.2", true, "representations have an id of their own, bandwidth, codecs and, of pictures, a size";
+    MPD_TEMPLATE, "5.3.9.4", true, "templates tell segments apart, how long they are and where their init section is";
+    MPD_EARLY, "5.3.9.5.3; IOP LL", true, "where segments can be had before they are whole, availabilityTimeComplete says so";
+    MPD_LATENCY, "K.3; IOP LL", true, "where they can, ServiceDescription tells the latency, and ProducerReferenceTime what it counts from";
+    MPD_TYPE, "Annex C", true, "an MPD is sent as application/dash+xml";
+    SEG_THERE, "5.3.9.5.3", true, "a segment can be had from its availability time on, until the time shift buffer has left it behind";
+    SEG_NOT_YET, "5.3.9.5.3", false, "a segment far ahead cannot be had";
+    SEG_GROWS, "IOP LL", true, "a segment that is being made comes chunk by chunk";
+    SEG_BOXES, "CMAF 7.3", true, "a segment is moof and mdat, one or more, with nothing unknown before a moof";
+    SEG_TIME, "5.3.9.5.3", true, "its media time is that of its number, within half a segment";
+    SEG_LENGTH, "7.2.1", true, "it lasts as long as is said, within half a segment";
+    SEG_WHOLE, "CMAF 7.3.2.3", true, "its fragments follow each other without a hole in decode time";
+    SEG_SAP, "5.3.3.2", true, "it begins with a sync sample where startWithSAP says so";
+    SEG_CLOCK, "5.12; IOP LL", true, "its wall clocks (prft) are there where they are announced, and agree with the MPD's within 100 ms";
 }
 
 #[cfg(test)]

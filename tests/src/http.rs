@@ -1,14 +1,22 @@
-//! A plain HTTP client for tests: one answer, whole, within a deadline.
+//! An HTTP client for tests: one answer, whole or chunk by chunk, within a deadline.
 
-use ::http::{HeaderMap, Method, Request, StatusCode};
+use ::http::{HeaderMap, Method, StatusCode};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use reqwest::{Client, Response, redirect};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Longer than any hold.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Follows no redirect: what is asked is what is answered. Proxies of the environment are not for servers under test.
+static CLIENT: LazyLock<Client> = LazyLock::new(|| {
+    // Another part of the process may have installed the same provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).tcp_nodelay(true);
+    // A kept connection belongs to the runtime of the test that made it.
+    client.pool_max_idle_per_host(0).build().expect("a client without files or certificates of its own")
+});
 
 #[derive(Debug)]
 pub struct Answer {
@@ -50,17 +58,17 @@ pub async fn metric(tier: &str, name: &str, labels: &str) -> anyhow::Result<f64>
     Ok(text.lines().filter(series).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
 
+/// The head of an answer to GET; its body comes chunk by chunk.
+pub(crate) async fn open(url: &str) -> anyhow::Result<Response> {
+    Ok(tokio::time::timeout(DEADLINE, CLIENT.get(url).send()).await??)
+}
+
 async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
-    let mut request = Request::builder().method(method).uri(url);
+    let mut request = CLIENT.request(method, url).timeout(DEADLINE);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Empty::<Bytes>::new())?;
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let whole = async {
-        let (parts, body) = client.request(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        anyhow::Ok(Answer { status: parts.status, headers: parts.headers, body })
-    };
-    tokio::time::timeout(DEADLINE, whole).await?
+    let response = request.send().await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    Ok(Answer { status, headers, body: response.bytes().await? })
 }

@@ -176,7 +176,7 @@ fn seconds(attributes: &Attributes, name: &str) -> Option<f64> {
 }
 
 /// `2026-11-21T02:00:00.500Z`, or with an offset of hours and minutes.
-fn unix_s(date: &str) -> Option<f64> {
+pub(super) fn unix_s(date: &str) -> Option<f64> {
     let (day, time) = date.split_once('T')?;
     let mut day = day.splitn(3, '-').map(str::parse::<i64>);
     let (year, month, day) = (day.next()?.ok()?, day.next()?.ok()?, day.next()?.ok()?);

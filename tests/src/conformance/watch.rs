@@ -3,7 +3,8 @@
 use super::rules::{self, Checks};
 use super::text::{self, Media};
 use super::{
-    BLOCKING, CADENCE, DELTA, DIRECTIVES, Finding, GZIP, REPORTS, RULES, Rule, SAME_BYTES, TARGET_CONSTANT, TOO_FAR,
+    BLOCKING, CADENCE, DASH_RULES, DELTA, DIRECTIVES, Finding, GZIP, REPORTS, RULES, Rule, SAME_BYTES, TARGET_CONSTANT,
+    TOO_FAR, dash,
 };
 use crate::http::{Answer, get, get_with};
 use anyhow::{Context, ensure};
@@ -33,7 +34,7 @@ impl Report {
         self.found.keys().filter(|rule| rule.must).collect()
     }
 
-    fn add(&mut self, url: &str, checks: Checks) {
+    pub(super) fn add(&mut self, url: &str, checks: Checks) {
         for rule in checks.made {
             *self.checked.entry(rule).or_default() += 1;
         }
@@ -42,7 +43,7 @@ impl Report {
         }
     }
 
-    fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: Self) {
         self.playlists += other.playlists;
         self.reloads += other.reloads;
         self.segments += other.segments;
@@ -59,12 +60,13 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { playlists, reloads, segments, slowest_part, .. } = self;
+        let of_dash = self.checked.keys().any(|rule| DASH_RULES.contains(rule));
         writeln!(
             f,
             "{playlists} playlists, {reloads} reloads, {segments} segments read; slowest part {slowest_part:?}\n"
         )?;
         writeln!(f, "| rule | section | level | checked | broken | first |\n|---|---|---|---:|---:|---|")?;
-        for rule in RULES {
+        for rule in if of_dash { DASH_RULES } else { RULES } {
             let level = if rule.must { "MUST" } else { "SHOULD" };
             let checked = self.checked.get(rule).copied().unwrap_or(0);
             let (broken, first) = self.found.get(rule).cloned().unwrap_or_default();
@@ -78,15 +80,21 @@ impl Display for Report {
 const DEEP_EVERY: u64 = 4;
 const REDIRECTS_NONE: &str = "no redirects are followed: give the URL that answers";
 
-/// Watches for `length` of time what the multivariant playlist at `url` names, over plain HTTP.
+/// Watches for `length` of time what the multivariant playlist or the MPD at `url` names.
 ///
 /// # Errors
 /// The presentation cannot be read at all. What breaks a rule is in the report.
 pub async fn watch(url: &str, length: Duration) -> anyhow::Result<Report> {
     let answer = answered(url).await?;
-    let mut report = Report { playlists: 1, ..Report::default() };
     let said = answer.text();
-    ensure!(text::is_multivariant(&said), "{url} is no multivariant playlist; give one, of a stream that is live now");
+    if said.trim_start().starts_with('<') {
+        return dash::watch(url, length).await;
+    }
+    let mut report = Report { playlists: 1, ..Report::default() };
+    ensure!(
+        text::is_multivariant(&said),
+        "{url} is no multivariant playlist and no MPD; give one, of a stream that is live now"
+    );
     let said = text::multivariant(&said);
     let mut checks = Checks::default();
     rules::of_multivariant(&said, &mut checks);
@@ -243,7 +251,7 @@ async fn compressed(url: &str, checks: &mut Checks) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn answered(url: &str) -> anyhow::Result<Answer> {
+pub(super) async fn answered(url: &str) -> anyhow::Result<Answer> {
     let answer = get(url).await.with_context(|| format!("{url} cannot be asked"))?;
     ensure!(!answer.status.is_redirection(), "{url}: {}; {REDIRECTS_NONE}", answer.status);
     ensure!(answer.status == 200, "{url}: {} {}", answer.status, answer.text());
@@ -256,7 +264,7 @@ fn directed(url: &str, query: &str) -> String {
 }
 
 /// A reference, seen from a playlist (RFC 3986, 5.3, as far as playlists go).
-fn resolve(base: &str, reference: &str) -> String {
+pub(super) fn resolve(base: &str, reference: &str) -> String {
     if reference.contains("://") {
         return reference.to_owned();
     }
