@@ -49,6 +49,7 @@ async fn serve(layout: Layout) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let signals = tokio::spawn(cancel_on_signal(stop.clone()));
     let directory = tempfile::Builder::new().prefix("vivid-dev-").tempdir().context("no temporary directory")?;
+    let layout = layout.keeping(&directory.path().join("origin"));
     let fleet = Arc::new(Fleet::new(layout, directory.path())?);
     let control = control::serve(Arc::clone(&fleet), directory.path())?;
     let started = tokio::select! {

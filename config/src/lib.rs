@@ -27,7 +27,9 @@ pub use edge::{LogTarget, LoggedAddresses, SampleBy};
 pub use fleet::{FleetEdge, FleetFile};
 pub use geo::Geo;
 pub use log::{Log, LogFormat};
-pub use origin::{ANY_STREAM, Ingest, Origin, Profile, PublishRule, Twin, WhileAway, Window, is_stream_name};
+pub use origin::{
+    ANY_STREAM, Disk as OriginDisk, Ingest, Origin, Profile, PublishRule, Twin, WhileAway, Window, is_stream_name,
+};
 pub use problem::{ConfigError, Problem};
 pub use router::{Cdn, Manifest, Probe, Router, Steering};
 pub use transcode::{Audio, Ladder, Rung, Segmenting, Worker};

@@ -1,11 +1,13 @@
 //! `[origin]`: where it listens, who may publish, how much it holds.
 
 mod away;
+mod disk;
 mod profiles;
 mod twin;
 mod window;
 
 pub use away::WhileAway;
+pub use disk::Disk;
 pub use profiles::Profile;
 pub use twin::Twin;
 pub use window::Window;
@@ -30,6 +32,7 @@ pub struct Origin {
     pub window: Window,
     /// The other origin that the same encoder publishes to.
     pub twin: Option<Twin>,
+    pub disk: Disk,
 }
 
 /// Who may publish, and what one publisher may cost.
@@ -71,6 +74,7 @@ pub(crate) struct Raw {
     worker: RawWorker,
     window: window::Raw,
     twin: twin::Raw,
+    disk: disk::Raw,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +110,7 @@ impl Default for Raw {
             worker: RawWorker::default(),
             window: window::Raw::default(),
             twin: twin::Raw::default(),
+            disk: disk::Raw::default(),
         }
     }
 }
@@ -144,6 +149,7 @@ impl Raw {
             ladder: self.ladder.valid(problems),
             worker: self.worker.valid(problems),
             window: self.window.valid(problems),
+            disk: self.disk.valid(problems),
         }
     }
 }

@@ -6,6 +6,7 @@ mod holds;
 mod range;
 mod refusal;
 mod serve;
+mod stored;
 mod twin;
 
 pub(crate) use serve::serve;
@@ -31,6 +32,7 @@ use prometheus::{Registry, TextEncoder};
 use refusal::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
+use stored::Disk;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::CorsLayer;
 
@@ -43,6 +45,7 @@ struct Inner {
     registry: Registry,
     metrics: Metrics,
     holds: Holds,
+    disk: Disk,
     hold_target_durations: u32,
     /// What the other of two origins sends.
     twin_token: Option<String>,
@@ -67,12 +70,14 @@ impl App {
         let stop = CancellationToken::new();
         let holds = Holds::new(config.window.holds_max, metrics.clone(), stop.clone());
         let hold_target_durations = config.window.hold_target_durations;
+        let disk = Disk::new(&config.disk, metrics.disk.clone());
         let twin_token = config.twin.as_ref().map(|twin| twin.token.clone());
         Self(Arc::new(Inner {
             directory,
             registry,
             metrics,
             holds,
+            disk,
             hold_target_durations,
             twin_token,
             rtmp_port,
@@ -243,7 +248,15 @@ async fn object(
     };
     let asked = Asked { app: &app, stream: &stream, rendition: &rendition, epoch, name };
     let response = match asked.find().await? {
-        Lookup::Found(bytes) => answer::object(name, bytes, &method, &headers)?,
+        Lookup::Found(bytes) => {
+            let length = answer::length(&bytes);
+            answer::object(name, length, (&method, &headers), |range| answer::pieces(bytes, range))?
+        }
+        Lookup::OnDisk { msn, range, .. } => {
+            let file = stream.life().file(&rendition.name, epoch, msn).ok_or_else(unknown)?;
+            let stored = app.0.disk.open(&file, range.start).await?;
+            answer::object(name, range.end - range.start, (&method, &headers), |range| stored.body(range))?
+        }
         Lookup::Growing(_) => answer::growing(Growing::new(app.clone(), stream, rendition, (epoch, name)), &method),
         Lookup::Hinted | Lookup::Unknown => return Err(Refusal::NoSuchObject),
     };
@@ -284,7 +297,7 @@ fn is_awaited(lookup: &Lookup) -> bool {
     match lookup {
         Lookup::Hinted => true,
         Lookup::Growing(pieces) => pieces.is_empty(),
-        Lookup::Found(_) | Lookup::Unknown => false,
+        Lookup::Found(_) | Lookup::OnDisk { .. } | Lookup::Unknown => false,
     }
 }
 
@@ -346,13 +359,9 @@ mod tests {
         let registry = Registry::new();
         let config = config::Config::parse("[origin]\n", []).unwrap().origin.unwrap();
         let metrics = Metrics::register(&registry).unwrap();
-        let directory = Directory::new(Context {
-            config: config.clone(),
-            program: WorkerProgram { path: "none".into(), args: Vec::new() },
-            metrics: metrics.clone(),
-            transcode_metrics: transcode::Metrics::register(&registry).unwrap(),
-            twin: None,
-        });
+        let program = WorkerProgram { path: "none".into(), args: Vec::new() };
+        let transcode_metrics = transcode::Metrics::register(&registry).unwrap();
+        let directory = Directory::new(Context::new(config.clone(), program, (metrics.clone(), transcode_metrics)).0);
         let app = App::new(&config, directory, (metrics, registry), 1935);
         TowerToHyperService::new(app.router()).call(request.body(Body::empty()).unwrap()).await.unwrap()
     }

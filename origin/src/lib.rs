@@ -8,6 +8,7 @@ mod metrics;
 pub mod rtmp;
 mod segmenter;
 mod server;
+mod store;
 mod streams;
 #[cfg(test)]
 mod testing;

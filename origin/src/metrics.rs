@@ -1,5 +1,6 @@
 //! What the origin counts of its streams and requests.
 
+use crate::store::DiskMetrics;
 use crate::streams::Reason;
 use crate::twin::Outcome;
 use prometheus::{
@@ -23,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) requests: IntCounterVec,
     pub(crate) connections: IntGauge,
     pub(crate) connections_refused: IntCounter,
+    pub(crate) disk: DiskMetrics,
 }
 
 impl Metrics {
@@ -79,6 +81,7 @@ impl Metrics {
                 "vivid_origin_http_connections_refused_total",
                 "HTTP connections closed at once because too many were open",
             )?,
+            disk: DiskMetrics::register(registry)?,
         };
         metrics.register_all(registry)?;
         Ok(metrics)

@@ -4,8 +4,8 @@ use crate::Publishing;
 use crate::http::{self, App};
 use crate::metrics::Metrics;
 use crate::rtmp::{ListenError, Listener};
+use crate::store::Recovered;
 use crate::streams::{Context, Directory};
-use crate::twin;
 use prometheus::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub struct Server {
     rtmp: Listener,
     directory: Directory,
     app: App,
+    left: Vec<Recovered>,
 }
 
 /// Why an origin cannot run.
@@ -50,13 +51,12 @@ impl Server {
         let http_addr = http.local_addr().map_err(failed)?;
         let metrics = Metrics::register(registry)?;
         let transcode_metrics = transcode::Metrics::register(registry)?;
-        let twin = config.twin.as_ref().map(twin::Client::new);
-        let context = Context { config: config.clone(), program, metrics: metrics.clone(), transcode_metrics, twin };
+        let (context, left) = Context::new(config.clone(), program, (metrics.clone(), transcode_metrics));
         let directory = Directory::new(context);
         let publishing = Arc::new(directory.clone());
         let rtmp = Listener::bind(config.rtmp_listen, config.ingest.clone(), publishing, registry)?;
         let app = App::new(&config, directory.clone(), (metrics, registry.clone()), rtmp.addr().port());
-        Ok(Self { http, http_addr, rtmp, directory, app })
+        Ok(Self { http, http_addr, rtmp, directory, app, left })
     }
 
     pub fn http_addr(&self) -> SocketAddr {
@@ -74,7 +74,8 @@ impl Server {
 
     /// Serves until `stop` is cancelled, then drains; returns within five seconds of that.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { http, rtmp, directory, app, .. } = self;
+        let Self { http, rtmp, directory, app, left, .. } = self;
+        directory.recover(left);
         let http = match TcpListener::from_std(http) {
             Ok(http) => http,
             Err(error) => return tracing::error!(%error, "HTTP socket cannot be served"),

@@ -5,19 +5,26 @@ mod dash;
 mod ladder;
 mod live;
 mod phase;
+mod replay;
 mod stream;
 mod task;
 
 pub(crate) use phase::Reason;
 pub(crate) use stream::Stream;
 
+use stream::Room;
+
+use crate::clock::unix_ms;
 use crate::ingest::{Ending, Ingested, PublishRequest, Publisher, Publishing, Refusal};
 use crate::metrics::Metrics;
+use crate::store::{Life, Recovered, Store};
 use crate::twin;
+use crate::window::Memory;
 use config::Origin;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +50,22 @@ pub(crate) struct Context {
     pub(crate) transcode_metrics: transcode::Metrics,
     /// The other of two origins that are fed alike.
     pub(crate) twin: Option<twin::Client>,
+    pub(crate) store: Store,
+    pub(crate) memory: Memory,
+}
+
+impl Context {
+    /// And what an earlier process left.
+    pub(crate) fn new(
+        config: Origin,
+        program: WorkerProgram,
+        (metrics, transcode_metrics): (Metrics, transcode::Metrics),
+    ) -> (Self, Vec<Recovered>) {
+        let (store, left) = Store::open(&config.disk, &metrics.disk);
+        let twin = config.twin.as_ref().map(twin::Client::new);
+        let memory = Memory::new(config.window.memory_bytes_max, metrics.disk.shortened.clone());
+        (Self { config, program, metrics, transcode_metrics, twin, store, memory }, left)
+    }
 }
 
 struct Entry {
@@ -58,6 +81,8 @@ type Incoming = (mpsc::Receiver<Ingested>, Ending);
 /// Items between a publisher and its stream: some three seconds of picture and sound at 30 fps. When it is full, reading
 /// from the publisher waits.
 const PUBLISHER_QUEUE: usize = 256;
+/// For what waits to be written once all streams have stopped.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 impl Directory {
     pub(crate) fn new(context: Context) -> Self {
@@ -74,6 +99,7 @@ impl Directory {
         self.0.stop.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        self.0.context.store.flush(FLUSH_MAX).await;
     }
 
     /// The publisher of this stream is gone; another one may take the name.
@@ -106,8 +132,35 @@ impl Directory {
         entries.get_mut(&stream.name).filter(|entry| Arc::ptr_eq(&entry.stream, stream)).map(act)
     }
 
+    /// Shows streams again that an earlier process left on disk, and waits for their publishers as for any other's.
+    pub(crate) fn recover(&self, left: Vec<Recovered>) {
+        for life in left {
+            let room = self.room(self.0.context.store.resume(&life));
+            let stream = Arc::new(Stream::new(life.name.clone(), room));
+            let (now, now_unix_ms) = (std::time::Instant::now(), unix_ms());
+            let resumed = stream.replay(&life.records, now, now_unix_ms);
+            let window_ms = stream.window().as_millis() as i64;
+            let Some(resumed) = resumed.filter(|resumed| now_unix_ms - resumed.last_unix_ms < window_ms) else {
+                stream.life().forget();
+                continue;
+            };
+            tracing::info!(stream = %life.name, records = life.records.len(), ended = resumed.ended, "stream is on disk, and shown again");
+            let (intake, publishers) = mpsc::channel(1);
+            let task = task::Task::new(self.clone(), Arc::clone(&stream), publishers).resume(resumed);
+            self.spawn(&stream, task.run());
+            self.0.entries.lock().insert(life.name, Entry { stream, intake, busy: false });
+        }
+    }
+
+    fn room(&self, life: Life) -> Room {
+        let Context { config, memory, .. } = &self.0.context;
+        let (length, in_memory) = (config.window.length, config.window.memory);
+        Room { length, in_memory, memory: memory.clone(), life: Arc::new(life) }
+    }
+
     fn start(&self, name: &str) -> Entry {
-        let stream = Arc::new(Stream::new(name.to_owned(), self.0.context.config.window.length));
+        let room = self.room(self.0.context.store.begin(name));
+        let stream = Arc::new(Stream::new(name.to_owned(), room));
         let (intake, publishers) = mpsc::channel(1);
         let task = task::Task::new(self.clone(), Arc::clone(&stream), publishers);
         self.spawn(&stream, task.run());
@@ -172,19 +225,17 @@ mod tests {
 
     fn directory() -> Directory {
         let registry = Registry::new();
-        Directory::new(Context {
-            config: config::Config::parse("[origin]\n", []).unwrap().origin.unwrap(),
-            program: WorkerProgram { path: "none".into(), args: Vec::new() },
-            metrics: Metrics::register(&registry).unwrap(),
-            transcode_metrics: transcode::Metrics::register(&registry).unwrap(),
-            twin: None,
-        })
+        let config = config::Config::parse("[origin]\n", []).unwrap().origin.unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
+        let program = WorkerProgram { path: "none".into(), args: Vec::new() };
+        let transcode_metrics = transcode::Metrics::register(&registry).unwrap();
+        Directory::new(Context::new(config, program, (metrics, transcode_metrics)).0)
     }
 
     #[tokio::test]
     async fn a_task_that_panics_leaves_no_gauge_behind() {
         let directory = directory();
-        let stream = Arc::new(Stream::new("a".to_owned(), std::time::Duration::from_secs(12)));
+        let stream = Arc::new(Stream::new("a".to_owned(), Room::for_tests(Duration::from_secs(12))));
         let (_intake, publishers) = mpsc::channel(1);
         let task = task::Task::new(directory.clone(), Arc::clone(&stream), publishers);
         let metrics = &directory.0.context.metrics;

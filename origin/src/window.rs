@@ -2,13 +2,17 @@
 //!
 //! Pure: `now` is passed in.
 
+mod memory;
 mod playlist;
 mod rendition;
 mod rope;
+mod segment;
 mod text;
 
+pub(crate) use memory::Memory;
 pub(crate) use playlist::{Said, report};
 pub(crate) use rendition::Rendition;
+pub(crate) use segment::OnDisk;
 pub(crate) use text::Text;
 
 use crate::epoch::EpochId;
@@ -16,7 +20,9 @@ use crate::segmenter::Part;
 use bytes::Bytes;
 use manifest::{Head, Position};
 use rope::Rope;
+use segment::{Kept, Segment};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use transcode::Plan;
@@ -26,6 +32,8 @@ use transcode::Plan;
 pub(crate) struct Shape {
     /// How much media the playlist shows, in seconds.
     pub(crate) length_s: f64,
+    /// How much of that stays in memory though it is on disk.
+    pub(crate) memory_s: f64,
     pub(crate) target_duration_s: u64,
     pub(crate) part_target_s: f64,
 }
@@ -34,10 +42,16 @@ pub(crate) struct Shape {
 const LENGTH_TARGETS_MIN: u64 = 6;
 
 impl Shape {
-    pub(crate) fn of(plan: &Plan, length: Duration) -> Self {
+    pub(crate) fn of(plan: &Plan, length: Duration, memory: Duration) -> Self {
         let target_duration_s = plan.target_duration_s;
-        let length_s = length.as_secs_f64().max((LENGTH_TARGETS_MIN * target_duration_s) as f64);
-        Self { length_s, target_duration_s, part_target_s: plan.part_target.as_secs_f64() }
+        let least_s = (LENGTH_TARGETS_MIN * target_duration_s) as f64;
+        let [length_s, memory_s] = [length, memory].map(|length| length.as_secs_f64().max(least_s));
+        Self { length_s, memory_s, target_duration_s, part_target_s: plan.part_target.as_secs_f64() }
+    }
+
+    /// No window is shorter for want of memory, in seconds.
+    fn least_s(&self) -> f64 {
+        (LENGTH_TARGETS_MIN * self.target_duration_s) as f64
     }
 }
 
@@ -77,19 +91,25 @@ pub(crate) struct Window {
     longest_s: f64,
     /// The number of the open segment, or of the next one.
     next_msn: u64,
+    memory: Memory,
     /// Of media held.
     bytes: usize,
+    /// Segments before this one leave the memory once they are on disk; the others last so long.
+    memory_from: u64,
+    memory_s: f64,
+    /// It was shortened for want of memory, and has not grown to its length since.
+    is_short: bool,
     ended: bool,
+    news: Vec<News>,
 }
 
+/// What the disk is to know.
 #[derive(Debug)]
-struct Segment {
-    msn: u64,
-    epoch: Arc<EpochStart>,
-    /// The first of its epoch, and not the first of the rendition.
-    discontinuity: bool,
-    /// Empty for a gap.
-    parts: Vec<Part>,
+pub(crate) enum News {
+    /// A segment that will not change.
+    Whole { epoch: EpochId, msn: u64, pieces: Vec<Bytes>, duration_s: f64, picture_end: Option<u64> },
+    /// A segment that is answered no more, though it is on disk.
+    Gone { epoch: EpochId, msn: u64 },
 }
 
 /// A resource of a rendition.
@@ -105,6 +125,12 @@ pub(crate) enum Name {
 pub(crate) enum Lookup {
     /// Its bytes, in pieces.
     Found(Vec<Bytes>),
+    /// It is in the file of this segment, here, and so many parts make that.
+    OnDisk {
+        msn: u64,
+        range: Range<u64>,
+        parts: usize,
+    },
     /// The part that the playlist hints at: it will come.
     Hinted,
     /// The pieces so far of the segment that is being made, or of the one after it: more will come.
@@ -127,7 +153,7 @@ impl Name {
 }
 
 impl Window {
-    pub(crate) fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: Shape, memory: Memory) -> Self {
         Self {
             shape,
             segments: VecDeque::new(),
@@ -139,8 +165,13 @@ impl Window {
             listed_s: 0.0,
             longest_s: 0.0,
             next_msn: 0,
+            memory,
             bytes: 0,
+            memory_from: 0,
+            memory_s: 0.0,
+            is_short: false,
             ended: false,
+            news: Vec::new(),
         }
     }
 
@@ -149,7 +180,7 @@ impl Window {
     }
 
     pub(crate) fn head(&self) -> Head {
-        let parts = |segment: &Segment| segment.parts.len() as u32;
+        let parts = Segment::count;
         Head {
             next: Position { msn: self.next_msn, part: self.open.as_ref().map_or(0, parts) },
             last_parts: self.segments.back().map_or(0, parts),
@@ -184,13 +215,23 @@ impl Window {
         self.bytes
     }
 
+    /// How far back viewers can seek, in seconds.
+    pub(crate) fn depth_s(&self) -> f64 {
+        if self.is_short { self.listed_s } else { self.shape.length_s }
+    }
+
+    /// What the disk is to know since it was asked last.
+    pub(crate) fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
     /// Begins an epoch, or goes on with it where another origin has it by now. A rendition that is behind the first number
     /// lists what it lacks as gaps.
     pub(crate) fn begin(&mut self, epoch: EpochStart, now: Instant) {
         match self.open.take_if(|open| open.epoch.id == epoch.id) {
             // The rest of it was made elsewhere: under its name there are other bytes than these.
             Some(open) => {
-                self.bytes -= open.length();
+                self.free(open.weight());
                 self.vacant = Some(Segment { parts: Vec::new(), ..open });
             }
             None => self.break_off(now),
@@ -230,12 +271,51 @@ impl Window {
         self.segments.back().is_some_and(|last| last.epoch.discontinuities != epoch.discontinuities)
     }
 
+    /// Takes a segment of the open epoch that is on disk. Those before it that are not are gaps. False if it is of
+    /// another epoch, or older than what is there.
+    pub(crate) fn restore(&mut self, (epoch, msn): (EpochId, u64), disk: OnDisk, now: Instant) -> bool {
+        let Some(mut segment) = self.open.take_if(|open| open.epoch.id == epoch && open.msn <= msn) else {
+            return false;
+        };
+        let epoch = Arc::clone(&segment.epoch);
+        if self.segments.is_empty() {
+            segment = Segment::new(msn, Arc::clone(&epoch));
+        }
+        while segment.msn < msn {
+            let next = Segment::new(segment.msn + 1, Arc::clone(&epoch));
+            self.append(std::mem::replace(&mut segment, next), now);
+        }
+        segment.kept = Kept::Disk(disk);
+        self.append(segment, now);
+        self.open = Some(Segment::new(msn + 1, epoch));
+        true
+    }
+
+    /// A segment is on disk.
+    pub(crate) fn stored(&mut self, epoch: EpochId, msn: u64) {
+        let (from, ended) = (self.memory_from, self.ended);
+        match self.index(epoch, msn) {
+            Some(index) => {
+                let segment = &mut self.segments[index];
+                if matches!(segment.kept, Kept::Memory) {
+                    segment.kept = Kept::Both;
+                }
+                if ended || msn < from {
+                    let bytes = segment.leave_memory();
+                    self.free(bytes);
+                }
+            }
+            None => self.news.push(News::Gone { epoch, msn }),
+        }
+    }
+
     /// Adds the next part. One that is not next is not added: its URL would name other bytes than the playlist says.
     pub(crate) fn push(&mut self, part: Part, now: Instant) -> bool {
         let next = self.head().next;
         let Some(open) = self.open.as_mut().filter(|_| part.at == next) else { return false };
         let whole = part.ends_segment;
         self.bytes += part.bytes.len();
+        self.memory.hold(part.bytes.len());
         open.parts.push(part);
         if whole {
             let following = Segment::new(open.msn + 1, Arc::clone(&open.epoch));
@@ -270,14 +350,19 @@ impl Window {
     pub(crate) fn end(&mut self, now: Instant) {
         self.break_off(now);
         self.ended = true;
+        let bytes = self.segments.iter_mut().map(Segment::leave_memory).sum();
+        self.free(bytes);
     }
 
     pub(crate) fn lookup(&self, epoch: EpochId, name: Name) -> Lookup {
         match name {
             Name::Init => self.init(epoch).map_or(Lookup::Unknown, |init| Lookup::Found(vec![init])),
             Name::Segment(msn) => match self.whole(epoch, msn) {
-                Some(segment) if !segment.parts.is_empty() => Lookup::Found(segment.bytes()),
-                Some(_) => Lookup::Unknown,
+                Some(segment) => match &segment.kept {
+                    Kept::Disk(disk) => on_disk(disk, msn, 0..disk.length()),
+                    _ if segment.is_gap() => Lookup::Unknown,
+                    _ => Lookup::Found(segment.bytes()),
+                },
                 None => self.growing(epoch, msn),
             },
             Name::Part(at) => self.part(epoch, at),
@@ -298,7 +383,11 @@ impl Window {
         if open.is_some() && at == self.head().next {
             return Lookup::Hinted;
         }
-        let part = open.or_else(|| self.whole(epoch, at.msn)).and_then(|segment| segment.parts.get(at.part as usize));
+        let Some(segment) = open.or_else(|| self.whole(epoch, at.msn)) else { return Lookup::Unknown };
+        if let Kept::Disk(disk) = &segment.kept {
+            return disk.part(at.part).map_or(Lookup::Unknown, |range| on_disk(disk, at.msn, range));
+        }
+        let part = segment.parts.get(at.part as usize);
         part.map_or(Lookup::Unknown, |part| Lookup::Found(vec![part.bytes.clone()]))
     }
 
@@ -308,8 +397,12 @@ impl Window {
     }
 
     fn whole(&self, epoch: EpochId, msn: u64) -> Option<&Segment> {
-        let index = msn.checked_sub(self.segments.front()?.msn)?;
-        self.segments.get(usize::try_from(index).ok()?).filter(|segment| segment.is(epoch, msn))
+        self.index(epoch, msn).map(|index| &self.segments[index])
+    }
+
+    fn index(&self, epoch: EpochId, msn: u64) -> Option<usize> {
+        let index = usize::try_from(msn.checked_sub(self.segments.front()?.msn)?).ok()?;
+        self.segments.get(index).filter(|segment| segment.is(epoch, msn)).map(|_| index)
     }
 
     /// Those that the playlist shows.
@@ -323,10 +416,20 @@ impl Window {
         first.map_or(0, |first| first.epoch.discontinuities - u64::from(first.discontinuity))
     }
 
-    fn append(&mut self, segment: Segment, now: Instant) {
+    fn append(&mut self, mut segment: Segment, now: Instant) {
+        segment.says_init = self.is_of_new_init(&segment);
         self.next_msn = segment.msn + 1;
         self.listed_s += segment.duration_s();
+        self.memory_s += segment.duration_s();
+        if self.segments.is_empty() {
+            self.memory_from = segment.msn;
+        }
         self.add_frame(&segment);
+        if !segment.parts.is_empty() {
+            let (epoch, msn, pieces) = (segment.epoch.id, segment.msn, segment.bytes());
+            let (duration_s, picture_end) = (segment.duration_s(), segment.picture_end());
+            self.news.push(News::Whole { epoch, msn, pieces, duration_s, picture_end });
+        }
         self.segments.push_back(segment);
         self.settle_lines();
         // The new segment was in the playlist as parts while the oldest was still there.
@@ -334,13 +437,14 @@ impl Window {
         while let Some(oldest) = self.segments.get(self.leaving.len()).map(Segment::duration_s)
             && self.listed_s - oldest >= self.shape.length_s - ROUNDING_S
         {
+            self.is_short = false;
             self.unlist(oldest, now);
         }
         while self.leaving.front().is_some_and(|until| *until <= now) {
-            self.leaving.pop_front();
-            let gone = self.segments.pop_front();
-            self.bytes -= gone.map_or(0, |gone| gone.length());
+            self.drop_oldest(now);
         }
+        self.leave_memory();
+        self.relieve_memory(now);
     }
 
     /// Takes the oldest segment, of so many seconds, out of the playlist.
@@ -353,39 +457,78 @@ impl Window {
         let kept = Duration::try_from_secs_f64(duration_s + self.longest_s).unwrap_or_default();
         self.leaving.push_back(now + kept);
     }
+
+    fn drop_oldest(&mut self, now: Instant) {
+        let Some(duration_s) = self.segments.front().map(Segment::duration_s) else { return };
+        if self.leaving.is_empty() {
+            self.unlist(duration_s, now);
+        }
+        self.leaving.pop_front();
+        let Some(gone) = self.segments.pop_front() else { return };
+        if gone.msn >= self.memory_from {
+            self.memory_from = gone.msn + 1;
+            self.memory_s -= duration_s;
+        }
+        if !matches!(gone.kept, Kept::Memory) {
+            self.news.push(News::Gone { epoch: gone.epoch.id, msn: gone.msn });
+        }
+        self.free(gone.weight());
+    }
+
+    /// What is far enough behind the live edge is read from disk, once it is there.
+    fn leave_memory(&mut self) {
+        let Some(first) = self.segments.front().map(|first| first.msn) else { return };
+        while let Some(segment) = self.segments.get_mut((self.memory_from - first) as usize)
+            && self.memory_s - segment.duration_s() >= self.shape.memory_s - ROUNDING_S
+        {
+            self.memory_s -= segment.duration_s();
+            self.memory_from += 1;
+            let bytes = segment.leave_memory();
+            self.free(bytes);
+        }
+    }
+
+    /// Where the memory of all windows is full, this one gives up what it can: first what is on disk as well, then its
+    /// oldest segments, as many as it takes to reach those that are in memory alone.
+    fn relieve_memory(&mut self, now: Instant) {
+        for index in 0..self.segments.len() {
+            if !self.memory.is_over() {
+                return;
+            }
+            let bytes = self.segments[index].leave_memory();
+            self.free(bytes);
+        }
+        let mut behind_s = 0.0;
+        let mut spare = self.segments.iter().rev().skip_while(|segment| {
+            behind_s += segment.duration_s();
+            behind_s < self.shape.least_s() + ROUNDING_S
+        });
+        let Some(newest) = spare.find(|segment| !segment.parts.is_empty()).map(|segment| segment.msn) else { return };
+        while self.memory.is_over() && self.segments.front().is_some_and(|first| first.msn <= newest) {
+            self.memory.shortened.inc();
+            self.is_short = true;
+            self.drop_oldest(now);
+        }
+    }
+
+    fn free(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.memory.free(bytes);
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.memory.free(self.bytes);
+    }
+}
+
+fn on_disk(disk: &OnDisk, msn: u64, range: Range<u64>) -> Lookup {
+    Lookup::OnDisk { msn, range, parts: disk.ends.len() }
 }
 
 /// Durations are sums of thirds and the like; this is far below a frame.
 const ROUNDING_S: f64 = 1e-6;
-
-impl Segment {
-    fn new(msn: u64, epoch: Arc<EpochStart>) -> Self {
-        Self { msn, epoch, discontinuity: false, parts: Vec::new() }
-    }
-
-    fn is(&self, epoch: EpochId, msn: u64) -> bool {
-        self.msn == msn && self.epoch.id == epoch
-    }
-
-    fn bytes(&self) -> Vec<Bytes> {
-        self.parts.iter().map(|part| part.bytes.clone()).collect()
-    }
-
-    /// In bytes.
-    fn length(&self) -> usize {
-        self.parts.iter().map(|part| part.bytes.len()).sum()
-    }
-
-    fn duration_s(&self) -> f64 {
-        // A gap stands for a whole segment that others have.
-        if self.parts.is_empty() { self.epoch.segment_s } else { self.parts.iter().map(|part| part.duration_s).sum() }
-    }
-
-    fn unix_ms(&self) -> i64 {
-        let since_zero = self.msn.saturating_sub(self.epoch.first_msn) as f64 * self.epoch.segment_s;
-        self.epoch.zero_unix_ms + (since_zero * 1000.0).round() as i64
-    }
-}
 
 fn number(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,6 +1,7 @@
 //! Which processes `vivid dev` runs, on which ports, with which configuration. Pure.
 
 use anyhow::Context;
+use std::path::Path;
 use toml::{Table, Value};
 
 /// The highest first port that leaves room for the five after it.
@@ -24,6 +25,8 @@ pub(super) struct Layout {
     rtmp: u16,
     base: Table,
     source: bool,
+    /// Where the origin keeps its windows.
+    disk: Option<String>,
 }
 
 impl Role {
@@ -53,7 +56,12 @@ impl Layout {
             None => (8080, 1935),
         };
         let base = base.parse().context("the file given with --config is not TOML")?;
-        Ok(Self { http_base, rtmp, base, source })
+        Ok(Self { http_base, rtmp, base, source, disk: None })
+    }
+
+    /// The origin finds its windows here again when it is started again.
+    pub(super) fn keeping(self, disk: &Path) -> Self {
+        Self { disk: disk.to_str().map(str::to_owned), ..self }
     }
 
     pub(super) fn roles(&self) -> impl Iterator<Item = Role> + use<> {
@@ -99,11 +107,15 @@ impl Layout {
     fn settings(&self, role: Role) -> Vec<(&'static str, Value)> {
         let listen = Value::from(self.listen(role));
         match role {
-            Role::Origin => vec![
-                ("origin.http_listen", listen),
-                ("origin.rtmp_listen", Value::from(format!("127.0.0.1:{}", self.rtmp))),
-                ("origin.ingest.open", Value::from(true)),
-            ],
+            Role::Origin => {
+                let mut settings = vec![
+                    ("origin.http_listen", listen),
+                    ("origin.rtmp_listen", Value::from(format!("127.0.0.1:{}", self.rtmp))),
+                    ("origin.ingest.open", Value::from(true)),
+                ];
+                settings.extend(self.disk.clone().map(|disk| ("origin.disk.path", Value::from(disk))));
+                settings
+            }
             Role::Router => vec![
                 ("router.listen", listen),
                 ("router.origin_url", Value::from(self.url(Role::Origin))),
@@ -204,6 +216,12 @@ mod tests {
         let held = 2 * origin.segment.segment * origin.window.hold_target_durations;
         assert!(held < shield.upstream.response_timeout);
         assert!(shield.hold_max < edge.upstream.response_timeout);
+    }
+
+    #[test]
+    fn windows_are_kept_where_they_are_found_again() {
+        let layout = Layout::new(None, "", true).unwrap().keeping(Path::new("/tmp/x"));
+        assert_eq!(config(&layout, Role::Origin).origin.unwrap().disk.path.unwrap(), Path::new("/tmp/x"));
     }
 
     #[test]

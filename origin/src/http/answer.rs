@@ -61,11 +61,10 @@ pub(super) fn manifest(text: &Text, request: &HeaderMap, (kind, caching): (Manif
 /// An init section, segment or part: the same bytes under this URL for ever. RFC 9110, 14.2: only GET has ranges.
 pub(super) fn object(
     name: Name,
-    pieces: Vec<Bytes>,
-    method: &Method,
-    request: &HeaderMap,
+    length: u64,
+    (method, request): (&Method, &HeaderMap),
+    body: impl FnOnce(Range<u64>) -> Body,
 ) -> Result<Response<Body>, Refusal> {
-    let length = length(&pieces);
     // 13.1.5: a range is for who has the rest of this. No object has a validator, so none that If-Range names is its own.
     let ranged = method == Method::GET && !request.contains_key(header::IF_RANGE);
     let range = request.get(header::RANGE).filter(|_| ranged).and_then(|value| value.to_str().ok());
@@ -74,11 +73,16 @@ pub(super) fn object(
         Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
         Asked::Nothing => return Err(Refusal::Range { length }),
     };
-    let body = Pieces::new(pieces, range.clone().unwrap_or(0..length));
-    let mut response = Response::new(Body::new(body));
+    // Nobody reads for a HEAD; its length stands in the head.
+    let body = if *method == Method::HEAD { Body::empty() } else { body(range.clone().unwrap_or(0..length)) };
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     lasting(headers, if name == Name::Init { "video/mp4" } else { "video/iso.segment" });
+    headers.insert(
+        header::CONTENT_LENGTH,
+        HeaderValue::from(range.as_ref().map_or(length, |range| range.end - range.start)),
+    );
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if let Some(range) = range {
         set(headers, header::CONTENT_RANGE, &format!("bytes {}-{}/{length}", range.start, range.end - 1));
@@ -95,7 +99,12 @@ pub(super) fn growing(segment: Growing, method: &Method) -> Response<Body> {
     response
 }
 
-fn length(pieces: &[Bytes]) -> u64 {
+/// Some of what is in memory.
+pub(super) fn pieces(pieces: Vec<Bytes>, range: Range<u64>) -> Body {
+    Body::new(Pieces::new(pieces, range))
+}
+
+pub(super) fn length(pieces: &[Bytes]) -> u64 {
     pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
@@ -229,7 +238,10 @@ mod tests {
     fn only_get_has_ranges() {
         let mut headers = HeaderMap::new();
         headers.insert(header::RANGE, HeaderValue::from_static("bytes=1-2"));
-        let answer = |method| object(Name::Segment(1), vec![Bytes::from_static(b"abcdef")], &method, &headers).unwrap();
+        let answer = |method: Method| {
+            let body = |range| pieces(vec![Bytes::from_static(b"abcdef")], range);
+            object(Name::Segment(1), 6, (&method, &headers), body).unwrap()
+        };
         assert_eq!(answer(Method::GET).status(), StatusCode::PARTIAL_CONTENT);
         let head = answer(Method::HEAD);
         assert_eq!(head.status(), StatusCode::OK);

@@ -67,7 +67,9 @@ impl Growing {
         match self.rendition.lookup(self.epoch, self.name) {
             Lookup::Found(pieces) => pieces.into_iter().nth(self.sent).map_or(Step::Whole, Step::Next),
             Lookup::Growing(pieces) => pieces.into_iter().nth(self.sent).map_or(Step::Wait, Step::Next),
-            Lookup::Hinted | Lookup::Unknown => Step::Gone,
+            // Whoever is so slow that it has left the memory may fetch it anew.
+            Lookup::OnDisk { parts, .. } if parts == self.sent => Step::Whole,
+            Lookup::OnDisk { .. } | Lookup::Hinted | Lookup::Unknown => Step::Gone,
         }
     }
 }

@@ -38,6 +38,10 @@ pub(super) enum Refusal {
     Offer,
     #[error("too many requests wait here; ask again in a second, or raise origin.window.holds_max")]
     TooManyHolds,
+    #[error("the disk did not give this in time; ask again, or ask another origin")]
+    DiskLate,
+    #[error("the disk cannot give this; ask another origin")]
+    DiskFailed,
     #[error("this origin is stopping; ask another one")]
     Stopping,
 }
@@ -56,7 +60,12 @@ impl Refusal {
             // RFC 8216bis, 6.2.5.2.
             Self::Directive(_) | Self::TooFar { .. } | Self::Offer => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Late | Self::NoPublisher | Self::TooManyHolds | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Late
+            | Self::NoPublisher
+            | Self::TooManyHolds
+            | Self::DiskLate
+            | Self::DiskFailed
+            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

@@ -4,8 +4,9 @@ use super::dash::{Epochs, Shown};
 use super::ladder;
 use crate::epoch::{EpochId, Known, Numbers};
 use crate::segmenter::{Grid, Part};
+use crate::store::{EpochRecord, Given, Life};
 use crate::twin::Pairing;
-use crate::window::{EpochStart, Rendition, Said, Shape, Text, Window, report};
+use crate::window::{EpochStart, Memory, OnDisk, Rendition, Said, Shape, Text, Window, report};
 use bytes::Bytes;
 use media::TrackConfig;
 use parking_lot::{Mutex, RwLock};
@@ -20,8 +21,7 @@ use transcode::Plan;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) name: String,
-    /// Of the window.
-    length: Duration,
+    room: Room,
     shelf: RwLock<Shelf>,
     /// What the other of two origins is told of it.
     pub(crate) pairing: Mutex<Pairing>,
@@ -32,6 +32,16 @@ pub(crate) struct Stream {
     ended: AtomicBool,
     /// The MPD, and the second in which it was rendered.
     mpd: Mutex<Option<(i64, Arc<Text>)>>,
+}
+
+/// What a stream may take up, and where it is kept.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// Of the window, and of what stays in memory of it.
+    pub(crate) length: Duration,
+    pub(crate) in_memory: Duration,
+    pub(crate) memory: Memory,
+    pub(crate) life: Arc<Life>,
 }
 
 #[derive(Debug, Default)]
@@ -68,12 +78,11 @@ pub(crate) struct Opening<'a> {
 const LEFT_MAX: usize = 4;
 
 impl Stream {
-    /// `length` is that of the window.
-    pub(crate) fn new(name: String, length: Duration) -> Self {
+    pub(crate) fn new(name: String, room: Room) -> Self {
         let (generation, ended) = (AtomicU64::new(0), AtomicBool::new(false));
         let (abandoned, _) = watch::channel(false);
         let mpd = Mutex::default();
-        Self { name, length, shelf: RwLock::default(), pairing: Mutex::default(), generation, abandoned, ended, mpd }
+        Self { name, room, shelf: RwLock::default(), pairing: Mutex::default(), generation, abandoned, ended, mpd }
     }
 
     /// The multivariant playlist; `None` while a rendition of it is still missing.
@@ -99,7 +108,7 @@ impl Stream {
         let current = &shelf.renditions[..shelf.current];
         let shown = Shown {
             first_msn: current.iter().map(|rendition| rendition.first_msn()).max()?,
-            length: Duration::from_secs_f64(shelf.shape?.length_s),
+            length: current.iter().map(|rendition| Duration::from_secs_f64(rendition.depth_s())).min()?,
             ended: current.iter().all(|rendition| rendition.head().ended),
         };
         let presentation = shelf.epochs.presentation(shown, now_unix_ms).filter(|_| shelf.visible)?;
@@ -169,7 +178,7 @@ impl Stream {
 
     /// How long the window is, once it is full.
     pub(crate) fn window(&self) -> Duration {
-        self.shelf.read().shape.map_or(self.length, |shape| Duration::from_secs_f64(shape.length_s))
+        self.shelf.read().shape.map_or(self.room.length, |shape| Duration::from_secs_f64(shape.length_s))
     }
 
     /// Begins an epoch in every rendition at once. Renditions that its plan does not have end, or where it is alone,
@@ -181,19 +190,19 @@ impl Stream {
         };
         let mut shelf = self.shelf.write();
         shelf.epochs.begin(&opening);
-        let shape = Shape::of(opening.plan, self.length);
+        let shape = Shape::of(opening.plan, self.room.length, self.room.in_memory);
         let segment_s = Grid::new(opening.plan).segment_s();
         let Numbers { id, first_msn, discontinuities, zero_unix_ms } = opening.numbers;
         let (id, joined_msn) = (EpochId(id), first_msn + opening.joined);
         shelf.began = Some((discontinuities, first_msn));
         let start = |init| EpochStart { id, discontinuities, first_msn, joined_msn, zero_unix_ms, segment_s, init };
+        let Opening { numbers, joined, known, plan, alone, .. } = opening;
+        let record = EpochRecord::new((numbers, joined, alone), (known, plan), &opening.tracks);
         let mut before = std::mem::take(&mut shelf.renditions);
         for (planned, (_, init)) in opening.plan.renditions.iter().zip(&opening.tracks) {
             let known = before.iter().position(|rendition| rendition.name == planned.name && !rendition.head().ended);
-            let rendition = known.map_or_else(
-                || Arc::new(Rendition::new(planned.name.clone(), Window::new(shape))),
-                |index| before.remove(index),
-            );
+            let rendition = known
+                .map_or_else(|| Arc::new(self.rendition_of(planned.name.clone(), shape)), |index| before.remove(index));
             rendition.begin(start(init.clone()), now);
             shelf.renditions.push(rendition);
         }
@@ -210,6 +219,8 @@ impl Stream {
         shelf.renditions.extend(left);
         shelf.shape = Some(shape);
         shelf.multivariant = Some(Arc::new(Text::new(multivariant.render())));
+        // Behind the last segments of what was before it.
+        self.room.life.opened(record);
         drop(shelf);
         self.announce();
         // Requests may still wait for them: what these are told is the end, and not to come again later.
@@ -238,23 +249,52 @@ impl Stream {
             let length = shelf.renditions.first().map(|rendition| rendition.length(id)).unwrap_or_default();
             shelf.epochs.end(now_unix_ms, length);
         }
+        self.room.life.broke_off(now_unix_ms);
         drop(shelf);
         self.announce();
         self.reveal();
     }
 
     /// What should be a segment of every rendition does not come. The epoch has broken off.
-    pub(crate) fn gap(&self, now: Instant) {
+    pub(crate) fn gap(&self, now: Instant, now_unix_ms: i64) {
         let Some(msn) = self.next_msn() else { return };
+        self.gap_through(msn, now, now_unix_ms);
+    }
+
+    pub(super) fn gap_through(&self, msn: u64, now: Instant, now_unix_ms: i64) {
+        self.room.life.gapped(msn, now_unix_ms);
         self.shelf.read().renditions.iter().for_each(|rendition| rendition.gap_through(msn, now));
         self.announce();
     }
 
     /// The end of the stream: every playlist says so, and nobody waits any more.
-    pub(crate) fn end(&self, now: Instant) {
+    pub(crate) fn end(&self, now: Instant, now_unix_ms: i64) {
         self.shelf.read().renditions.iter().for_each(|rendition| rendition.end(now));
+        self.room.life.ended(now_unix_ms);
         self.announce();
         self.reveal();
+    }
+
+    pub(crate) fn life(&self) -> &Life {
+        &self.room.life
+    }
+
+    /// The highest names that streams of this name were given.
+    pub(crate) fn given(&self) -> Given {
+        self.room.life.given()
+    }
+
+    /// Takes a segment that is on disk.
+    pub(super) fn restore(&self, rendition: &str, name: (EpochId, u64), disk: OnDisk, now: Instant) {
+        let shelf = self.shelf.read();
+        let restored = shelf.renditions.iter().find(|known| known.name == rendition);
+        if restored.is_none_or(|rendition| !rendition.restore(name, disk, now)) {
+            tracing::warn!(stream = %self.name, rendition, msn = name.1, "a segment on disk is of no epoch that is known");
+        }
+    }
+
+    fn rendition_of(&self, name: String, shape: Shape) -> Rendition {
+        Rendition::new(name, Window::new(shape, self.room.memory.clone()), Arc::clone(&self.room.life))
     }
 
     /// From here on the name is free for another stream.
@@ -279,6 +319,15 @@ impl Stream {
 }
 
 #[cfg(test)]
+impl Room {
+    /// Without a disk.
+    pub(crate) fn for_tests(length: Duration) -> Self {
+        let shortened = prometheus::IntCounter::new("shortened", "in tests").unwrap();
+        Self { length, in_memory: length, memory: Memory::new(usize::MAX, shortened), life: Arc::default() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::epoch::Bitrate;
@@ -286,7 +335,9 @@ mod tests {
     use manifest::Position;
     use transcode::{Make, Rendition, Source};
 
-    const LENGTH: Duration = Duration::from_secs(12);
+    fn room() -> Room {
+        Room::for_tests(Duration::from_secs(12))
+    }
 
     fn part(at: Position) -> Part {
         let bytes = Bytes::from_static(b"x");
@@ -311,7 +362,7 @@ mod tests {
 
     #[test]
     fn players_learn_of_all_renditions_at_once() {
-        let stream = Stream::new("a".into(), LENGTH);
+        let stream = Stream::new("a".into(), room());
         open(&stream, 1, 100, "720p");
         assert!(stream.multivariant().is_none() && stream.next_msn().is_none());
         assert!(stream.publish(0, segment(100), Instant::now()));
@@ -325,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_shorter_than_a_segment_is_seen_once_it_is_over() {
-        let stream = Stream::new("a".into(), LENGTH);
+        let stream = Stream::new("a".into(), room());
         open(&stream, 1, 100, "720p");
         for index in 0..2 {
             assert!(stream.publish(index, part(Position { msn: 100, part: 0 }), Instant::now()));
@@ -337,7 +388,7 @@ mod tests {
 
     #[test]
     fn reports_are_those_of_the_moment() {
-        let stream = Stream::new("a".into(), LENGTH);
+        let stream = Stream::new("a".into(), room());
         open(&stream, 1, 100, "720p");
         for index in 0..2 {
             assert!(stream.publish(index, segment(100), Instant::now()));
@@ -352,7 +403,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
-        let stream = Stream::new("a".into(), LENGTH);
+        let stream = Stream::new("a".into(), room());
         let count = 2 + LEFT_MAX as u32;
         let open = |id, first_msn, height: u32| {
             let mut plan = plan(30, 60, 10);
@@ -393,7 +444,7 @@ mod tests {
 
     #[test]
     fn a_rendition_that_joins_counts_the_discontinuities_of_the_others() {
-        let stream = Stream::new("a".into(), LENGTH);
+        let stream = Stream::new("a".into(), room());
         let mut msn = 100;
         for (epoch, top, published) in
             [(1, "a", [1, 1]), (2, "a", [1, 1]), (3, "a", [0, 0]), (4, "b", [0, 1]), (5, "b", [1, 1]), (6, "c", [1, 1])]
@@ -414,7 +465,7 @@ mod tests {
 
     #[test]
     fn only_renditions_of_the_current_epoch_are_reported() {
-        let stream = Stream::new("a".into(), LENGTH);
+        let stream = Stream::new("a".into(), room());
         for (epoch, msn, top) in [(1, 100, "a"), (2, 101, "b")] {
             open(&stream, epoch, msn, top);
             (0..2).for_each(|index| assert!(stream.publish(index, segment(msn), Instant::now())));
@@ -428,7 +479,7 @@ mod tests {
 
     #[test]
     fn renditions_that_are_planned_no_more_end_and_are_bounded() {
-        let stream = Stream::new("a".into(), LENGTH);
+        let stream = Stream::new("a".into(), room());
         for epoch in 0..20 {
             let msn = 100 + epoch;
             open(&stream, epoch, msn, &format!("{}p", 100 + epoch));

@@ -8,8 +8,10 @@ mod twin;
 pub(super) use twin::Agreeing;
 
 use super::live::Broken;
-use super::phase::{Phase, Reason};
+use super::phase::{ABSENCE_MAX, Phase, Reason};
+use super::replay::Resumed;
 use super::{Context, Directory, Incoming, Stream};
+use crate::clock::unix_ms;
 use crate::epoch::Known;
 use crate::ingest::{Announced, Ending, Ingested, StreamClosed};
 use crate::metrics::Share;
@@ -53,6 +55,9 @@ pub(super) struct Task {
     bytes: Share,
 }
 
+/// What has ended and is in memory alone is in the way of what is live.
+const KEPT_IN_MEMORY: Duration = Duration::from_secs(300);
+
 enum Event {
     Stop,
     Publisher(Incoming),
@@ -71,6 +76,7 @@ impl Task {
         let metrics = &directory.0.context.metrics;
         let (live, bytes) = (Share::new(&metrics.streams, 1), Share::new(&metrics.window_bytes, 0));
         let until = Instant::now() + directory.0.context.config.ingest.linger;
+        let last_id = stream.given().epoch;
         Self {
             directory,
             stream,
@@ -83,7 +89,7 @@ impl Task {
             known: None,
             plan: None,
             reason: Reason::First,
-            last_id: 0,
+            last_id,
             failures: 0,
             alone: false,
             ladder_from: Instant::now(),
@@ -94,10 +100,33 @@ impl Task {
         }
     }
 
+    /// Goes on from what an earlier process left.
+    pub(super) fn resume(mut self, resumed: Resumed) -> Self {
+        let now = Instant::now();
+        self.phase = if resumed.ended {
+            self.live.set(0);
+            let ago = u64::try_from(unix_ms() - resumed.last_unix_ms).unwrap_or(0);
+            Phase::Ended { until: now + self.kept().saturating_sub(Duration::from_millis(ago)) }
+        } else {
+            let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
+            Phase::Lingering {
+                until: now + self.context().config.ingest.linger,
+                holds_until: Some(holds_until),
+                gap_at: None,
+            }
+        };
+        (self.known, self.plan) = (Some(resumed.known), Some(resumed.plan));
+        self
+    }
+
     pub(super) async fn run(mut self) {
         loop {
             let flow = match self.next().await {
-                Event::Stop => ControlFlow::Break(()),
+                Event::Stop => {
+                    // What is open is kept as it is: the stream may go on here.
+                    self.end_epoch().await;
+                    ControlFlow::Break(())
+                }
                 Event::Deadline => self.deadline().await,
                 event => {
                     self.on(event).await;
@@ -183,20 +212,23 @@ impl Task {
             }
             Phase::Lingering { until, gap_at: Some(gap_at), .. } if *gap_at <= *until => {
                 *gap_at += self.plan.as_ref().map_or(Duration::MAX, Plan::segment);
-                self.stream.gap(std::time::Instant::now());
+                self.stream.gap(std::time::Instant::now(), unix_ms());
             }
             Phase::Lingering { until, .. } => {
                 if self.directory.retire(&self.stream) {
                     tracing::info!(stream = %self.stream.name, "stream ended");
-                    self.stream.end(std::time::Instant::now());
+                    self.stream.end(std::time::Instant::now(), unix_ms());
                     self.live.set(0);
-                    self.phase = Phase::Ended { until: Instant::now() + self.stream.window() };
+                    self.phase = Phase::Ended { until: Instant::now() + self.kept() };
                 } else {
                     // A publisher is on its way in.
                     *until = Instant::now() + Duration::from_secs(1);
                 }
             }
-            Phase::Ended { .. } => return ControlFlow::Break(()),
+            Phase::Ended { .. } => {
+                self.stream.life().forget();
+                return ControlFlow::Break(());
+            }
             Phase::Waiting { .. } | Phase::Agreeing(_) | Phase::Live(_) => {}
         }
         ControlFlow::Continue(())
@@ -209,6 +241,12 @@ impl Task {
         }
         self.weighed = Instant::now();
         self.bytes.set(i64::try_from(self.stream.bytes()).unwrap_or(i64::MAX));
+    }
+
+    /// How long a stream that has ended is answered.
+    fn kept(&self) -> Duration {
+        let window = self.stream.window();
+        if self.stream.life().has_disk() { window } else { window.min(KEPT_IN_MEMORY) }
     }
 
     fn context(&self) -> &Context {

@@ -1,7 +1,8 @@
 //! What the media playlist of a window says.
 
+use super::segment::Segment;
 use super::text::Piece;
-use super::{ROUNDING_S, Segment, Text, Window};
+use super::{ROUNDING_S, Text, Window};
 use crate::segmenter::Part;
 use manifest::Head;
 use manifest::iframes::{IFrame, IFramePlaylist};
@@ -41,11 +42,11 @@ impl Window {
         let mut segments = Vec::with_capacity(self.segments.len() - from);
         for (index, segment) in self.segments.iter().enumerate().skip(from) {
             let parts = if index >= with_parts { segment.said_parts() } else { Vec::new() };
-            segments.push(segment.said(self.before(index), parts));
+            segments.push(segment.said(segment.says_init || index == self.leaving.len(), parts));
         }
         let open = (!self.ended).then(|| match &self.open {
             Some(open) => OpenSegment {
-                start: Some(open.said_start(self.before(self.segments.len()))),
+                start: Some(open.said_start(self.is_of_new_init(open))),
                 parts: open.said_parts(),
                 hint: Some(open.part_uri(open.parts.len())),
             },
@@ -89,22 +90,19 @@ impl Window {
             if behind_s < self.skip_until_s() - ROUNDING_S {
                 break;
             }
-            let lines = segment.said(self.before_any(index), Vec::new()).render();
+            let lines = segment.said(segment.says_init, Vec::new()).render();
             self.lines.push(&lines);
         }
     }
 
     /// Adds the line of a segment that is about to be appended.
     pub(super) fn add_frame(&mut self, segment: &Segment) {
-        let bytes = match segment.parts.first().map(|first| first.first_picture_end) {
-            Some(Some(end)) => Some(end),
-            Some(None) => {
-                self.frames = None;
-                return;
-            }
-            None => None,
-        };
-        let start = segment.said_start(self.before_any(self.segments.len()));
+        let bytes = segment.picture_end();
+        if bytes.is_none() && !segment.is_gap() {
+            self.frames = None;
+            return;
+        }
+        let start = segment.said_start(segment.says_init);
         let frame = IFrame { start, duration_s: segment.duration_s(), uri: segment.uri(), bytes };
         self.frames.iter_mut().for_each(|frames| frames.push(&frame.render()));
     }
@@ -114,22 +112,15 @@ impl Window {
         6.0 * self.shape.target_duration_s as f64
     }
 
-    /// What the listed segment `index` needs to be said before it, where it does not say so itself: its lines were
-    /// rendered as those of one that follows another.
+    /// What needs to be said before the listed segment `index`, where it does not say so itself.
     fn map_before(&self, index: usize) -> String {
-        let index = self.leaving.len() + index;
-        let segment =
-            self.segments.get(index).filter(|segment| segment.said_start(self.before_any(index)).map.is_none());
+        let segment = self.segments.get(self.leaving.len() + index).filter(|segment| !segment.says_init);
         segment.map_or_else(String::new, |segment| media::map(&segment.init_uri()))
     }
 
-    /// The segment that comes before in the playlist.
-    fn before(&self, index: usize) -> Option<&Segment> {
-        self.before_any(index).filter(|_| index > self.leaving.len())
-    }
-
-    fn before_any(&self, index: usize) -> Option<&Segment> {
-        self.segments.get(index.checked_sub(1)?)
+    /// Whether a segment that comes next has another init section than the last.
+    pub(super) fn is_of_new_init(&self, segment: &Segment) -> bool {
+        self.segments.back().is_none_or(|last| !Arc::ptr_eq(&last.epoch, &segment.epoch))
     }
 
     /// The first segment whose parts are listed. 6.2.2: parts more than three target durations from the end SHOULD go.
@@ -146,21 +137,20 @@ impl Window {
 }
 
 impl Segment {
-    fn said(&self, before: Option<&Self>, parts: Vec<media::Part>) -> media::Segment {
+    fn said(&self, says_init: bool, parts: Vec<media::Part>) -> media::Segment {
         media::Segment {
-            start: self.said_start(before),
+            start: self.said_start(says_init),
             parts,
             duration_s: self.duration_s(),
             uri: self.uri(),
-            gap: self.parts.is_empty(),
+            gap: self.is_gap(),
         }
     }
 
-    fn said_start(&self, before: Option<&Self>) -> SegmentStart {
-        let same_init = before.is_some_and(|before| Arc::ptr_eq(&before.epoch, &self.epoch));
+    fn said_start(&self, says_init: bool) -> SegmentStart {
         SegmentStart {
             discontinuity: self.discontinuity,
-            map: (!same_init).then(|| self.init_uri()),
+            map: says_init.then(|| self.init_uri()),
             program_date_time_ms: self.unix_ms(),
         }
     }

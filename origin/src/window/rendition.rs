@@ -1,9 +1,10 @@
 //! A window that many requests share: who waits for it, and its playlist rendered once per change.
 
 use super::playlist::Said;
-use super::{EpochStart, Lookup, Name, Text, Window};
+use super::{EpochStart, Lookup, Name, OnDisk, Text, Window};
 use crate::epoch::EpochId;
 use crate::segmenter::Part;
+use crate::store::Life;
 use manifest::media::RenditionReport;
 use manifest::{Head, Position, advance_part_limit};
 use parking_lot::Mutex;
@@ -15,7 +16,9 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Rendition {
     pub(crate) name: String,
-    window: Mutex<Window>,
+    window: Arc<Mutex<Window>>,
+    /// Where its segments are kept.
+    life: Arc<Life>,
     head: watch::Sender<Head>,
     /// The playlist, and the generation of the stream that it tells of.
     said: Mutex<Option<(u64, Said)>>,
@@ -24,9 +27,10 @@ pub(crate) struct Rendition {
 }
 
 impl Rendition {
-    pub(crate) fn new(name: String, window: Window) -> Self {
+    pub(crate) fn new(name: String, window: Window, life: Arc<Life>) -> Self {
         let (head, _) = watch::channel(window.head());
-        Self { name, window: Mutex::new(window), head, said: Mutex::default(), frames: Mutex::default() }
+        let window = Arc::new(Mutex::new(window));
+        Self { name, window, life, head, said: Mutex::default(), frames: Mutex::default() }
     }
 
     /// How far the rendition has come.
@@ -74,25 +78,44 @@ impl Rendition {
         self.window.lock().lookup(epoch, name)
     }
 
+    /// How far back viewers can seek, in seconds.
+    pub(crate) fn depth_s(&self) -> f64 {
+        self.window.lock().depth_s()
+    }
+
     /// Changes the window. What changed is not seen by requests that wait before [`Rendition::announce`].
     pub(crate) fn push(&self, part: Part, now: Instant) -> bool {
-        self.window.lock().push(part, now)
+        self.change(|window| window.push(part, now))
     }
 
     pub(crate) fn begin(&self, epoch: EpochStart, now: Instant) {
-        self.window.lock().begin(epoch, now);
+        self.change(|window| window.begin(epoch, now));
+    }
+
+    pub(crate) fn restore(&self, name: (EpochId, u64), disk: OnDisk, now: Instant) -> bool {
+        self.change(|window| window.restore(name, disk, now))
     }
 
     pub(crate) fn break_off(&self, now: Instant) {
-        self.window.lock().break_off(now);
+        self.change(|window| window.break_off(now));
     }
 
     pub(crate) fn gap_through(&self, msn: u64, now: Instant) {
-        self.window.lock().gap_through(msn, now);
+        self.change(|window| window.gap_through(msn, now));
     }
 
     pub(crate) fn end(&self, now: Instant) {
-        self.window.lock().end(now);
+        self.change(|window| window.end(now));
+    }
+
+    /// Changes the window, and tells the disk what came of it.
+    fn change<T>(&self, act: impl FnOnce(&mut Window) -> T) -> T {
+        let (done, news) = {
+            let mut window = self.window.lock();
+            (act(&mut window), window.take_news())
+        };
+        self.life.take(&self.name, &self.window, news);
+        done
     }
 
     /// Wakes every request that waits for this rendition, once.

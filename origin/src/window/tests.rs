@@ -5,8 +5,12 @@ use crate::testing::golden;
 use manifest::delta::delta_update;
 use manifest::media::{MediaPlaylist, RenditionReport};
 
-const SHAPE: Shape = Shape { length_s: 12.0, target_duration_s: 2, part_target_s: 0.334 };
+const SHAPE: Shape = Shape { length_s: 12.0, memory_s: 12.0, target_duration_s: 2, part_target_s: 0.334 };
 const PARTS: u32 = 6;
+
+fn memory(bytes_max: usize) -> Memory {
+    Memory::new(bytes_max, prometheus::IntCounter::new("shortened", "in tests").unwrap())
+}
 
 struct Life {
     window: Window,
@@ -19,7 +23,7 @@ impl Life {
     }
 
     fn of(shape: Shape) -> Self {
-        Self { window: Window::new(shape), now: Instant::now() }
+        Self { window: Window::new(shape, memory(usize::MAX)), now: Instant::now() }
     }
 
     fn begin(&mut self, id: u64, first_msn: u64) {
@@ -71,9 +75,13 @@ impl Life {
             let msn = said.first_msn + index as u64;
             let (epoch, name) = named(&segment.uri);
             assert_eq!(name, Name::Segment(msn));
-            let Lookup::Found(whole) = self.window.lookup(epoch, name) else {
-                assert!(segment.gap, "{} is listed and not found", segment.uri);
-                continue;
+            let whole = match self.window.lookup(epoch, name) {
+                Lookup::Found(whole) => whole,
+                Lookup::OnDisk { .. } => continue,
+                other => {
+                    assert!(segment.gap, "{} is listed: {other:?}", segment.uri);
+                    continue;
+                }
             };
             assert!((segment.duration_s.round() as u64) <= said.target_duration_s);
             if segment.parts.is_empty() {
@@ -173,6 +181,101 @@ fn a_long_window_is_put_together_of_what_was_rendered_before() {
     let iframes = std::str::from_utf8(&iframes).unwrap();
     assert_eq!(iframes.matches("#EXTINF").count(), life.said().segments.len());
     assert_eq!(life.said().segments.len(), 200);
+}
+
+#[test]
+fn what_is_on_disk_leaves_the_memory_behind_the_head_and_no_line_changes() {
+    let mut life = Life::of(Shape { length_s: 40.0, ..SHAPE });
+    life.begin(1, 100);
+    let mut on_disk = 0;
+    for _ in 0..40 {
+        life.parts(PARTS);
+        for news in life.window.take_news() {
+            match news {
+                News::Whole { epoch, msn, pieces, .. } => {
+                    assert_eq!(life.window.lookup(epoch, Name::Segment(msn)), Lookup::Found(pieces));
+                    // One is never written, as on a disk that was full for a moment.
+                    if msn != 110 {
+                        life.window.stored(epoch, msn);
+                    }
+                }
+                News::Gone { msn, .. } => assert_ne!(msn, 110),
+            }
+        }
+        let head = life.window.head().next.msn;
+        for msn in life.window.first_msn()..head {
+            let far = head - msn > 6 && msn != 110;
+            match life.window.lookup(EpochId(1), Name::Segment(msn)) {
+                Lookup::OnDisk { range, parts, .. } if far => {
+                    let part = |part| match life.window.lookup(EpochId(1), Name::Part(Position { msn, part })) {
+                        Lookup::OnDisk { range, .. } => range,
+                        other => panic!("{other:?}"),
+                    };
+                    let ends: Vec<_> = (0..parts as u32).map(part).collect();
+                    assert_eq!((ends[0].start, ends[parts - 1].end), (range.start, range.end));
+                    assert!(ends.windows(2).all(|pair| pair[0].end == pair[1].start));
+                    on_disk += 1;
+                }
+                Lookup::Found(_) if !far => {}
+                other => panic!("{msn} of {head}: {other:?}"),
+            }
+        }
+    }
+    assert!(on_disk > 200, "{on_disk}");
+    let held: usize = life.window.segments.iter().map(Segment::weight).sum();
+    assert_eq!(life.window.bytes(), held + life.window.open.as_ref().unwrap().weight());
+}
+
+#[test]
+fn a_window_from_disk_says_what_it_said_before() {
+    let mut life = Life::of(Shape { length_s: 60.0, ..SHAPE });
+    let mut again = Life::of(Shape { length_s: 60.0, ..SHAPE });
+    for epoch in 1..=3 {
+        let next = life.window.head().next.msn.max(100);
+        life.begin(epoch, next + epoch);
+        again.begin(epoch, next + epoch);
+        life.parts(PARTS * 9 + 2);
+        life.window.break_off(life.now);
+        for news in life.window.take_news() {
+            let News::Whole { epoch, msn, pieces, duration_s, picture_end } = news else { continue };
+            let mut end = 0;
+            let ends = pieces.iter().map(|piece| {
+                end += piece.len() as u32;
+                end
+            });
+            let disk = OnDisk { ends: ends.collect(), duration_s, picture_end };
+            assert!(again.window.restore((epoch, msn), disk, life.now));
+        }
+        again.window.break_off(life.now);
+    }
+    let without_parts = |life: &Life| {
+        let text = life.said().render();
+        text.lines().filter(|line| !line.starts_with("#EXT-X-PART:")).collect::<Vec<_>>().join("\n")
+    };
+    // Reports tell of parts, which the disk knows as well.
+    assert_eq!(without_parts(&life), without_parts(&again));
+    assert_eq!(life.window.iframes().unwrap().identity(), again.window.iframes().unwrap().identity());
+    again.window.gap_through(life.window.head().next.msn + 2, life.now);
+    assert_eq!(
+        again.said().render().matches("#EXT-X-GAP").count(),
+        life.said().render().matches("#EXT-X-GAP").count() + 3
+    );
+}
+
+#[test]
+fn where_the_memory_is_full_the_oldest_segments_go_and_never_the_last_six() {
+    let shortened = prometheus::IntCounter::new("shortened", "in tests").unwrap();
+    let mut life = Life::of(Shape { length_s: 400.0, ..SHAPE });
+    life.window = Window::new(Shape { length_s: 400.0, ..SHAPE }, Memory::new(1000, shortened.clone()));
+    life.begin(1, 100);
+    life.parts(PARTS * 60);
+    assert!(life.window.bytes() <= 1000 + 60 && shortened.get() > 20, "{}", life.window.bytes());
+    assert!(life.window.depth_s() < 60.0, "{}", life.window.depth_s());
+    let mut life = Life::of(SHAPE);
+    life.window = Window::new(SHAPE, Memory::new(0, shortened));
+    life.begin(1, 100);
+    life.parts(PARTS * 20);
+    assert_eq!(life.said().segments.len(), 6);
 }
 
 #[test]
@@ -361,7 +464,7 @@ fn key_frames_of_whole_segments_are_told_with_the_gaps_between() {
     life.begin(2, 103);
     life.parts(7);
     golden("iframes.m3u8", std::str::from_utf8(&life.window.iframes().unwrap().identity()).unwrap());
-    let mut sound = Window::new(SHAPE);
+    let mut sound = Window::new(SHAPE, memory(usize::MAX));
     let start = EpochStart {
         init: Bytes::new(),
         id: EpochId(1),

@@ -4,6 +4,7 @@
 
 mod clip;
 mod dash;
+mod dvr;
 mod follower;
 mod http;
 mod life;

@@ -81,7 +81,9 @@ impl Task {
     /// The numbers of an epoch that begins here and is nobody else's.
     fn numbers(&self, zero_unix_ms: i64) -> Numbers {
         let unix_ms = zero_unix_ms.max(0) as u64;
-        let fresh = || crate::segmenter::Grid::fresh_msn(unix_ms, self.context().config.segment.segment);
+        // The clock may be behind what was given before.
+        let given = self.stream.given().next_msn;
+        let fresh = || crate::segmenter::Grid::fresh_msn(unix_ms, self.context().config.segment.segment).max(given);
         let first_msn = self.stream.next_msn().unwrap_or_else(fresh);
         let discontinuities = self.stream.discontinuities(first_msn);
         Numbers { id: unix_ms.max(self.last_id + 1), first_msn, discontinuities, zero_unix_ms }

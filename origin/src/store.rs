@@ -1,0 +1,98 @@
+//! What outlives the process: whole segments and a journal for each stream, on disk.
+
+mod life;
+mod metrics;
+mod queue;
+mod record;
+mod recover;
+mod writer;
+
+pub(crate) use life::{Given, Life};
+pub(crate) use metrics::DiskMetrics;
+pub(crate) use record::{Epoch as EpochRecord, Record};
+pub(crate) use recover::Recovered;
+
+use crate::clock::unix_ms;
+use parking_lot::Mutex;
+use queue::{Job, Queue, Work};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use writer::Writer;
+
+pub(crate) struct Store {
+    disk: Option<(PathBuf, Queue)>,
+    /// What was given to streams of each name.
+    given: Mutex<HashMap<String, Arc<Mutex<Given>>>>,
+}
+
+/// Names of streams that are remembered; past it those are forgotten that ended longest ago.
+const NAMES_MAX: usize = 10_000;
+
+impl Store {
+    /// Takes the folder, if one is configured, and what is left there. A folder that cannot be had is one that fails: the
+    /// origin serves from memory, and says so.
+    pub(crate) fn open(config: &config::OriginDisk, metrics: &DiskMetrics) -> (Self, Vec<Recovered>) {
+        let Some(root) = &config.path else {
+            return (Self { disk: None, given: Mutex::default() }, Vec::new());
+        };
+        let (lives, given) = recover::recover(root).unwrap_or_else(|error| {
+            let path = root.display();
+            tracing::error!(%error, %path, "origin.disk.path cannot be read; streams begin anew, in memory until it can be written");
+            metrics.failing.set(1);
+            (Vec::new(), HashMap::new())
+        });
+        let (queue, jobs) = Queue::new(config.queue_bytes_max, metrics.clone());
+        let writer = Writer::new(metrics.clone(), config.retry);
+        let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || writer.run(&jobs));
+        if let Err(error) = thread {
+            tracing::error!(%error, "no thread to write to the disk; windows live in memory");
+            metrics.failing.set(1);
+        }
+        let given = given.into_iter().map(|(name, given)| (name, Arc::new(Mutex::new(given)))).collect();
+        (Self { disk: Some((root.clone(), queue)), given: Mutex::new(given) }, lives)
+    }
+
+    /// A stream of this name begins now.
+    pub(crate) fn begin(&self, name: &str) -> Life {
+        let given = self.given(name);
+        let started = {
+            let mut given = given.lock();
+            given.started = (unix_ms().max(0) as u64).max(given.started + 1);
+            given.started
+        };
+        let disk = self.disk.as_ref().map(|(root, queue)| (root.join(name).join(started.to_string()), queue.clone()));
+        Life::new(disk, given)
+    }
+
+    /// A stream that was on the disk goes on.
+    pub(crate) fn resume(&self, recovered: &Recovered) -> Life {
+        let disk = self.disk.as_ref().map(|(_, queue)| (recovered.folder.clone(), queue.clone()));
+        Life::new(disk, self.given(&recovered.name))
+    }
+
+    /// Returns once everything is written that was to be, or `patience` is over.
+    pub(crate) async fn flush(&self, patience: Duration) {
+        let Some((root, queue)) = &self.disk else { return };
+        let (done, written) = oneshot::channel();
+        queue.push(Job { folder: root.clone(), work: Work::Flush(done) });
+        if tokio::time::timeout(patience, written).await.is_err() {
+            tracing::warn!("the disk is slow; what it has not taken is lost");
+        }
+    }
+
+    fn given(&self, name: &str) -> Arc<Mutex<Given>> {
+        let mut all = self.given.lock();
+        if all.len() >= NAMES_MAX && !all.contains_key(name) {
+            let idle = all.iter().filter(|(_, given)| Arc::strong_count(given) == 1);
+            let oldest = idle.min_by_key(|(_, given)| given.lock().started).map(|(name, _)| name.clone());
+            oldest.and_then(|name| all.remove(&name));
+        }
+        all.entry(name.to_owned()).or_default().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+//! The journal of a stream, line by line: what has to be known of it to show its window again. Pure.
+//!
+//! A line is the CRC-32 of its text in eight hexadecimal digits, a space, the text as JSON, and a line feed. A crash can cut
+//! the last line anywhere; whatever does not end or does not add up is the end of the journal.
+
+use crate::epoch::{Bitrate, Known, Numbers};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use flate2::Crc;
+use media::{AacConfig, AvcConfig, FrameRate, Timescale, TrackConfig};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use transcode::{Make, Plan, Rendition, Source};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// The first of every journal.
+    Stream {
+        version: u32,
+        name: String,
+    },
+    Epoch(Box<Epoch>),
+    Segment(Segment),
+    /// The epoch ended.
+    Break {
+        unix_ms: i64,
+    },
+    /// What should come up to this segment is listed as gaps.
+    Gap {
+        through: u64,
+        unix_ms: i64,
+    },
+    /// The stream ended.
+    End {
+        unix_ms: i64,
+    },
+}
+
+/// What an epoch is opened with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Epoch {
+    pub(crate) numbers: Numbers,
+    pub(crate) joined: u64,
+    pub(crate) alone: bool,
+    average_bitrate: u64,
+    peak_bitrate: u64,
+    source_video: Track,
+    source_audio: Option<Track>,
+    source_rate: (u32, u32),
+    gop: Option<u32>,
+    rate: (u32, u32),
+    segment_frames: u32,
+    part_frames: u32,
+    target_duration_s: u64,
+    part_target_ns: u64,
+    renditions: Vec<Planned>,
+}
+
+/// A whole segment, whose bytes are in a file of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Segment {
+    pub(crate) rendition: String,
+    pub(crate) epoch: u64,
+    pub(crate) msn: u64,
+    pub(crate) duration_s: f64,
+    /// Where each part ends, in bytes.
+    pub(crate) ends: Vec<u32>,
+    pub(crate) crc: u32,
+    /// Up to where the first picture goes; `None` for sound.
+    pub(crate) picture_end: Option<u64>,
+    pub(crate) unix_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Planned {
+    name: String,
+    make: Making,
+    track: Track,
+    init: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Making {
+    Passthrough,
+    Video { width: u32, height: u32, bitrate: u32, preset: String },
+    Audio { bitrate: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Track {
+    Avc { config: String, width: u32, height: u32, timescale: u32 },
+    Aac { config: String, sample_rate: u32, channels: u16 },
+}
+
+/// An epoch as it was opened.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Opened {
+    pub(crate) known: Known,
+    pub(crate) plan: Plan,
+    pub(crate) tracks: Vec<(TrackConfig, Bytes)>,
+}
+
+/// Of the records; one that is read differently is another version.
+pub(crate) const VERSION: u32 = 1;
+
+impl Record {
+    pub(crate) fn line(&self) -> String {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        format!("{:08x} {text}\n", crc(text.as_bytes()))
+    }
+
+    /// When it happened.
+    pub(crate) fn unix_ms(&self) -> Option<i64> {
+        match self {
+            Self::Stream { .. } => None,
+            Self::Epoch(epoch) => Some(epoch.numbers.zero_unix_ms),
+            Self::Segment(segment) => Some(segment.unix_ms),
+            Self::Break { unix_ms } | Self::Gap { unix_ms, .. } | Self::End { unix_ms } => Some(*unix_ms),
+        }
+    }
+}
+
+/// The records up to the first that is not whole, and how many bytes they are.
+pub(crate) fn read(journal: &[u8]) -> (Vec<Record>, usize) {
+    let (mut records, mut at) = (Vec::new(), 0);
+    for line in journal.split_inclusive(|&byte| byte == b'\n') {
+        let Some(record) = read_line(line) else { break };
+        at += line.len();
+        records.push(record);
+    }
+    (records, at)
+}
+
+fn read_line(line: &[u8]) -> Option<Record> {
+    let line = line.strip_suffix(b"\n")?;
+    let (sum, text) = line.split_at_checked(9)?;
+    // One text has one spelling of its sum.
+    let right = sum == format!("{:08x} ", crc(text)).as_bytes();
+    right.then(|| serde_json::from_slice(text).ok()).flatten()
+}
+
+pub(crate) fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+impl Epoch {
+    pub(crate) fn new(
+        (numbers, joined, alone): (Numbers, u64, bool),
+        (known, plan): (&Known, &Plan),
+        tracks: &[(TrackConfig, Bytes)],
+    ) -> Self {
+        let Source { video, audio, rate, gop } = &known.source;
+        let planned = plan.renditions.iter().zip(tracks).map(|(rendition, (track, init))| Planned {
+            name: rendition.name.clone(),
+            make: Making::of(&rendition.make),
+            track: Track::of(track),
+            init: STANDARD.encode(init),
+        });
+        Self {
+            numbers,
+            joined,
+            alone,
+            average_bitrate: known.bitrate.average,
+            peak_bitrate: known.bitrate.peak,
+            source_video: Track::of(&TrackConfig::Avc { config: video.clone(), timescale: rate.timescale() }),
+            source_audio: audio.clone().map(|config| Track::of(&TrackConfig::Aac { config })),
+            source_rate: (rate.num(), rate.den()),
+            gop: *gop,
+            rate: (plan.rate.num(), plan.rate.den()),
+            segment_frames: plan.segment_frames,
+            part_frames: plan.part_frames,
+            target_duration_s: plan.target_duration_s,
+            part_target_ns: plan.part_target.as_nanos() as u64,
+            renditions: planned.collect(),
+        }
+    }
+
+    /// `None` where a value is none that can be.
+    pub(crate) fn opened(&self) -> Option<Opened> {
+        let rate = |(num, den): (u32, u32)| FrameRate::new(num, den);
+        let TrackConfig::Avc { config: video, .. } = self.source_video.config()? else { return None };
+        let audio = match self.source_audio.as_ref().map(Track::config) {
+            Some(Some(TrackConfig::Aac { config })) => Some(config),
+            Some(_) => return None,
+            None => None,
+        };
+        let source = Source { video, audio, rate: rate(self.source_rate)?, gop: self.gop };
+        let bitrate = Bitrate { average: self.average_bitrate, peak: self.peak_bitrate };
+        if self.part_frames == 0 || self.segment_frames < self.part_frames || self.target_duration_s == 0 {
+            return None;
+        }
+        let renditions = self.renditions.iter();
+        let plan = Plan {
+            rate: rate(self.rate)?,
+            segment_frames: self.segment_frames,
+            part_frames: self.part_frames,
+            target_duration_s: self.target_duration_s,
+            part_target: Duration::from_nanos(self.part_target_ns),
+            renditions: renditions
+                .clone()
+                .map(|planned| Rendition { name: planned.name.clone(), make: planned.make.make() })
+                .collect(),
+        };
+        let track = |planned: &Planned| Some((planned.track.config()?, STANDARD.decode(&planned.init).ok()?.into()));
+        let tracks = renditions.map(track).collect::<Option<Vec<_>>>()?;
+        Some(Opened { known: Known { source, bitrate }, plan, tracks })
+    }
+}
+
+impl Making {
+    fn of(make: &Make) -> Self {
+        match make.clone() {
+            Make::Passthrough => Self::Passthrough,
+            Make::Video { width, height, bitrate, preset } => Self::Video { width, height, bitrate, preset },
+            Make::Audio { bitrate } => Self::Audio { bitrate },
+        }
+    }
+
+    fn make(&self) -> Make {
+        match self.clone() {
+            Self::Passthrough => Make::Passthrough,
+            Self::Video { width, height, bitrate, preset } => Make::Video { width, height, bitrate, preset },
+            Self::Audio { bitrate } => Make::Audio { bitrate },
+        }
+    }
+}
+
+impl Track {
+    fn of(track: &TrackConfig) -> Self {
+        match track {
+            TrackConfig::Avc { config, timescale } => Self::Avc {
+                config: STANDARD.encode(&config.record),
+                width: config.width,
+                height: config.height,
+                timescale: timescale.0,
+            },
+            TrackConfig::Aac { config } => Self::Aac {
+                config: STANDARD.encode(&config.record),
+                sample_rate: config.sample_rate,
+                channels: config.channels,
+            },
+        }
+    }
+
+    fn config(&self) -> Option<TrackConfig> {
+        let record = |text: &String| STANDARD.decode(text).ok().map(Bytes::from);
+        Some(match self {
+            Self::Avc { config, width, height, timescale } => TrackConfig::Avc {
+                config: AvcConfig { record: record(config)?, width: *width, height: *height },
+                timescale: Timescale(Some(*timescale).filter(|&ticks| ticks > 0)?),
+            },
+            Self::Aac { config, sample_rate, channels } => TrackConfig::Aac {
+                config: AacConfig { record: record(config)?, sample_rate: *sample_rate, channels: *channels },
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Rng, aac, aac_config, avc, avc_config, plan};
+
+    fn journal() -> Vec<Record> {
+        let mut plan = plan(30, 60, 10);
+        let make = Make::Video { width: 160, height: 90, bitrate: 300_000, preset: "veryfast".to_owned() };
+        plan.renditions.insert(1, Rendition { name: "90p".to_owned(), make });
+        let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
+        let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 } };
+        let init = Bytes::from_static(b"init");
+        let ticks = plan.rate.timescale();
+        let tracks = [(avc(ticks), init.clone()), (avc(ticks), init.clone()), (aac(), init)];
+        let numbers = Numbers { id: 7, first_msn: 100, discontinuities: 3, zero_unix_ms: 1_795_226_400_500 };
+        let epoch = Epoch::new((numbers, 0, false), (&known, &plan), &tracks);
+        assert_eq!(epoch.opened(), Some(Opened { known, plan, tracks: tracks.to_vec() }));
+        let segment = |msn| Segment {
+            rendition: "180p".to_owned(),
+            epoch: 7,
+            msn,
+            duration_s: 2.002,
+            ends: vec![10, 20, 30],
+            crc: 99,
+            picture_end: Some(5),
+            unix_ms: 1_795_226_402_500,
+        };
+        vec![
+            Record::Stream { version: VERSION, name: "a".to_owned() },
+            Record::Epoch(Box::new(epoch)),
+            Record::Segment(segment(100)),
+            Record::Segment(segment(101)),
+            Record::Break { unix_ms: 5 },
+            Record::Gap { through: 102, unix_ms: 6 },
+            Record::End { unix_ms: 6 },
+        ]
+    }
+
+    #[test]
+    fn a_journal_that_is_cut_anywhere_is_read_up_to_the_last_whole_line() {
+        let records = journal();
+        let lines: Vec<String> = records.iter().map(Record::line).collect();
+        let text = lines.concat();
+        for cut in 0..=text.len() {
+            let (mut whole, mut end) = (0, 0);
+            while whole < lines.len() && end + lines[whole].len() <= cut {
+                end += lines[whole].len();
+                whole += 1;
+            }
+            let (read, length) = read(&text.as_bytes()[..cut]);
+            assert_eq!((&read[..], length), (&records[..whole], end), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_journal_with_a_wrong_byte_ends_before_it() {
+        let records = journal();
+        let text: String = records.iter().map(Record::line).collect();
+        let mut rng = Rng::new(5);
+        for _ in 0..2000 {
+            let mut bytes = text.clone().into_bytes();
+            let at = rng.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << rng.below(8);
+            let (read, length) = read(&bytes);
+            assert!(length <= at, "byte {at}");
+            assert_eq!(read[..], records[..read.len()]);
+        }
+    }
+}
