@@ -10,6 +10,7 @@ pub mod place;
 pub mod signed_url;
 
 use crate::client::Client;
+use crate::key::is_ambiguous;
 use crate::metrics::{Bound, Metrics, Verified};
 use crate::request::{Method, Request};
 use config::UnknownCountry;
@@ -118,7 +119,7 @@ impl Gate {
         }
         let Some(tokens) = &self.tokens else { return Ok(()) };
         // Upstream may decode what this node compares as it stands.
-        if path.contains("%2F") || path.contains("%5C") || path.contains('\\') {
+        if is_ambiguous(path) {
             return Err(Denial::Ambiguous);
         }
         let grant = tokens.grant(parted.token.ok_or(Denial::NoToken)?, &self.metrics)?;

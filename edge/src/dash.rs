@@ -2,7 +2,7 @@
 //!
 //! Nothing is fetched for its own sake: viewers' requests bring MPDs here, one at a time for each.
 
-use crate::key::{Class, Target, folder, normalized, path_of, resolve, speaks_for};
+use crate::key::{Class, Target, normalized, path_of, resolve, speaks_for};
 use crate::live::{Known, Named};
 use crate::metrics::Bound;
 use crate::object::Object;
@@ -12,7 +12,8 @@ use crate::variants::Variants;
 use config::Cache as Rules;
 use manifest::mpd::{self, Mpd, Template};
 use parking_lot::RwLock;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,8 +32,8 @@ pub struct Dash {
 struct State {
     mpds: HashMap<Arc<str>, Arc<Followed>>,
     variants: Variants,
-    /// By the folder that their names begin with.
-    patterns: HashMap<String, Vec<Pattern>>,
+    /// By what their names begin with.
+    patterns: BTreeMap<String, Vec<Pattern>>,
     clocks: HashMap<String, Arc<Followed>>,
 }
 
@@ -108,7 +109,7 @@ impl Dash {
         let state = State {
             mpds: HashMap::new(),
             variants: Variants::new(variants_max),
-            patterns: HashMap::new(),
+            patterns: BTreeMap::new(),
             clocks: HashMap::new(),
         };
         Self { mpds_max, idle, started, state: RwLock::new(state) }
@@ -218,15 +219,14 @@ impl Dash {
 impl State {
     /// The pattern of a path; of several, as those of Periods, the one whose segment is due first.
     fn pattern(&self, path: &str) -> Option<&Pattern> {
-        let folders = path.match_indices('/').map(|(at, _)| &path[..=at]);
-        let patterns = folders.filter_map(|folder| self.patterns.get(folder)).flatten();
+        let patterns = beginning(&self.patterns, path).flatten();
         patterns.filter(|pattern| pattern.is(path)).min_by_key(|pattern| pattern.due_unix_ms(path))
     }
 
     fn add(&mut self, key: &Arc<str>, followed: &Arc<Followed>) {
         for template in &followed.mpd.templates {
             let Some(pattern) = Pattern::of(key, followed, template) else { continue };
-            self.patterns.entry(folder(&pattern.prefix).to_owned()).or_default().push(pattern);
+            self.patterns.entry(pattern.prefix.clone()).or_default().push(pattern);
         }
         for clock in &followed.mpd.clocks {
             let url = resolve(key, clock).map(|url| normalized(&url).into_owned());
@@ -238,22 +238,22 @@ impl State {
         self.mpds.insert(key.clone(), followed.clone());
     }
 
-    /// However many go, each folder that they had names in is gone through once: viewers wait meanwhile.
+    /// However many go, what they had in common is gone through once: viewers wait meanwhile.
     fn remove(&mut self, keys: &[Arc<str>]) {
-        let (mut gone, mut folders) = (HashSet::new(), HashSet::new());
+        let (mut gone, mut prefixes) = (HashSet::new(), HashSet::new());
         for key in keys {
             let Some(followed) = self.mpds.remove(key) else { continue };
             self.variants.remove(key);
             let patterns = followed.mpd.templates.iter().filter_map(|template| Pattern::of(key, &followed, template));
-            folders.extend(patterns.map(|pattern| folder(&pattern.prefix).to_owned()));
+            prefixes.extend(patterns.map(|pattern| pattern.prefix));
             gone.insert(Arc::as_ptr(&followed));
         }
         self.clocks.retain(|_, followed| !gone.contains(&Arc::as_ptr(followed)));
-        for folder in folders {
-            if let Some(patterns) = self.patterns.get_mut(&folder) {
+        for prefix in prefixes {
+            if let Some(patterns) = self.patterns.get_mut(&prefix) {
                 patterns.retain(|pattern| !gone.contains(&Arc::as_ptr(&pattern.followed)));
                 if patterns.is_empty() {
-                    self.patterns.remove(&folder);
+                    self.patterns.remove(&prefix);
                 }
             }
         }
@@ -327,6 +327,26 @@ impl Due {
         };
         explained.min(rules.missing)
     }
+}
+
+/// What is listed under every beginning of `path`, the longest first: other names, however many, are not looked at.
+fn beginning<'m, T>(listed: &'m BTreeMap<String, T>, path: &str) -> impl Iterator<Item = &'m T> {
+    let mut upto = Some(path);
+    std::iter::from_fn(move || {
+        loop {
+            let path = upto?;
+            // Between a beginning of the path and the path itself there are only names that have it in common.
+            let (name, value) =
+                listed.range::<str, _>((ops::Bound::Unbounded, ops::Bound::Included(path))).next_back()?;
+            let common = path.bytes().zip(name.bytes()).take_while(|(one, other)| one == other).count();
+            let is_beginning = common == name.len();
+            let left = if is_beginning { common.checked_sub(1) } else { Some(common) };
+            upto = left.map(|left| &path[..path.floor_char_boundary(left)]);
+            if is_beginning {
+                return Some(value);
+            }
+        }
+    })
 }
 
 fn read(object: &Object) -> Option<Mpd> {

@@ -191,6 +191,29 @@ fn variants_of_one_mpd_are_bounded_and_leave_without_a_trace() {
     assert!(state.mpds.is_empty() && state.patterns.is_empty() && state.variants.is_empty());
 }
 
+#[test]
+fn what_a_path_begins_with_is_found_among_all_that_is_listed() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut text = |most: u64| -> String {
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state >> 9
+        };
+        let length = next() % most;
+        (0..length).map(|_| ["a", "b", "/", "é", "è"][next() as usize % 5]).collect()
+    };
+    for _ in 0..300 {
+        let listed: BTreeMap<String, String> = (0..30).map(|_| text(6)).map(|name| (name.clone(), name)).collect();
+        let path = text(12);
+        let found: Vec<&String> = beginning(&listed, &path).collect();
+        let mut expected: Vec<&String> = listed.values().filter(|name| path.starts_with(name.as_str())).collect();
+        expected.sort_by_key(|name| std::cmp::Reverse(name.len()));
+        assert_eq!(found, expected, "{path} in {listed:?}");
+    }
+}
+
 /// Elsewhere on the node may be somebody else's.
 #[test]
 fn an_mpd_speaks_for_its_own_folder_alone() {

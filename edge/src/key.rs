@@ -196,9 +196,15 @@ pub fn resolve(base: &str, reference: &str) -> Option<String> {
 }
 
 /// Whether what lies at `url` is below the folder of the manifest `key`. For what lies elsewhere on the host, which may be
-/// somebody else's, a manifest makes no rules.
+/// somebody else's, a manifest makes no rules; nor does one that may lie elsewhere itself.
 pub fn speaks_for(key: &str, url: &str) -> bool {
-    path_of(url).starts_with(folder(path_of(key)))
+    let path = path_of(key);
+    !is_ambiguous(path) && path_of(url).starts_with(folder(path))
+}
+
+/// Whether upstream may take a part of this path, in its normal spelling, for a slash that is none here.
+pub fn is_ambiguous(path: &str) -> bool {
+    path.contains("%2F") || path.contains("%5C") || path.contains('\\')
 }
 
 /// What stands before the query.
@@ -455,6 +461,9 @@ mod tests {
             assert_eq!(speaks_for("/a/v/index.m3u8?x=/b/", url), speaks, "{url}");
         }
         assert!(speaks_for("/index.m3u8", "/b/1.ts"), "the root is a folder as others");
+        for key in ["/a/..%2Fb%2Fx.m3u8", "/a/..%5Cb%5Cx.m3u8", "/a/..\\b\\x.m3u8"] {
+            assert!(!speaks_for(key, "/a/1.ts"), "{key} may lie in /b");
+        }
     }
 
     #[test]

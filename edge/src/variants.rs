@@ -1,5 +1,7 @@
-//! How many followed names differ from others in their query alone: whoever asks can make up more.
+//! How many followed names differ from others in their query alone, or in how many slashes they are written with: whoever
+//! asks can make up more.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// A bound for each path.
@@ -14,9 +16,9 @@ impl Variants {
         Self { max, by_path: HashMap::new() }
     }
 
-    /// Whether this one may be followed too. A path without a query always may: nothing made up takes its place.
+    /// Whether this one may be followed too. A plain path without a query always may: nothing made up takes its place.
     pub fn have_room_for(&self, key: &str) -> bool {
-        path(key).is_none_or(|path| self.by_path.get(path).is_none_or(|count| *count < self.max))
+        path(key).is_none_or(|path| self.by_path.get(&*path).is_none_or(|count| *count < self.max))
     }
 
     pub fn add(&mut self, key: &str) {
@@ -27,10 +29,10 @@ impl Variants {
 
     pub fn remove(&mut self, key: &str) {
         let Some(path) = path(key) else { return };
-        let Some(count) = self.by_path.get_mut(path) else { return };
+        let Some(count) = self.by_path.get_mut(&*path) else { return };
         *count -= 1;
         if *count == 0 {
-            self.by_path.remove(path);
+            self.by_path.remove(&*path);
         }
     }
 
@@ -40,8 +42,17 @@ impl Variants {
     }
 }
 
-fn path(key: &str) -> Option<&str> {
-    key.split_once('?').map(|(path, _)| path)
+/// The plain path of a key that is another.
+fn path(key: &str) -> Option<Cow<'_, str>> {
+    let (path, query) = key.split_once('?').map_or((key, None), |(path, query)| (path, Some(query)));
+    // Servers of files take several slashes for one, and encoded ones too.
+    if !path.contains("//") && !path.contains("%2F") {
+        return query.map(|_| Cow::Borrowed(path));
+    }
+    let mut plain = path.replace("%2F", "/");
+    let mut before = ' ';
+    plain.retain(|letter| std::mem::replace(&mut before, letter) != '/' || letter != '/');
+    Some(Cow::Owned(plain))
 }
 
 #[cfg(test)]
@@ -56,6 +67,10 @@ mod tests {
             variants.add(key);
         }
         assert!(!variants.have_room_for("/a?x=3") && variants.have_room_for("/a") && variants.have_room_for("/b?y"));
+        assert!(
+            !variants.have_room_for("//a") && !variants.have_room_for("/%2F/a?x=1"),
+            "a path is written in many ways"
+        );
         variants.remove("/a?x=1");
         assert!(variants.have_room_for("/a?x=3"));
         for key in ["/a?x=2", "/a", "/b?x=1", "/never?x"] {

@@ -22,6 +22,11 @@ async fn queries_that_are_made_up_take_nothing_from_other_streams() {
     assert_eq!(edge.metric("vivid_edge_bounds_total", &["subscriptions_per_path_max"]), (MADE_UP - 8) as f64);
     assert_eq!(edge.metric("vivid_edge_bounds_total", &["subscriptions_max"]), 0.0);
 
+    for slashes in ["//", "///", "%2F"] {
+        assert_eq!(viewer.get(&format!("/hls/v{slashes}index.m3u8")).await.status, 200);
+    }
+    assert_eq!(edge.metric("vivid_edge_subscriptions", &[]), 9.0, "servers of files take many slashes for one");
+
     // One more is a request, and no place to wait at.
     let asked = fake.count("x=one-more");
     assert_eq!(viewer.get("/hls/v/index.m3u8?x=one-more").await.status, 200);
