@@ -2,12 +2,14 @@
 
 mod away;
 mod disk;
+mod markers;
 mod profiles;
 mod twin;
 mod window;
 
 pub use away::WhileAway;
 pub use disk::Disk;
+pub use markers::Markers;
 pub use profiles::Profile;
 pub use twin::Twin;
 pub use window::Window;
@@ -30,6 +32,7 @@ pub struct Origin {
     pub ladder: Ladder,
     pub worker: Worker,
     pub window: Window,
+    pub markers: Markers,
     /// The other origin that the same encoder publishes to.
     pub twin: Option<Twin>,
     pub disk: Disk,
@@ -73,6 +76,7 @@ pub(crate) struct Raw {
     ladder: RawLadder,
     worker: RawWorker,
     window: window::Raw,
+    markers: markers::Raw,
     twin: twin::Raw,
     disk: disk::Raw,
 }
@@ -109,6 +113,7 @@ impl Default for Raw {
             ladder: RawLadder::default(),
             worker: RawWorker::default(),
             window: window::Raw::default(),
+            markers: markers::Raw::default(),
             twin: twin::Raw::default(),
             disk: disk::Raw::default(),
         }
@@ -141,6 +146,7 @@ impl Raw {
         }
         Origin {
             profiles,
+            markers: self.markers.valid(problems),
             twin,
             rtmp_listen: address(problems, "origin.rtmp_listen", &self.rtmp_listen),
             http_listen: address(problems, "origin.http_listen", &self.http_listen),

@@ -1,6 +1,7 @@
 //! Everything said in a playlist, an MPD, a delivery directive or a steering document. Pure: no I/O, no clock, no async.
 
 mod date;
+pub mod date_range;
 pub mod delta;
 mod directives;
 pub mod follow;
@@ -14,5 +15,6 @@ pub mod rewrite;
 pub mod steering;
 
 pub use date::Rfc3339;
+pub use date_range::DateRange;
 pub use directives::{DirectiveError, Directives, Head, Verdict, Wait, advance_part_limit};
 pub use position::Position;

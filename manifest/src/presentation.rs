@@ -1,6 +1,8 @@
 //! An MPD as a value, and its text: number-based templates over CMAF, live or ended (ISO/IEC 23009-1, 5.3; DASH-IF Low-Latency Modes).
 
 use crate::date::Rfc3339;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -46,8 +48,31 @@ pub struct Period {
     pub start: Duration,
     /// `@duration`, once no segment will be added.
     pub duration: Option<Duration>,
+    pub events: Vec<Event>,
     pub sets: Vec<AdaptationSet>,
 }
+
+/// Something that is said of a time in a period.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub id: u32,
+    /// `@presentationTime`: since the period began.
+    pub at: Duration,
+    pub duration: Option<Duration>,
+    pub message: Message,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// A splice_info_section, in an EventStream of `urn:scte:scte35:2014:xml+bin`.
+    Scte35(Vec<u8>),
+    /// Text without characters that XML needs escaped, in an EventStream of [`MARKERS`].
+    Text(String),
+}
+
+/// The scheme of events that are no splices.
+pub const MARKERS: &str = "urn:vivid:markers:2026";
+const SPLICES: &str = "urn:scte:scte35:2014:xml+bin";
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdaptationSet {
@@ -168,8 +193,45 @@ impl Period {
             write!(out, " duration=\"{}\"", Xs(duration))?;
         }
         writeln!(out, ">")?;
+        // 5.3.2.2: before the sets, by the order of the schema.
+        self.render_events_into(out, SPLICES)?;
+        self.render_events_into(out, MARKERS)?;
         self.sets.iter().enumerate().try_for_each(|(id, set)| set.render_into(out, (id, live)))?;
         writeln!(out, " </Period>")
+    }
+}
+
+impl Period {
+    fn render_events_into(&self, out: &mut String, scheme: &str) -> std::fmt::Result {
+        let mut events = self.events.iter().filter(|event| event.message.scheme() == scheme).peekable();
+        if events.peek().is_none() {
+            return Ok(());
+        }
+        writeln!(out, "  <EventStream schemeIdUri=\"{scheme}\" timescale=\"1000\">")?;
+        for event in events {
+            write!(out, "   <Event id=\"{}\" presentationTime=\"{}\"", event.id, event.at.as_millis())?;
+            if let Some(duration) = event.duration {
+                write!(out, " duration=\"{}\"", duration.as_millis())?;
+            }
+            match &event.message {
+                Message::Scte35(section) => writeln!(
+                    out,
+                    "><Signal xmlns=\"http://www.scte.org/schemas/35/2016\"><Binary>{}</Binary></Signal></Event>",
+                    STANDARD.encode(section)
+                )?,
+                Message::Text(text) => writeln!(out, ">{text}</Event>")?,
+            }
+        }
+        writeln!(out, "  </EventStream>")
+    }
+}
+
+impl Message {
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::Scte35(_) => SPLICES,
+            Self::Text(_) => MARKERS,
+        }
     }
 }
 
@@ -287,6 +349,7 @@ mod tests {
                 id: "e1".into(),
                 start: Duration::from_millis(1_795_226_400_500),
                 duration: None,
+                events: Vec::new(),
                 sets: vec![set(Kind::Video, 30_000, video), set(Kind::Audio, 48_000, audio)],
             }],
         }
@@ -325,6 +388,27 @@ mod tests {
             frameRate=\"30000/1001\"/>\n  </AdaptationSet>\n";
         assert!(text.starts_with(expected), "{text}");
         assert!(text.ends_with("value=\"/_vivid/time\"/>\n</MPD>\n"), "{text}");
+    }
+
+    #[test]
+    fn events_stand_before_the_sets_of_their_period() {
+        let mut said = presentation(live());
+        let event = |id, at_s, message| Event { id, at: Duration::from_secs(at_s), duration: None, message };
+        let splice =
+            Event { duration: Some(Duration::from_secs(30)), ..event(7, 4, Message::Scte35(vec![0xfc, 0x30])) };
+        said.periods[0].events = vec![splice, event(8, 5, Message::Text("ID=goal;".into()))];
+        let text = said.render();
+        let expected = "start=\"PT1795226400.500S\">\n  \
+            <EventStream schemeIdUri=\"urn:scte:scte35:2014:xml+bin\" timescale=\"1000\">\n   \
+            <Event id=\"7\" presentationTime=\"4000\" duration=\"30000\">\
+            <Signal xmlns=\"http://www.scte.org/schemas/35/2016\"><Binary>/DA=</Binary></Signal></Event>\n  \
+            </EventStream>\n  <EventStream schemeIdUri=\"urn:vivid:markers:2026\" timescale=\"1000\">\n   \
+            <Event id=\"8\" presentationTime=\"5000\">ID=goal;</Event>\n  </EventStream>\n  <AdaptationSet id=\"0\"";
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(
+            mpd::read(&text).unwrap().templates.len(),
+            mpd::read(&presentation(live()).render()).unwrap().templates.len()
+        );
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What the origin answers over HTTP: playlists, blocking or not, init sections, segments, parts, and its own health.
 
 mod answer;
+mod bearer;
 mod growing;
 mod holds;
+mod markers;
 mod range;
 mod refusal;
 mod serve;
@@ -49,6 +51,9 @@ struct Inner {
     hold_target_durations: u32,
     /// What the other of two origins sends.
     twin_token: Option<String>,
+    /// Of those who mark events, and how many of them a stream keeps.
+    markers_token: Option<String>,
+    markers_max: usize,
     /// Where encoders publish, for the text of a 404.
     rtmp_port: u16,
     stop: CancellationToken,
@@ -72,6 +77,7 @@ impl App {
         let hold_target_durations = config.window.hold_target_durations;
         let disk = Disk::new(&config.disk, metrics.disk.clone());
         let twin_token = config.twin.as_ref().map(|twin| twin.token.clone());
+        let (markers_token, markers_max) = (config.markers.token.clone(), config.markers.max);
         Self(Arc::new(Inner {
             directory,
             registry,
@@ -80,6 +86,8 @@ impl App {
             disk,
             hold_target_durations,
             twin_token,
+            markers_token,
+            markers_max,
             rtmp_port,
             stop,
         }))
@@ -92,6 +100,7 @@ impl App {
             .route("/live/{stream}/{rendition}/index.m3u8", get(playlist))
             .route("/live/{stream}/{rendition}/iframes.m3u8", get(iframes))
             .route("/live/{stream}/{rendition}/{epoch}/{file}", get(object))
+            .route("/_vivid/markers/{stream}", post(markers::marked))
             .route("/_vivid/twin/{stream}", post(twin::offered))
             .route("/_vivid/metrics", get(metrics))
             .route("/_vivid/livez", get(async || "alive\n"))
@@ -226,7 +235,7 @@ async fn iframes(
         Wait::Segment(msn) | Wait::Part(Position { msn, .. }) => Wait::Segment(msn),
     });
     let (class, caching) = app.wait(&stream, &rendition, wait).await?;
-    let text = rendition.iframes().ok_or(Refusal::NoSuchPath)?;
+    let text = stream.iframes(&rendition).ok_or(Refusal::NoSuchPath)?;
     Ok(classed(class, answer::manifest(&text, &headers, (Manifest::Hls, caching))))
 }
 

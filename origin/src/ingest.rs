@@ -12,6 +12,17 @@ pub enum Ingested {
     Video(AvcConfig),
     Audio(AacConfig),
     Frame(Frame),
+    Cue(Cue),
+}
+
+/// What the publisher says of a moment (`onCuePoint`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cue {
+    /// On the clock of the frames, in milliseconds.
+    pub at_ms: i64,
+    pub name: String,
+    /// Numbers as text.
+    pub parameters: Vec<(String, String)>,
 }
 
 /// What the publisher says of its stream (`onMetaData`): a hint, to be checked against the frames.

@@ -15,5 +15,5 @@ mod testing;
 mod twin;
 mod window;
 
-pub use ingest::{Announced, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit};
+pub use ingest::{Announced, Cue, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit};
 pub use server::{OriginError, Server};

@@ -2,7 +2,9 @@
 
 use crate::store::DiskMetrics;
 use crate::streams::Reason;
+use crate::streams::markers::Marked;
 use crate::twin::Outcome;
+use manifest::date_range::DateRangeError;
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result, histogram_opts, opts,
 };
@@ -17,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) frames_skipped: IntCounter,
     pub(crate) twin_agreements: IntCounterVec,
     pub(crate) stalls: IntCounter,
+    markers: IntCounterVec,
     pub(crate) window_bytes: IntGauge,
     pub(crate) holds: IntGauge,
     pub(crate) holds_ended: IntCounterVec,
@@ -60,6 +63,13 @@ impl Metrics {
                 "vivid_origin_stalls_total",
                 "publishers with a twin origin that fell silent for longer than a part; requests for more were answered 503",
             )?,
+            markers: IntCounterVec::new(
+                opts!(
+                    "vivid_origin_markers_total",
+                    "markers of streams' time, by where they came from and what came of it"
+                ),
+                &["source", "result"],
+            )?,
             window_bytes: gauge("vivid_origin_window_bytes", "bytes of media held for all live windows")?,
             holds: gauge("vivid_origin_holds", "requests that wait for a part or playlist now")?,
             holds_ended: IntCounterVec::new(
@@ -87,6 +97,19 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// A marker came by `source`; one that displaced another counts as both.
+    pub(crate) fn marked(&self, source: &str, marked: &std::result::Result<Marked, DateRangeError>) {
+        let count = |result| self.markers.with_label_values(&[source, result]).inc();
+        match marked {
+            Ok(Marked::Added) => count("added"),
+            Ok(Marked::Displaced) => {
+                count("added");
+                count("displaced");
+            }
+            Err(_) => count("refused"),
+        }
+    }
+
     fn register_all(&self, registry: &Registry) -> Result<()> {
         for vec in [&self.parts, &self.epochs, &self.twin_agreements, &self.holds_ended, &self.requests] {
             registry.register(Box::new(vec.clone()))?;
@@ -98,10 +121,16 @@ impl Metrics {
         registry.register(Box::new(self.hold_seconds.clone()))?;
         registry.register(Box::new(self.frames_skipped.clone()))?;
         registry.register(Box::new(self.stalls.clone()))?;
+        registry.register(Box::new(self.markers.clone()))?;
         registry.register(Box::new(self.connections_refused.clone()))?;
         // A series that exists from the start can be alerted on before it first moves.
         for outcome in ["answered", "gone", "timeout", "refused", "stopping", "abandoned"] {
             self.holds_ended.with_label_values(&[outcome]);
+        }
+        for source in ["http", "cue_point"] {
+            for result in ["added", "displaced", "refused"] {
+                self.markers.with_label_values(&[source, result]);
+            }
         }
         for outcome in Outcome::ALL {
             self.twin_agreements.with_label_values(&[outcome.label()]);

@@ -4,6 +4,7 @@ mod amf;
 mod chunk;
 mod command;
 mod connection;
+mod cue_point;
 mod listener;
 mod media_reader;
 mod metrics;

@@ -4,6 +4,7 @@ mod arrivals;
 mod dash;
 mod ladder;
 mod live;
+pub(crate) mod markers;
 mod phase;
 mod replay;
 mod stream;

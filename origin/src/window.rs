@@ -202,6 +202,11 @@ impl Window {
         self.listed().next().map_or(self.next_msn, |first| first.msn)
     }
 
+    /// When that begins, in Unix milliseconds; zero before there is any.
+    pub(crate) fn first_unix_ms(&self) -> i64 {
+        self.listed().next().or(self.open.as_ref()).map_or(0, Segment::unix_ms)
+    }
+
     /// How much media of an epoch there was, up to the last whole segment; zero if that is of another.
     pub(crate) fn length(&self, epoch: EpochId) -> Duration {
         let last = self.segments.back().filter(|last| last.epoch.id == epoch);

@@ -51,6 +51,7 @@ rules! { RULES:
     DISCONTINUITIES, "6.2.2", true, "EXT-X-DISCONTINUITY-SEQUENCE counts those that have left";
     MAP, "4.4.4.5; Apple 1.22", true, "fMP4 segments have an EXT-X-MAP that holds for them";
     DATES, "4.4.4.6; Apple 8.4", true, "every playlist has EXT-X-PROGRAM-DATE-TIME, and it goes on as the segments do";
+    DATE_RANGES, "4.4.5.1", true, "an EXT-X-DATERANGE has ID and START-DATE, END-ON-NEXT a CLASS and no end; one that is listed keeps what it said";
     HINT, "4.4.5.3, 6.2.6", true, "one EXT-X-PRELOAD-HINT of a type, none at the end, and it comes true";
     REPORTS, "4.4.5.4, B.1", true, "each media playlist with parts reports every other one of the presentation";
     END, "4.4.3.4", true, "an ended playlist never changes again";

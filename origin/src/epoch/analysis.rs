@@ -83,6 +83,7 @@ impl Analysis {
                 }
             }
             Ingested::Frame(frame) => return self.frame(frame, unix_ms),
+            Ingested::Cue(_) => {}
         }
         None
     }

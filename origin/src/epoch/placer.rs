@@ -85,6 +85,11 @@ impl Placer {
         }
     }
 
+    /// The index of the picture that is shown at this time of the source.
+    pub(crate) fn index_at(&self, ms: i64) -> i64 {
+        self.anchor.1 + self.rate.index_of_ms(ms - self.anchor.0)
+    }
+
     fn video(&mut self, frame: &Frame) -> Result<Option<Frame>, Break> {
         if frame.keyframe {
             self.anchor(frame.pts)?;

@@ -32,8 +32,10 @@ pub(super) enum Refusal {
     Late,
     #[error("nobody publishes this stream now; ask again in a second: its publisher may come back")]
     NoPublisher,
-    #[error("this needs the token of origin.twin.token, sent as `Authorization: Bearer TOKEN`")]
-    Unauthorized,
+    #[error("this needs the token of {key}, sent as `Authorization: Bearer TOKEN`")]
+    Unauthorized { key: &'static str },
+    #[error("no marker: {0}; see docs/origin.md for what one says")]
+    Marker(String),
     #[error("this is no offer of an origin; both must run the same release of Vivid")]
     Offer,
     #[error("too many requests wait here; ask again in a second, or raise origin.window.holds_max")]
@@ -58,8 +60,8 @@ impl Refusal {
             Self::Host => StatusCode::BAD_REQUEST,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             // RFC 8216bis, 6.2.5.2.
-            Self::Directive(_) | Self::TooFar { .. } | Self::Offer => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Directive(_) | Self::TooFar { .. } | Self::Offer | Self::Marker(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Late
             | Self::NoPublisher
             | Self::TooManyHolds
@@ -77,7 +79,7 @@ impl IntoResponse for Refusal {
             Self::Range { length } => {
                 answer::set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{length}"));
             }
-            Self::Unauthorized => {
+            Self::Unauthorized { .. } => {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Self::Method => {

@@ -1,6 +1,6 @@
 //! `POST /_vivid/twin/{stream}`: what the other of two origins asks before it begins an epoch.
 
-use super::{App, Refusal, Steps, classed};
+use super::{App, Refusal, Steps, bearer, classed};
 use crate::clock::unix_ms;
 use crate::twin::{Answer, BODY_MAX, Offer};
 use axum::Json;
@@ -8,7 +8,6 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use subtle::ConstantTimeEq;
 
 /// Answers an offer with the epoch that both are to run.
 pub(super) async fn offered(
@@ -18,8 +17,8 @@ pub(super) async fn offered(
     body: Body,
 ) -> Result<Response, Refusal> {
     let token = app.0.twin_token.as_deref().ok_or(Refusal::NoSuchPath)?;
-    if !is_authorized(&headers, token) {
-        return Err(Refusal::Unauthorized);
+    if !bearer::is_authorized(&headers, token) {
+        return Err(Refusal::Unauthorized { key: "origin.twin.token" });
     }
     let body = to_bytes(body, BODY_MAX).await.map_err(|_| Refusal::Offer)?;
     let offer: Offer = serde_json::from_slice(&body).map_err(|_| Refusal::Offer)?;
@@ -29,11 +28,4 @@ pub(super) async fn offered(
     let stream = app.0.directory.find(&stream);
     let answer = stream.map_or(Answer::Absent, |stream| stream.pairing.lock().answer(&offer));
     Ok(classed("twin", ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()))
-}
-
-/// RFC 6750, 2.1.
-fn is_authorized(headers: &HeaderMap, token: &str) -> bool {
-    let given = headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
-    let Some((scheme, given)) = given.split_at_checked("Bearer ".len()) else { return false };
-    scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(given.trim_ascii().ct_eq(token.as_bytes()))
 }

@@ -33,6 +33,11 @@ impl MediaReader {
         })
     }
 
+    /// When a message that is no frame was sent, on the clock of the frames.
+    pub(super) fn time(&mut self, message: &Message) -> i64 {
+        self.clock.unroll(message.timestamp)
+    }
+
     /// As [`MediaReader::video`].
     pub(super) fn audio(&mut self, message: &Message) -> Result<Option<Ingested>, FlvError> {
         Ok(match AudioTag::parse(message.payload.clone())? {

@@ -7,6 +7,7 @@
 use crate::rtmp::amf::{self, AmfError};
 use crate::rtmp::chunk::{ChunkError, ChunkLimits, ChunkReader, Message};
 use crate::rtmp::command::{Command, announced};
+use crate::rtmp::cue_point::cue_point;
 use crate::rtmp::media_reader::MediaReader;
 use crate::rtmp::protocol::{self, Protocol, ProtocolError};
 use crate::{Ingested, PublishRequest, Refusal};
@@ -218,10 +219,12 @@ impl Session {
             KIND_VIDEO => reader.video(message),
             _ => {
                 let metadata = amf::read(without_amf3_prefix(&message.payload)).ok();
-                let Some(announced) = metadata.and_then(|values| announced(&values)) else {
-                    return Some(Event::Dropped(Dropped::Metadata));
-                };
-                Ok(Some(Ingested::Announced(announced)))
+                let read = metadata.and_then(|values| {
+                    let announced = announced(&values).map(Ingested::Announced);
+                    announced.or_else(|| cue_point(&values, reader.time(message)).map(Ingested::Cue))
+                });
+                let Some(read) = read else { return Some(Event::Dropped(Dropped::Metadata)) };
+                Ok(Some(read))
             }
         };
         match read {

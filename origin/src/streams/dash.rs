@@ -126,7 +126,8 @@ impl Epochs {
                 before.duration = Some(before.duration.map_or(room, |duration| duration.min(room)));
             }
             let duration = epoch.ended.map(|ended| ended.length);
-            periods.push(Period { id: epoch.id.to_string(), start, duration, sets: epoch.sets.clone() });
+            let (id, events, sets) = (epoch.id.to_string(), Vec::new(), epoch.sets.clone());
+            periods.push(Period { id, start, duration, events, sets });
         }
         periods
     }
@@ -149,7 +150,8 @@ impl Epochs {
                 ..set.clone()
             };
             let sets = epoch.sets.iter().map(moved).collect();
-            periods.push(Period { id: epoch.id.to_string(), start, duration: Some(duration), sets });
+            let (id, events) = (epoch.id.to_string(), Vec::new());
+            periods.push(Period { id, start, duration: Some(duration), events, sets });
             start += duration;
         }
         periods

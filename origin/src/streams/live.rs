@@ -8,7 +8,7 @@ use crate::epoch::{Break, Cutter, EpochId, Known, Numbers, Placer};
 use crate::segmenter::{Grid, Part, Violation};
 use crate::twin::Key;
 use media::fmp4::Fmp4Error;
-use media::{Frame, TrackKind};
+use media::{Frame, Timescale, TrackKind};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -126,6 +126,12 @@ impl Live {
 
     pub(super) fn id(&self) -> EpochId {
         EpochId(self.numbers.id)
+    }
+
+    /// The date of a time of the source. It is that of a picture, so that two origins of one source say the same.
+    pub(super) fn unix_ms(&self, source_ms: i64) -> i64 {
+        let index = self.placer.index_at(source_ms);
+        self.numbers.zero_unix_ms + self.plan.rate.ticks_of_index(index, Timescale::MILLISECONDS)
     }
 
     /// Takes a frame of the source; `received` unless it was held before the epoch began.

@@ -2,12 +2,15 @@
 
 use super::dash::{Epochs, Shown};
 use super::ladder;
+use super::markers::{Marked, Markers};
 use crate::epoch::{EpochId, Known, Numbers};
 use crate::segmenter::{Grid, Part};
 use crate::store::{EpochRecord, Given, Life};
 use crate::twin::Pairing;
 use crate::window::{EpochStart, Memory, OnDisk, Rendition, Said, Shape, Text, Window, report};
 use bytes::Bytes;
+use manifest::DateRange;
+use manifest::date_range::DateRangeError;
 use media::TrackConfig;
 use parking_lot::{Mutex, RwLock};
 use std::future::pending;
@@ -32,6 +35,7 @@ pub(crate) struct Stream {
     ended: AtomicBool,
     /// The MPD, and the second in which it was rendered.
     mpd: Mutex<Option<(i64, Arc<Text>)>>,
+    markers: Mutex<Markers>,
 }
 
 /// What a stream may take up, and where it is kept.
@@ -81,8 +85,8 @@ impl Stream {
     pub(crate) fn new(name: String, room: Room) -> Self {
         let (generation, ended) = (AtomicU64::new(0), AtomicBool::new(false));
         let (abandoned, _) = watch::channel(false);
-        let mpd = Mutex::default();
-        Self { name, room, shelf: RwLock::default(), pairing: Mutex::default(), generation, abandoned, ended, mpd }
+        let (mpd, markers, pairing) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { name, room, shelf: RwLock::default(), pairing, generation, abandoned, ended, mpd, markers }
     }
 
     /// The multivariant playlist; `None` while a rendition of it is still missing.
@@ -111,7 +115,9 @@ impl Stream {
             length: current.iter().map(|rendition| Duration::from_secs_f64(rendition.depth_s())).min()?,
             ended: current.iter().all(|rendition| rendition.head().ended),
         };
-        let presentation = shelf.epochs.presentation(shown, now_unix_ms).filter(|_| shelf.visible)?;
+        let markers = self.markers.lock();
+        let mut presentation = shelf.epochs.presentation(shown, now_unix_ms).filter(|_| shelf.visible)?;
+        markers.tell(&mut presentation);
         Some(Text::new(presentation.render()))
     }
 
@@ -123,12 +129,13 @@ impl Stream {
 
     /// The playlist of one of this stream's renditions, with reports of the others as of now.
     pub(crate) fn said(&self, rendition: &Rendition) -> Said {
-        rendition.said(self.generation.load(Ordering::Acquire), || {
+        let reports = || {
             let shelf = self.shelf.read();
             let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
             let others = others.filter(|other| !other.is_empty());
             others.filter_map(|other| report(&other.name, other.head())).collect()
-        })
+        };
+        rendition.said(self.generation.load(Ordering::Acquire), reports, |from_ms| self.markers.lock().lines(from_ms))
     }
 
     /// Returns once nobody publishes, and has not for longer than a request would have noticed.
@@ -265,6 +272,20 @@ impl Stream {
         self.room.life.gapped(msn, now_unix_ms);
         self.shelf.read().renditions.iter().for_each(|rendition| rendition.gap_through(msn, now));
         self.announce();
+    }
+
+    /// Says something of a range of time in every playlist: `when` is whether it says when it starts, when it came, and how
+    /// many markers are kept.
+    pub(crate) fn mark(&self, range: DateRange, when: (bool, i64, usize)) -> Result<Marked, DateRangeError> {
+        let marked = self.markers.lock().add(range, when)?;
+        *self.mpd.lock() = None;
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(marked)
+    }
+
+    /// The key frames of a rendition, with the same markers; `None` for one without pictures.
+    pub(crate) fn iframes(&self, rendition: &Rendition) -> Option<Arc<Text>> {
+        rendition.iframes(|from_ms| self.markers.lock().lines(from_ms))
     }
 
     /// The end of the stream: every playlist says so, and nobody waits any more.

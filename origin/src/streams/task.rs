@@ -1,5 +1,6 @@
 //! The life of one stream: waits for a publisher, learns its source, runs epochs, lingers, ends.
 
+mod cue;
 mod epochs;
 mod publisher;
 mod source;

@@ -20,9 +20,10 @@ pub(crate) struct Said {
 impl Window {
     /// The playlist as of now. `reports` tells where the other renditions are. Only what may still change is rendered: the
     /// rest was when it was settled.
-    pub(crate) fn said(&self, reports: Vec<RenditionReport>) -> Said {
+    /// `dates` are lines about the playlist's time, which Delta Updates keep.
+    pub(crate) fn said(&self, reports: Vec<RenditionReport>, dates: &str) -> Said {
         let playlist = self.playlist(self.lines.len(), reports);
-        let (head, rest) = (playlist.render_head(), Piece::new(playlist.render_rest()));
+        let (head, rest) = (playlist.render_head() + dates, Piece::new(playlist.render_rest()));
         let settled = self.lines.len();
         let delta = (settled > 0 && !self.ended).then(|| {
             let map = self.map_before(settled);
@@ -65,7 +66,7 @@ impl Window {
     }
 
     /// The key frames of the whole segments; `None` for a rendition without pictures.
-    pub(crate) fn iframes(&self) -> Option<Text> {
+    pub(crate) fn iframes(&self, dates: &str) -> Option<Text> {
         let frames = self.frames.as_ref()?;
         let playlist = IFramePlaylist {
             target_duration_s: self.shape.target_duration_s,
@@ -74,7 +75,7 @@ impl Window {
             frames: Vec::new(),
             ended: self.ended,
         };
-        let head = Piece::new(playlist.render_head() + &self.map_before(0));
+        let head = Piece::new(playlist.render_head() + dates + &self.map_before(0));
         let end = Piece::new(playlist.render_end());
         Some(Text::of([head].into_iter().chain(frames.pieces()).chain([end])))
     }

@@ -22,9 +22,12 @@ pub(crate) struct Rendition {
     head: watch::Sender<Head>,
     /// The playlist, and the generation of the stream that it tells of.
     said: Mutex<Option<(u64, Said)>>,
-    /// The I-frame playlist, and the head of the window at its last change.
-    frames: Mutex<Option<(Head, Option<Arc<Text>>)>>,
+    /// The I-frame playlist, and the head of the window and the markers at its last change.
+    frames: Mutex<Option<(FramesOf, Option<Arc<Text>>)>>,
 }
+
+/// What an I-frame playlist depends on.
+type FramesOf = (Head, String);
 
 impl Rendition {
     pub(crate) fn new(name: String, window: Window, life: Arc<Life>) -> Self {
@@ -125,29 +128,37 @@ impl Rendition {
     }
 
     /// The I-frame playlist as of now; `None` for a rendition without pictures.
-    pub(crate) fn iframes(&self) -> Option<Arc<Text>> {
+    /// `dates` are the lines of date ranges, from a time in Unix milliseconds on.
+    pub(crate) fn iframes(&self, dates: impl FnOnce(i64) -> String) -> Option<Arc<Text>> {
         let mut frames = self.frames.lock();
         let window = self.window.lock();
         let head = window.head();
         // It changes with whole segments only.
-        let head = Head { next: Position { part: 0, ..head.next }, ..head };
+        let head = (Head { next: Position { part: 0, ..head.next }, ..head }, dates(window.first_unix_ms()));
         if let Some((_, text)) = frames.as_ref().filter(|(said, _)| *said == head) {
             return text.clone();
         }
-        let text = window.iframes().map(Arc::new);
+        let text = window.iframes(&head.1).map(Arc::new);
         *frames = Some((head, text.clone()));
         text
     }
 
-    /// The playlist as of `generation`, rendered by the first who asks. `reports` are those of the other renditions.
-    pub(crate) fn said(&self, generation: u64, reports: impl FnOnce() -> Vec<RenditionReport>) -> Said {
+    /// The playlist as of `generation`, rendered by the first who asks. `reports` are those of the other renditions, `dates`
+    /// the lines of date ranges from a time in Unix milliseconds on.
+    pub(crate) fn said(
+        &self,
+        generation: u64,
+        reports: impl FnOnce() -> Vec<RenditionReport>,
+        dates: impl FnOnce(i64) -> String,
+    ) -> Said {
         let mut said = self.said.lock();
         if let Some((_, said)) = said.as_ref().filter(|(of, _)| *of == generation) {
             return said.clone();
         }
         // Before the window is locked: reports look at the other renditions.
         let reports = reports();
-        let new = self.window.lock().said(reports);
+        let window = self.window.lock();
+        let new = window.said(reports, &dates(window.first_unix_ms()));
         *said = Some((generation, new.clone()));
         new
     }

@@ -113,7 +113,7 @@ impl Life {
 
     /// What is put together of pieces is what would be rendered anew, and what an edge would leave out of it.
     fn check_pieces(&self, full: &str) {
-        let pieces = self.window.said(self.reports());
+        let pieces = self.window.said(self.reports(), "");
         assert_eq!(pieces.full.identity(), full);
         let text = |delta: Arc<Text>| String::from_utf8(delta.identity().to_vec()).unwrap();
         let expected = delta_update(full, 6.0 * SHAPE.target_duration_s as f64).map(|delta| {
@@ -172,12 +172,12 @@ fn a_long_window_is_put_together_of_what_was_rendered_before() {
         life.begin(epoch, next.max(100) + epoch % 3);
         for _ in 0..50 {
             life.parts(PARTS);
-            let said = life.window.said(life.reports());
+            let said = life.window.said(life.reports(), "");
             deltas += usize::from(said.delta.is_some_and(|delta| delta.identity().len() < 4000));
         }
     }
     assert!(deltas > 280, "{deltas}");
-    let iframes = life.window.iframes().unwrap().identity();
+    let iframes = life.window.iframes("").unwrap().identity();
     let iframes = std::str::from_utf8(&iframes).unwrap();
     assert_eq!(iframes.matches("#EXTINF").count(), life.said().segments.len());
     assert_eq!(life.said().segments.len(), 200);
@@ -254,7 +254,7 @@ fn a_window_from_disk_says_what_it_said_before() {
     };
     // Reports tell of parts, which the disk knows as well.
     assert_eq!(without_parts(&life), without_parts(&again));
-    assert_eq!(life.window.iframes().unwrap().identity(), again.window.iframes().unwrap().identity());
+    assert_eq!(life.window.iframes("").unwrap().identity(), again.window.iframes("").unwrap().identity());
     again.window.gap_through(life.window.head().next.msn + 2, life.now);
     assert_eq!(
         again.said().render().matches("#EXT-X-GAP").count(),
@@ -463,7 +463,7 @@ fn key_frames_of_whole_segments_are_told_with_the_gaps_between() {
     life.parts(8);
     life.begin(2, 103);
     life.parts(7);
-    golden("iframes.m3u8", std::str::from_utf8(&life.window.iframes().unwrap().identity()).unwrap());
+    golden("iframes.m3u8", std::str::from_utf8(&life.window.iframes("").unwrap().identity()).unwrap());
     let mut sound = Window::new(SHAPE, memory(usize::MAX));
     let start = EpochStart {
         init: Bytes::new(),
@@ -484,5 +484,5 @@ fn key_frames_of_whole_segments_are_told_with_the_gaps_between() {
         ends_segment: true,
     };
     assert!(sound.push(part, life.now));
-    assert!(sound.iframes().is_none());
+    assert!(sound.iframes("").is_none());
 }

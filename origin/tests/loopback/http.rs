@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 
 #[derive(Clone)]
 pub(crate) struct Client {
-    pool: Pool<HttpConnector, Empty<Bytes>>,
+    pool: Pool<HttpConnector, Full<Bytes>>,
     base: String,
 }
 
@@ -39,17 +39,26 @@ impl Client {
 
     /// The answer's head; its body is read as it comes.
     pub(crate) async fn open(&self, path: &str) -> Opened {
-        let request = Request::get(format!("{}{path}", self.base)).body(Empty::new()).unwrap();
+        let request = Request::get(format!("{}{path}", self.base)).body(Full::default()).unwrap();
         let (parts, body) = self.pool.request(request).await.unwrap().into_parts();
         Opened { status: parts.status, headers: parts.headers, body }
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send_body(method, path, (headers, "")).await
+    }
+
+    pub(crate) async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        (headers, body): (&[(&str, &str)], &str),
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.pool.request(request.body(Empty::new()).unwrap()).await.unwrap();
+        let response = self.pool.request(request.body(Full::from(body.to_owned())).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, body }

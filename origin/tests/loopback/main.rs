@@ -8,6 +8,7 @@ mod dvr;
 mod follower;
 mod http;
 mod life;
+mod markers;
 mod players;
 mod rates;
 mod requests;

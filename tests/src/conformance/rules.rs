@@ -1,10 +1,10 @@
 //! The rules themselves: of one playlist, of two versions of it, of a presentation. Pure.
 
-use super::text::{Attributes, Media, Multivariant, Part, Segment};
+use super::text::{self, Attributes, Media, Multivariant, Part, Segment};
 use super::{
-    BEFORE_PARTS, DATES, DELTA, DISCONTINUITIES, END, FIRST_LINE, Finding, HINT, HOLD_BACK, I_FRAMES, INDEPENDENT, MAP,
-    NEVER_BACK, PART_HOLD_BACK, PART_HOLD_BACK_3, PART_INF, PART_LONG, PART_SHORT, PART_SUM, PARTS_LEAVE, Rule,
-    SKIP_UNTIL, TARGET_CONSTANT, TARGET_DURATION, VARIANTS, VERSION,
+    BEFORE_PARTS, DATE_RANGES, DATES, DELTA, DISCONTINUITIES, END, FIRST_LINE, Finding, HINT, HOLD_BACK, I_FRAMES,
+    INDEPENDENT, MAP, NEVER_BACK, PART_HOLD_BACK, PART_HOLD_BACK_3, PART_INF, PART_LONG, PART_SHORT, PART_SUM,
+    PARTS_LEAVE, Rule, SKIP_UNTIL, TARGET_CONSTANT, TARGET_DURATION, VARIANTS, VERSION,
 };
 
 /// Rounding of decimals in playlists.
@@ -46,6 +46,7 @@ pub fn of_one(media: &Media, checks: &mut Checks) {
         parts(media, (target, part_target), checks);
     }
     dates(media, checks);
+    date_ranges(media, checks);
     let fragments =
         media.segments.iter().filter(|segment| !segment.uri.contains(".ts") && !segment.uri.contains(".aac"));
     for segment in fragments {
@@ -113,12 +114,43 @@ fn dates(media: &Media, checks: &mut Checks) {
     }
 }
 
+fn date_ranges(media: &Media, checks: &mut Checks) {
+    for range in &media.date_ranges {
+        let has = |name: &str| range.contains_key(name);
+        let starts = range.get("START-DATE").is_some_and(|date| text::unix_s(date).is_some());
+        let lasts = |name: &str| range.get(name).is_none_or(|s| s.parse::<f64>().is_ok_and(|s| s >= 0.0));
+        let open_ended = !has("END-ON-NEXT") || (has("CLASS") && !has("DURATION") && !has("END-DATE"));
+        let holds = has("ID") && starts && lasts("DURATION") && lasts("PLANNED-DURATION") && open_ended;
+        checks.check(DATE_RANGES, holds, || format!("{range:?}"));
+    }
+    let pairs = media
+        .date_ranges
+        .iter()
+        .enumerate()
+        .flat_map(|(at, one)| media.date_ranges[at + 1..].iter().map(move |other| (one, other)));
+    for (one, other) in pairs.filter(|(one, other)| one.get("ID") == other.get("ID")) {
+        checks.check(DATE_RANGES, agree(one, other), || format!("{one:?} and {other:?}"));
+    }
+}
+
+/// Whether no attribute that both have differs.
+fn agree(one: &Attributes, other: &Attributes) -> bool {
+    one.iter().all(|(name, value)| other.get(name).is_none_or(|told| told == value))
+}
+
 /// The rules of a reload: `after` came later than `before`; both are whole.
 pub fn of_two(before: &Media, after: &Media, checks: &mut Checks) {
     let targets = |media: &Media| (media.target_durations.clone(), media.part_target);
     checks.check(TARGET_CONSTANT, targets(before) == targets(after), || {
         format!("{:?}, then {:?}", targets(before), targets(after))
     });
+    for range in &before.date_ranges {
+        if let Some(later) = after.date_ranges.iter().find(|later| later.get("ID") == range.get("ID")) {
+            // 4.4.5.1: attributes may be added, and no more.
+            let kept = agree(range, later) && range.keys().all(|name| later.contains_key(name));
+            checks.check(DATE_RANGES, kept, || format!("{range:?}, then {later:?}"));
+        }
+    }
     let forwards = after.first_msn >= before.first_msn && after.next() >= before.next();
     checks.check(NEVER_BACK, forwards, || {
         format!("{} to {:?}, then {} to {:?}", before.first_msn, before.next(), after.first_msn, after.next())

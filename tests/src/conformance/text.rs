@@ -21,6 +21,7 @@ pub struct Media {
     pub open: Segment,
     pub hints: Vec<Attributes>,
     pub reports: Vec<Attributes>,
+    pub date_ranges: Vec<Attributes>,
     pub ended: bool,
 }
 
@@ -139,6 +140,7 @@ pub fn media(text: &str) -> Media {
             }
             "EXT-X-PRELOAD-HINT" => said.hints.push(attributes(value)),
             "EXT-X-RENDITION-REPORT" => said.reports.push(attributes(value)),
+            "EXT-X-DATERANGE" => said.date_ranges.push(attributes(value)),
             "EXT-X-ENDLIST" => said.ended = true,
             _ => {}
         }

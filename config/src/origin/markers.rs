@@ -1,0 +1,33 @@
+//! `[origin.markers]`: who may say something of a stream's time over HTTP, and how much of it is kept.
+
+use crate::Problem;
+use crate::bounded::{token, within};
+use serde::Deserialize;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Markers {
+    /// Whoever sends it as `Authorization: Bearer` may. Without one nobody may.
+    pub token: Option<String>,
+    /// Of one stream.
+    pub max: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Raw {
+    token: Option<String>,
+    max: usize,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self { token: None, max: 256 }
+    }
+}
+
+impl Raw {
+    pub(super) fn valid(self, problems: &mut Vec<Problem>) -> Markers {
+        token(problems, "origin.markers.token", self.token.as_deref());
+        Markers { token: self.token, max: within(problems, "origin.markers.max", self.max, 1..=10_000) }
+    }
+}

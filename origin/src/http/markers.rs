@@ -1,0 +1,86 @@
+//! `POST /_vivid/markers/{stream}`: whoever has the token says something of a range of the stream's time.
+
+use super::{App, Refusal, Steps, answer, bearer, classed};
+use crate::clock::unix_ms;
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use manifest::DateRange;
+use manifest::date_range::Scte35;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The body of a request, as JSON. Times are Unix milliseconds, durations seconds, SCTE-35 hexadecimal digits.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Marker {
+    id: String,
+    class: Option<String>,
+    /// Now, where it is not said.
+    start_unix_ms: Option<i64>,
+    duration_s: Option<f64>,
+    planned_duration_s: Option<f64>,
+    #[serde(default)]
+    end_on_next: bool,
+    scte35_out: Option<String>,
+    scte35_in: Option<String>,
+    scte35_cmd: Option<String>,
+    /// `X-` names and their texts.
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+}
+
+const BODY_MAX: usize = 64 << 10;
+
+/// Adds the marker, or what is new of it, to every playlist of the stream.
+pub(super) async fn marked(
+    State(app): State<App>,
+    Steps(stream): Steps<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let token = app.0.markers_token.as_deref().ok_or(Refusal::NoSuchPath)?;
+    if !bearer::is_authorized(&headers, token) {
+        return Err(Refusal::Unauthorized { key: "origin.markers.token" });
+    }
+    let stream = app.stream(stream)?;
+    let body = to_bytes(body, BODY_MAX).await.map_err(|_| Refusal::Marker("it is too long".to_owned()))?;
+    let marker: Marker = serde_json::from_slice(&body).map_err(|error| Refusal::Marker(error.to_string()))?;
+    let (start_unix_ms, now_unix_ms) = (marker.start_unix_ms, unix_ms());
+    let range = marker.range().ok_or_else(|| Refusal::Marker("a duration or a time is out of range".to_owned()))?;
+    let marked = stream.mark(range, (start_unix_ms.is_some(), now_unix_ms, app.0.markers_max));
+    app.0.metrics.marked("http", &marked);
+    marked.map_err(|error| Refusal::Marker(error.to_string()))?;
+    Ok(classed("markers", answer::text(StatusCode::OK, "marked\n".to_owned())))
+}
+
+impl Marker {
+    fn range(self) -> Option<DateRange> {
+        let hex = |hex: Option<String>| hex.map(|hex| hex.trim_start_matches("0x").to_ascii_lowercase());
+        let start_unix_ms = self.start_unix_ms.unwrap_or_default();
+        (0..=TIME_MAX_MS).contains(&start_unix_ms).then_some(())?;
+        Some(DateRange {
+            id: self.id,
+            class: self.class,
+            start_unix_ms,
+            duration: seconds(self.duration_s)?,
+            planned_duration: seconds(self.planned_duration_s)?,
+            end_on_next: self.end_on_next,
+            scte35: Scte35 { out: hex(self.scte35_out), back: hex(self.scte35_in), command: hex(self.scte35_cmd) },
+            more: self.attributes.into_iter().collect(),
+        })
+    }
+}
+
+fn seconds(seconds: Option<f64>) -> Option<Option<Duration>> {
+    let Some(seconds) = seconds else { return Some(None) };
+    let usual = seconds <= DURATION_MAX_S;
+    Duration::try_from_secs_f64(seconds).ok().filter(|_| usual).map(Some)
+}
+
+/// The end of the year 9999, which dates in playlists reach.
+const TIME_MAX_MS: i64 = 253_402_300_799_999;
+/// A year.
+const DURATION_MAX_S: f64 = 31_536_000.0;

@@ -1,0 +1,68 @@
+//! Cue points of a publisher as markers of its stream.
+
+use super::Task;
+use crate::ingest::Cue;
+use crate::streams::phase::Phase;
+use manifest::DateRange;
+use manifest::date_range::Scte35;
+use std::time::Duration;
+
+impl Task {
+    /// A cue point has a place in an epoch alone: before the first there is no time that players know.
+    pub(super) fn cue(&self, cue: &Cue) {
+        let Phase::Live(live) = &self.phase else { return };
+        let range = range(cue, live.unix_ms(cue.at_ms));
+        let is_known = cue.parameters.iter().any(|(name, _)| name == "id");
+        let marked = self.stream.mark(range, (!is_known, live.unix_ms(cue.at_ms), self.context().config.markers.max));
+        self.context().metrics.marked("cue_point", &marked);
+        if let Err(error) = marked {
+            tracing::warn!(stream = %self.stream.name, %error, "a cue point is not used");
+        }
+    }
+}
+
+/// `id`, `class`, `duration`, `planned_duration`, `scte35_out`, `scte35_in` and `scte35_cmd` mean what they do in
+/// EXT-X-DATERANGE; every other parameter becomes an `X-` attribute.
+fn range(cue: &Cue, start_unix_ms: i64) -> DateRange {
+    let mut range = DateRange { start_unix_ms, class: Some(cue.name.clone()), ..DateRange::default() };
+    range.id = format!("{}-{start_unix_ms}", cue.name);
+    let seconds = |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let mut scte35 = Scte35::default();
+    for (name, value) in &cue.parameters {
+        let hex = || Some(value.trim_start_matches("0x").to_ascii_lowercase());
+        match name.as_str() {
+            "id" => range.id.clone_from(value),
+            "class" => range.class = Some(value.clone()),
+            "duration" => range.duration = seconds(value),
+            "planned_duration" => range.planned_duration = seconds(value),
+            "scte35_out" => scte35.out = hex(),
+            "scte35_in" => scte35.back = hex(),
+            "scte35_cmd" => scte35.command = hex(),
+            other => {
+                let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '-' };
+                range.more.push((format!("X-{}", other.chars().map(plain).collect::<String>()), value.clone()));
+            }
+        }
+    }
+    range.scte35 = scte35;
+    range
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_attributes() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let parameters = vec![pair("duration", "30"), pair("scte35_out", "0xFC30"), pair("spot no.", "7")];
+        let cue = Cue { at_ms: 0, name: "ad".into(), parameters };
+        assert_eq!(
+            range(&cue, 1_795_226_400_500).render(),
+            "#EXT-X-DATERANGE:ID=\"ad-1795226400500\",CLASS=\"ad\",START-DATE=\"2026-11-21T02:00:00.500Z\",\
+             DURATION=30.000,SCTE35-OUT=0xFC30,X-SPOT-NO-=\"7\"\n"
+        );
+        let closing = Cue { parameters: vec![pair("id", "ad-1"), pair("scte35_in", "fc31")], ..cue };
+        assert_eq!(range(&closing, 0).id, "ad-1");
+    }
+}
