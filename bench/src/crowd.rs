@@ -1,6 +1,7 @@
 //! `bench crowd`: connections that are held or idle, over TLS too, for whoever measures what they cost the server.
 
 use crate::stream;
+use crate::tls;
 use crate::viewers::Waiting;
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
@@ -13,9 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// What a connection goes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -49,7 +48,11 @@ const OPENING_MAX: usize = 64;
 
 /// Opens all connections, tells `waiting`, and keeps them until it is ended.
 pub(crate) async fn run(crowd: &Crowd, waiting: impl FnOnce(Waiting) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let connector = connector(crowd)?;
+    let protocol: &[u8] = if crowd.way == Way::Http2 { b"h2" } else { b"http/1.1" };
+    let connector = match crowd.way {
+        Way::Plain => None,
+        Way::Tls | Way::Http2 => Some(TlsConnector::from(Arc::new(tls::client(&crowd.certificate, protocol)?))),
+    };
     let target: Arc<str> = match crowd.state {
         State::Held => stream::blocking_target(stream::FIRST).into(),
         State::Idle => stream::PLAYLIST.into(),
@@ -74,10 +77,12 @@ pub(crate) async fn run(crowd: &Crowd, waiting: impl FnOnce(Waiting) -> anyhow::
 trait Kept: Send {}
 impl<T: Send> Kept for T {}
 
-async fn connect(crowd: Crowd, connector: TlsConnector, target: Arc<str>) -> anyhow::Result<Box<dyn Kept>> {
+async fn connect(crowd: Crowd, connector: Option<TlsConnector>, target: Arc<str>) -> anyhow::Result<Box<dyn Kept>> {
     let stream = TcpStream::connect(crowd.server).await?;
-    let over_tls =
-        async |stream| connector.connect(ServerName::try_from("localhost")?, stream).await.map_err(anyhow::Error::from);
+    let over_tls = async |stream| {
+        let connector = connector.as_ref().context("there is no TLS")?;
+        anyhow::Ok(connector.connect(ServerName::try_from("localhost")?, stream).await?)
+    };
     Ok(match crowd.way {
         Way::Plain => Box::new(ask(stream, &crowd, &target).await?),
         Way::Tls => Box::new(ask(over_tls(stream).await?, &crowd, &target).await?),
@@ -122,19 +127,4 @@ where
         body.flow_control().release_capacity(bytes?.len())?;
     }
     Ok(Box::new((client, driver)))
-}
-
-fn connector(crowd: &Crowd) -> anyhow::Result<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    if crowd.way != Way::Plain {
-        roots.add(CertificateDer::from_pem_file(&crowd.certificate)?)?;
-    }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    if crowd.way == Way::Http2 {
-        config.alpn_protocols = vec![b"h2".to_vec()];
-    }
-    Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -8,6 +8,7 @@ use crate::servers::{Cores, Facts, Running, Server, Setting};
 use crate::stats::{Spread, percentile};
 use crate::stream;
 use crate::table;
+use crate::tls;
 use crate::tools::Tool;
 use crate::viewers::{Outcome, Waiting};
 use serde::Serialize;
@@ -24,7 +25,7 @@ const QUIET_WITHIN: Duration = Duration::from_secs(2);
 /// Servers that look again from time to time, nginx every 500 ms, are quick or slow by the phase they are caught in.
 /// So publication comes later by another share of this in each round, the same for all servers.
 const PHASES: Duration = Duration::from_millis(500);
-/// Up to here peers are the measure, beyond it the floor.
+/// Up to here, and over TLS, which the floor has not, peers are the measure; beyond it the floor.
 const HALF_OF_BEST_UP_TO: usize = 5000;
 
 /// One release to one crowd.
@@ -52,6 +53,7 @@ pub(crate) struct Crowd {
     pub(crate) viewers: usize,
     /// Whether each spells its request in a way of its own.
     pub(crate) mixed: bool,
+    pub(crate) tls: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -92,11 +94,20 @@ pub(crate) fn phase(round: u16, rounds: u16) -> Duration {
 }
 
 fn start(running: &Running, crowd: Crowd, cores: Cores) -> anyhow::Result<Tool> {
-    let (server, viewers) = (running.address.to_string(), crowd.viewers.to_string());
+    let address = running.tls.filter(|_| crowd.tls).unwrap_or(running.address);
+    let (server, viewers) = (address.to_string(), crowd.viewers.to_string());
+    let certificate = tls::certificate(running.dir.path()).display().to_string();
     let (at, patience) = (stream::FIRST.to_string(), VIEWERS_PATIENCE.as_millis().to_string());
     let arguments = ["viewers", "--server", &server, "--viewers", &viewers, "--at", &at, "--patience-ms", &patience];
     let mixed: &[&str] = if crowd.mixed { &["--mixed"] } else { &[] };
-    Tool::start(&[&arguments, mixed].concat(), cores.client, running.dir.path())
+    let over: &[&str] = if crowd.tls { &["--certificate", &certificate] } else { &[] };
+    Tool::start(&[&arguments, mixed, over].concat(), cores.client, running.dir.path())
+}
+
+impl Crowd {
+    pub(crate) fn who(self) -> &'static str {
+        if self.tls { " viewers over TLS" } else { " viewers" }
+    }
 }
 
 /// Waits until the server has read what viewers sent: until it is quiet, or as long as a poller is given.
@@ -155,8 +166,9 @@ impl Hold {
         ];
         let rows: Vec<Vec<String>> = self.rows.iter().map(|row| self.cells(row)).collect();
         format!(
-            "### hold: {} viewers wait for the next playlist{}\n\n{}{}",
+            "### hold: {}{} wait for the next playlist{}\n\n{}{}",
             self.crowd.viewers,
+            self.crowd.who(),
             if self.crowd.mixed { ", spelt in many ways" } else { "" },
             table::render(&header, &rows),
             remarks(&self.rows, of_run)
@@ -164,14 +176,14 @@ impl Hold {
     }
 
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {
-        let viewers = self.crowd.viewers;
+        let (viewers, who) = (self.crowd.viewers, self.crowd.who());
         let p99_ms = |run: &Release| run.p99_us as f64 / 1e3;
         let ours = self.rows.iter().find(|row| row.server == "vivid");
         let most = ours.and_then(|row| row.runs.iter().filter_map(|run| run.upstream_requests).max());
         let right = ours.is_some_and(|row| row.runs.iter().all(|run| run.right == viewers));
         let mut verdicts = vec![Verdict {
             case: if self.crowd.mixed { "E6" } else { "E4" },
-            aim: format!("{viewers} viewers: one upstream request, every answer right"),
+            aim: format!("{viewers}{who}: one upstream request, every answer right"),
             found: most.map_or_else(
                 || "no figure".to_owned(),
                 |most| format!("{most}{}", if right { "" } else { ", not all right" }),
@@ -181,8 +193,8 @@ impl Hold {
         if self.crowd.mixed {
             return verdicts;
         }
-        let aim = |text: &str| format!("{viewers} viewers: p99 {text}");
-        verdicts.push(if viewers <= HALF_OF_BEST_UP_TO {
+        let aim = |text: &str| format!("{viewers}{who}: p99 {text}");
+        verdicts.push(if viewers <= HALF_OF_BEST_UP_TO || self.crowd.tls {
             let both = ours_and_best(&self.rows, |row| row.spread(p99_ms).map(|spread| spread.median));
             let share = both.map(|(ours, best)| ours / best);
             Verdict::at_most("E4", aim("at most 0.5 × the best peer's"), share, 0.5, " ×")
@@ -245,7 +257,7 @@ mod tests {
         let lost = Release { right: 0, failures: BTreeMap::from([("status 503".to_owned(), 1)]), ..release.clone() };
         let row = Row { server: "x".to_owned(), runs: vec![release, lost], trouble: vec!["it ended".to_owned()] };
         let silent = Row { server: "y".to_owned(), runs: Vec::new(), trouble: Vec::new() };
-        let text = Hold { crowd: Crowd { viewers: 1, mixed: false }, rows: vec![row, silent] }.markdown();
+        let text = Hold { crowd: Crowd { viewers: 1, mixed: false, tls: false }, rows: vec![row, silent] }.markdown();
         assert!(text.contains("| x      | 0/1 "), "{text}");
         assert!(text.contains("- x: 1 × status 503\n- x: it ended\n"), "{text}");
         assert!(text.contains("| y      | – "), "{text}");

@@ -84,6 +84,9 @@ enum What {
         /// For opening all connections, and again for all answers
         #[arg(long, default_value_t = 15_000)]
         patience_ms: u64,
+        /// Of the server: then all is over TLS
+        #[arg(long)]
+        certificate: Option<PathBuf>,
     },
     /// Tool: readers of one object that grows
     Readers {
@@ -286,12 +289,12 @@ fn run(what: What) -> anyhow::Result<()> {
             let crowd = crowd::Crowd { server, viewers, way, state, certificate };
             on_one_thread(crowd::run(&crowd, |waiting| say(&waiting)))
         }
-        What::Viewers { server, viewers, at, mixed, patience_ms } => {
+        What::Viewers { server, viewers, at, mixed, patience_ms, certificate } => {
             sys::raise_open_files();
             let expected = stream::playlist(stream::after(at)).into_bytes();
             let patience = Duration::from_millis(patience_ms);
             let target = if mixed { stream::spelt_target } else { |at, _| stream::blocking_target(at) };
-            let crowd = viewers::Crowd { server, viewers, target, at, expected, patience };
+            let crowd = viewers::Crowd { server, viewers, target, at, expected, patience, certificate };
             say(&viewers::run(&crowd, |waiting| say(&waiting))?)
         }
         What::Load { server, target, connections, seconds } => {

@@ -105,11 +105,16 @@ async fn found(plan: &Plan, field: &mut Field) -> Found {
     }
     for &viewers in &plan.viewers {
         if has(Case::E4) {
-            found.hold.push(holds(field, Crowd { viewers, mixed: false }).await);
+            found.hold.push(holds(field, Crowd { viewers, mixed: false, tls: false }).await);
         }
     }
-    if let Some(&viewers) = plan.viewers.first().filter(|_| has(Case::E6)) {
-        found.hold.push(holds(field, Crowd { viewers, mixed: true }).await);
+    if let Some(&viewers) = plan.viewers.first() {
+        if has(Case::E4) {
+            found.hold.push(holds(field, Crowd { viewers, mixed: false, tls: true }).await);
+        }
+        if has(Case::E6) {
+            found.hold.push(holds(field, Crowd { viewers, mixed: true, tls: false }).await);
+        }
     }
     let (cores, scratch) = (field.cores, field.scratch.clone());
     let setting = Setting::new(cores, &scratch);
@@ -141,14 +146,15 @@ async fn found(plan: &Plan, field: &mut Field) -> Found {
 }
 
 async fn holds(field: &mut Field, crowd: Crowd) -> Hold {
-    let (viewers, spelt) = (crowd.viewers, if crowd.mixed { ", mixed spellings" } else { "" });
-    let what = format!("hold, {viewers} viewers{spelt}");
+    let spelt = if crowd.mixed { ", mixed spellings" } else { "" };
+    let what = format!("hold, {}{}{spelt}", crowd.viewers, crowd.who());
     let (cores, scratch, rounds) = (field.cores, field.scratch.clone(), field.runs);
     let run = async |server: &Server, facts: &mut Facts, round| {
         let release = hold::run(server, facts, (crowd, hold::phase(round, rounds)), (cores, &scratch)).await?;
         Ok(vec![release])
     };
-    Hold { crowd, rows: field.rounds(&what, |_| None, run).await }
+    let without = |server: &Server| if crowd.tls { server.without_tls() } else { None };
+    Hold { crowd, rows: field.rounds(&what, without, run).await }
 }
 
 async fn hits(field: &mut Field, loads: &Loads, channel: Channel) -> Hits {

@@ -2,6 +2,7 @@
 
 use crate::http1::Answer;
 use crate::sys;
+use crate::tls;
 use anyhow::ensure;
 use manifest::Position;
 use mio::net::TcpStream;
@@ -10,7 +11,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 /// Connections being opened at once: below the backlog of every server under test, so that no SYN is repeated.
 const OPENING_MAX: usize = 128;
@@ -26,6 +31,8 @@ pub(crate) struct Crowd {
     pub(crate) expected: Vec<u8>,
     /// For opening all connections, and again for all answers.
     pub(crate) patience: Duration,
+    /// Of the server, in PEM; without it there is no TLS.
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 /// Said as a line of JSON once every request is written.
@@ -43,8 +50,14 @@ pub(crate) struct Outcome {
     pub(crate) failures: BTreeMap<String, usize>,
 }
 
+/// What the bytes of a viewer go over.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
 struct Viewer {
-    stream: TcpStream,
+    wire: Wire,
     /// What of the request is still to be written.
     request: Vec<u8>,
     answer: Answer,
@@ -55,6 +68,7 @@ struct Viewer {
 
 struct Run<'a> {
     crowd: &'a Crowd,
+    tls: Option<Arc<ClientConfig>>,
     poll: Poll,
     viewers: Vec<Viewer>,
     sent: usize,
@@ -64,7 +78,8 @@ struct Run<'a> {
 /// Opens all connections, sends all requests, tells `waiting`, and collects the answers.
 pub(crate) fn run(crowd: &Crowd, waiting: impl FnOnce(Waiting) -> anyhow::Result<()>) -> anyhow::Result<Outcome> {
     let (poll, viewers) = (Poll::new()?, Vec::with_capacity(crowd.viewers));
-    let mut run = Run { crowd, poll, viewers, sent: 0, ended: 0 };
+    let tls = crowd.certificate.as_ref().map(|certificate| tls::client(certificate, b"http/1.1")).transpose()?;
+    let mut run = Run { crowd, tls: tls.map(Arc::new), poll, viewers, sent: 0, ended: 0 };
     let mut events = Events::with_capacity(4096);
     let until = Instant::now() + crowd.patience;
     while run.sent + run.unsent_ends() < crowd.viewers {
@@ -88,7 +103,14 @@ impl Run<'_> {
             let target = (self.crowd.target)(self.crowd.at, self.viewers.len());
             let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", target, self.crowd.server);
             let (request, answer) = (request.into_bytes(), Answer::default());
-            self.viewers.push(Viewer { stream, request, answer, first_ns: 0, end: None });
+            let wire = match &self.tls {
+                None => Wire::Plain(stream),
+                Some(tls) => {
+                    let session = ClientConnection::new(tls.clone(), ServerName::try_from("localhost")?)?;
+                    Wire::Tls(Box::new(StreamOwned::new(session, stream)))
+                }
+            };
+            self.viewers.push(Viewer { wire, request, answer, first_ns: 0, end: None });
         }
         Ok(())
     }
@@ -116,7 +138,8 @@ impl Run<'_> {
                 continue;
             };
             let unsent = !viewer.request.is_empty();
-            if unsent && event.is_writable() {
+            // Over TLS a handshake comes first, which waits for both.
+            if unsent {
                 viewer.send();
             }
             self.sent += usize::from(unsent && viewer.request.is_empty());
@@ -141,9 +164,25 @@ impl Run<'_> {
     }
 }
 
+impl Wire {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
 impl Viewer {
     fn send(&mut self) {
-        match self.stream.write(&self.request) {
+        match self.wire.write(&self.request) {
             Ok(count) => drop(self.request.drain(..count)),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {}
             Err(error) => self.end = Some(Err(format!("request not sent: {}", error.kind()))),
@@ -153,7 +192,7 @@ impl Viewer {
     fn receive(&mut self) {
         let mut buffer = [0; 16 << 10];
         while self.end.is_none() {
-            match self.stream.read(&mut buffer) {
+            match self.wire.read(&mut buffer) {
                 Ok(0) => self.end = Some(Err("connection closed".to_owned())),
                 Ok(count) => self.received(&buffer[..count], sys::monotonic_ns()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -181,5 +220,59 @@ impl Viewer {
             200 => Err("wrong body".to_owned()),
             status => Err(format!("status {status}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio_rustls::rustls::{ServerConfig, ServerConnection};
+
+    #[test]
+    fn viewers_over_tls_get_their_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        tls::write(dir.path()).unwrap();
+        let certificate = tls::certificate(dir.path());
+        let key = PrivateKeyDer::from_pem_file(dir.path().join("key.pem")).unwrap();
+        let chain = vec![CertificateDer::from_pem_file(&certificate).unwrap()];
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let (config, listener) = (Arc::new(config), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let server = listener.local_addr().unwrap();
+        let serving = std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for _ in 0..3 {
+                let stream = listener.accept().unwrap().0;
+                let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    let mut buffer = [0; 1024];
+                    let count = stream.read(&mut buffer).unwrap();
+                    asked.extend_from_slice(&buffer[..count]);
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").unwrap();
+                open.push(stream);
+            }
+            open
+        });
+        let crowd = Crowd {
+            server,
+            viewers: 3,
+            target: |_, _| "/".to_owned(),
+            at: Position { msn: 0, part: 0 },
+            expected: b"abc".to_vec(),
+            patience: Duration::from_secs(20),
+            certificate: Some(certificate),
+        };
+        let outcome = run(&crowd, |_| Ok(())).unwrap();
+        assert!(outcome.failures.is_empty() && outcome.answers_ns.len() == 3, "{outcome:?}");
+        drop(serving.join().unwrap());
     }
 }
