@@ -51,7 +51,7 @@ fn delta_updates_leave_out_what_they_say() {
 #[test]
 fn mpds_are_read_and_bombs_are_not() {
     let read = |seed| mpd::read(&std::fs::read_to_string(seed_path("mpd", seed)).expect("UTF-8"));
-    for (seed, templates) in [("low_latency.mpd", 2), ("inherited.mpd", 4)] {
+    for (seed, templates) in [("low_latency.mpd", 2), ("inherited.mpd", 4), ("clocks.mpd", 2)] {
         assert_eq!(read(seed).expect("an MPD").templates.len(), templates, "{seed}");
     }
     assert_eq!(read("bomb.mpd"), Err(MpdError::Entities));
