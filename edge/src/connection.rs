@@ -262,7 +262,8 @@ impl Connection {
         tokio::select! {
             biased;
             reply = answering => Ok(reply),
-            over = left(&mut self.stream, &line), if !request.http10 => Err(over),
+            // Boxed, so that no other viewer carries what it takes.
+            over = Box::pin(left(&mut self.stream, &line)), if !request.http10 => Err(over),
         }
     }
 
