@@ -2,9 +2,11 @@
 // Watches a page of ours in headless Chromium for a while and prints one JSON line about what a viewer had.
 //
 //   node e2e/watch.mjs --url http://127.0.0.1:8080/ --seconds 30
-//       [--break-after N (--break-pid PID | --break-url URL)] [--screenshot FILE] [--json FILE] [--size 1280x800]
+//       [--break-after N (--break-pid PID | --break-url URL)] [--back-after N --back SECONDS]
+//       [--screenshot FILE] [--json FILE] [--size 1280x800]
 //
-// In the URL to break, {cdn} stands for the pathway that serves the viewer then.
+// With --back, the viewer draws the seek bar so many seconds back after N, watches there for half of what is left, and goes
+// live again with the button. In the URL to break, {cdn} stands for the pathway that serves the viewer then.
 //
 // The exit code is 0 when the visit could be measured, whatever the figures; 1 with one sentence on stderr when not.
 
@@ -23,6 +25,8 @@ const MOST_CONSOLE_LINES = 50;
  * @property {number | null} breakAfter
  * @property {number | null} breakPid
  * @property {string | null} breakUrl
+ * @property {number | null} backAfter
+ * @property {number} back
  * @property {string | null} screenshot
  * @property {string | null} json
  * @property {{ width: number, height: number }} size
@@ -39,6 +43,8 @@ function wishes() {
         "break-after": { type: "string" },
         "break-pid": { type: "string" },
         "break-url": { type: "string" },
+        "back-after": { type: "string" },
+        back: { type: "string", default: "10" },
         screenshot: { type: "string" },
         json: { type: "string" },
         size: { type: "string", default: "1280x800" },
@@ -64,6 +70,8 @@ function wishes() {
     breakAfter,
     breakPid: number(values["break-pid"], "--break-pid"),
     breakUrl: values["break-url"] ?? null,
+    backAfter: number(values["back-after"], "--back-after"),
+    back: number(values.back, "--back") ?? 10,
     screenshot: values.screenshot ?? null,
     json: values.json ?? null,
     size: { width: Number(size[1]), height: Number(size[2]) },
@@ -141,6 +149,45 @@ async function breakIt(page, wish) {
 }
 
 /**
+ * Goes back with the seek bar, watches there, and goes live again: how late the picture was before, there and after, by its
+ * own clock, and by how many frames it went on there.
+ * @param {import("playwright-core").Page} page
+ * @param {Wish} wish
+ * @param {number} length seconds
+ */
+async function goBack(page, wish, length) {
+  const look = () =>
+    page.evaluate(() => {
+      const { at, latency, presented } = window.vivid.snapshot();
+      return { at, seconds: latency?.seconds ?? null, presented };
+    });
+  const before = await look();
+  const shown = await page.evaluate((back) => {
+    const seek = /** @type {HTMLInputElement} */ (document.getElementById("seek"));
+    if (seek.parentElement?.hidden) return false;
+    seek.valueAsNumber = -back;
+    seek.dispatchEvent(new Event("input"));
+    seek.dispatchEvent(new Event("change"));
+    return true;
+  }, wish.back);
+  if (!shown) throw new Unmeasured("the page offers nothing to go back to");
+  await page.waitForTimeout((length / 4) * 1000);
+  const began = await look();
+  await page.waitForTimeout((length / 4) * 1000);
+  const there = await look();
+  if (wish.screenshot !== null) await page.screenshot({ path: wish.screenshot });
+  await page.click("#live");
+  await page.waitForTimeout((length / 2) * 1000);
+  const after = await look();
+  return {
+    before: before.seconds,
+    there: there.seconds,
+    frames: there.presented - began.presented,
+    after: after.seconds,
+  };
+}
+
+/**
  * Plays for the wished time and takes the page's own figures.
  * @param {import("playwright-core").Page} page
  * @param {Wish} wish
@@ -167,16 +214,19 @@ async function visit(page, wish) {
       `no picture within ${FIRST_FRAME_MS / 1000} s; the page says: ${words || "nothing"}`,
     );
   }
-  const first = wish.breakAfter === null ? wish.seconds : Math.min(wish.breakAfter, wish.seconds);
+  const event = wish.breakAfter ?? wish.backAfter;
+  const first = event === null ? wish.seconds : Math.min(event, wish.seconds);
   await page.waitForTimeout(first * 1000);
   const brokenAt = wish.breakAfter === null ? null : await breakIt(page, wish);
-  await page.waitForTimeout((wish.seconds - first) * 1000);
+  const left = wish.seconds - first;
+  const back = wish.backAfter === null ? null : await goBack(page, wish, left);
+  if (back === null) await page.waitForTimeout(left * 1000);
   const figures = await page.evaluate(() => ({
     snapshot: window.vivid.snapshot(),
     events: [...window.vivid.events],
   }));
-  if (wish.screenshot !== null) await page.screenshot({ path: wish.screenshot });
-  return { brokenAt, ...figures };
+  if (wish.screenshot !== null && back === null) await page.screenshot({ path: wish.screenshot });
+  return { brokenAt, back, ...figures };
 }
 
 /**
@@ -184,7 +234,7 @@ async function visit(page, wish) {
  * @param {Awaited<ReturnType<typeof visit>>} visited
  * @param {ReturnType<typeof observe>} seen
  */
-function report(wish, { brokenAt, snapshot, events }, seen) {
+function report(wish, { brokenAt, back, snapshot, events }, seen) {
   const after = (/** @type {number} */ at) => (brokenAt === null ? null : seconds(at - brokenAt));
   const moved = snapshot.cdns.find((cdn) => brokenAt !== null && cdn.at > brokenAt);
   const stalls = snapshot.stalls.map((stall) => ({
@@ -224,6 +274,7 @@ function report(wish, { brokenAt, snapshot, events }, seen) {
     renditions: snapshot.renditions,
     brokenAt: brokenAt === null ? null : seconds(brokenAt),
     movedAfter: moved ? after(moved.at) : null,
+    back,
     restarts: snapshot.restarts,
     jumps: events.filter((event) => event.what === "jump").length,
     reloads: Math.max(0, seen.navigations - 1),

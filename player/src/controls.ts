@@ -2,6 +2,7 @@
 
 import { element, write } from "./dom";
 import type { Session } from "./session";
+import { bar, clock } from "./timeline";
 import { rendition } from "./words";
 
 const PAUSE = "M7 5h4v14H7zM13 5h4v14h-4z";
@@ -9,6 +10,9 @@ const PLAY = "M8 5v14l11-7z";
 const LOUD = "M4 9v6h4l5 4V5L8 9zM15.5 8.5a5 5 0 0 1 0 7l1.2 1.2a6.7 6.7 0 0 0 0-9.4z";
 const MUTED =
   "M4 9v6h4l5 4V5L8 9zM20 9.4 18.6 8 16.5 10.1 14.4 8 13 9.4l2.1 2.1-2.1 2.1 1.4 1.4 2.1-2.1 2.1 2.1 1.4-1.4-2.1-2.1z";
+
+/** What an arrow key goes back or on. */
+const STEP_S = 10;
 
 export class Controls {
   private readonly video = element("video", HTMLVideoElement);
@@ -18,6 +22,9 @@ export class Controls {
   private readonly muteButton = element("mute", HTMLButtonElement);
   private readonly quality = element("quality", HTMLSelectElement);
   private readonly live = element("live", HTMLButtonElement);
+  private readonly seekBar = element("seek", HTMLInputElement);
+  private readonly behind = element("behind", HTMLOutputElement);
+  private seeking = false;
   private readonly session: () => Session;
   private offered = "";
 
@@ -29,6 +36,14 @@ export class Controls {
     this.playButton.addEventListener("click", () => this.toggle());
     this.muteButton.addEventListener("click", () => this.setMuted(!video.muted));
     this.live.addEventListener("click", () => this.toLive());
+    this.seekBar.addEventListener("input", () => {
+      this.seeking = true;
+      this.say(-this.seekBar.valueAsNumber);
+    });
+    this.seekBar.addEventListener("change", () => {
+      this.seeking = false;
+      session().seek(-this.seekBar.valueAsNumber);
+    });
     this.quality.addEventListener("change", () => session().choose(Number(this.quality.value)));
     element("full", HTMLButtonElement).addEventListener("click", () => void this.fullScreen());
     for (const event of ["play", "pause", "volumechange"]) {
@@ -74,15 +89,43 @@ export class Controls {
     const target = session.targetLatency ?? 0;
     const distance = session.edgeDistance ?? Number.POSITIVE_INFINITY;
     this.live.dataset["atEdge"] = String(distance < target + 1.5);
+    this.updateSeekBar();
+  }
+
+  /** Moves the bar along, unless the viewer has hold of it. */
+  private updateSeekBar(): void {
+    const place = bar(this.session().reach, this.video.currentTime);
+    const box = this.seekBar.parentElement;
+    if (box) box.hidden = place === null;
+    if (this.seeking) return;
+    if (place !== null) {
+      this.seekBar.min = String(place.min);
+      this.seekBar.valueAsNumber = place.value;
+    }
+    this.say(-(place?.value ?? 0));
+  }
+
+  private say(behind: number): void {
+    const words = behind > 0 ? `${clock(behind)} behind live` : "live";
+    this.seekBar.setAttribute("aria-valuetext", words);
+    write(this.behind, behind > 0 ? `−${clock(behind)}` : "");
+    const min = -Number(this.seekBar.min);
+    this.seekBar.style.setProperty("--at", String(min > 0 ? 1 - behind / min : 1));
   }
 
   private toggle(): void {
     if (this.video.paused) {
+      this.session().resume();
       void this.play();
-      this.session().toLive();
     } else {
       this.video.pause();
     }
+  }
+
+  /** So many seconds back. */
+  private step(seconds: number): void {
+    if (bar(this.session().reach, this.video.currentTime) === null) return;
+    this.session().seek(-this.seekBar.valueAsNumber + seconds);
   }
 
   private toLive(): void {
@@ -110,14 +153,18 @@ export class Controls {
   }
 
   private onKey(event: KeyboardEvent): void {
+    const { target } = event;
     const typing =
-      event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
+      (target instanceof HTMLInputElement && target !== this.seekBar) ||
+      target instanceof HTMLSelectElement;
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const keys: Record<string, () => void> = {
       k: () => this.toggle(),
       m: () => this.setMuted(!this.video.muted),
       f: () => void this.fullScreen(),
       l: () => this.toLive(),
+      arrowleft: () => this.step(STEP_S),
+      arrowright: () => this.step(-STEP_S),
     };
     // The space bar belongs to a focused button.
     if (!(event.target instanceof HTMLButtonElement)) keys[" "] = () => this.toggle();

@@ -54,6 +54,14 @@ export class Frames {
     if ("requestVideoFrameCallback" in video) this.next();
   }
 
+  /** The viewer goes elsewhere: what lies between the two places is no stall. */
+  moving(): void {
+    this.meter.interrupt();
+    for (const event of ["seeked", "playing"]) {
+      this.video.addEventListener(event, () => this.meter.interrupt(), { once: true });
+    }
+  }
+
   /** The latency of the frame on the screen, or null when the last bar was read more than a second ago. */
   glassNow(now: number): Sample | null {
     return this.newest && now - this.newest.at < 1_000 ? this.newest : null;

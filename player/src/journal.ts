@@ -13,7 +13,8 @@ export interface Entry {
     | "error"
     | "left-pathway"
     | "jump"
-    | "restart";
+    | "restart"
+    | "seek";
   [detail: string]: unknown;
 }
 

@@ -64,6 +64,7 @@ const session = new Session(source.src, source.stream, {
   journal,
   sessionId: identity(),
   ready: () => void controls.play(),
+  moving: () => frames.moving(),
   changed(now) {
     state = now;
     announce(state);

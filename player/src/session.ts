@@ -7,6 +7,7 @@ import type { Cdn, Journal, Rendition } from "./journal";
 import { look } from "./presence";
 import { settings } from "./settings";
 import { type Advice, type Remedy, Supervisor } from "./supervisor";
+import { canResume, place, type Reach } from "./timeline";
 
 /** What the viewer is told. */
 export type State =
@@ -25,6 +26,8 @@ export interface Surroundings {
   sessionId: string;
   /** Begin to play: the source is there. */
   ready(): void;
+  /** The viewer goes elsewhere: until the picture from there is shown, nothing stalls. */
+  moving(): void;
   changed(state: State): void;
 }
 
@@ -43,6 +46,8 @@ export class Session {
   private tickedAt = performance.now();
   private moved = { at: 0, to: -1 };
   private waiting = 0;
+  /** The viewer chose to be behind the live edge. */
+  private shifted = false;
 
   constructor(src: string, stream: string, page: Surroundings) {
     this.src = src;
@@ -125,8 +130,42 @@ export class Session {
     if (this.hls) this.hls.loadLevel = index;
   }
 
-  /** Goes to where a live viewer should be. */
+  /** What the viewer can see now; null before the first playlist. */
+  get reach(): Reach | null {
+    const { seekable } = this.page.video;
+    const live = this.hls?.liveSyncPosition ?? null;
+    return live === null || seekable.length === 0 ? null : { start: seekable.start(0), live };
+  }
+
+  /** Goes to so many seconds behind where a live viewer should be. */
+  seek(behind: number): void {
+    const { reach } = this;
+    if (!reach) return;
+    const to = place(reach, behind);
+    if (to === null) {
+      this.toLive();
+      return;
+    }
+    this.shifted = true;
+    this.page.journal.note(performance.now(), "seek", { behind });
+    this.page.moving();
+    this.page.video.currentTime = to;
+  }
+
+  /** After a pause: on from where it was, if that can still be seen, else live. */
+  resume(): void {
+    this.shifted = canResume(this.reach, this.page.video.currentTime);
+    if (!this.shifted) this.toLive();
+  }
+
+  /** Goes to where a live viewer should be, as the viewer wishes. */
   toLive(): void {
+    this.shifted = false;
+    this.page.moving();
+    this.jumpToLive();
+  }
+
+  private jumpToLive(): void {
     const live = this.hls?.liveSyncPosition;
     if (live !== null && live !== undefined) this.page.video.currentTime = live;
   }
@@ -181,7 +220,7 @@ export class Session {
       bufferedS: this.buffered,
       partTargetS: details?.partTarget || null,
       targetDurationS: details?.targetduration ?? null,
-      behindS: (hls.liveSyncPosition ?? 0) - video.currentTime,
+      behindS: this.shifted ? 0 : (hls.liveSyncPosition ?? 0) - video.currentTime,
       standingMs: this.standing(now),
       rangeAheadS: this.rangeAhead(),
     });
@@ -211,7 +250,7 @@ export class Session {
       steeringOf(this.hls)?.leave(left, advice.to);
     } else if (advice.do === "seek-to-live") {
       this.page.journal.note(performance.now(), "jump", { from: this.page.video.currentTime });
-      this.toLive();
+      this.jumpToLive();
     } else if (advice.do === "skip-hole") {
       const { video } = this.page;
       this.page.journal.note(performance.now(), "jump", { from: video.currentTime, to: advice.to });

@@ -40,6 +40,25 @@ async fn a_viewer_moves_to_the_other_cdn_without_a_reload() {
     assert!(report["rebufferSeconds"].as_f64().is_some_and(|seconds| seconds < REBUFFER_MAX_S), "{report:#}");
 }
 
+/// Back into the window with the page's seek bar, on from there, and live again.
+#[tokio::test]
+async fn a_viewer_goes_back_and_is_live_again() {
+    let dev = Dev::start(&[]).await.unwrap();
+    dev.wait_until(&format!("{}/live/demo/720p/index.m3u8", dev.url("origin")), |answer| {
+        answer.text().matches("#EXTINF").count() >= 16
+    })
+    .await
+    .unwrap();
+    let report = watch(&dev, &["--seconds", "28", "--back-after", "4", "--back", "20"]).await.unwrap();
+    println!("{report:#}");
+    let seconds = |at: &str| report["back"][at].as_f64();
+    let there = |seconds: &f64| (20.0..26.0).contains(seconds);
+    assert!(seconds("there").as_ref().is_some_and(there), "by the picture's own clock: {report:#}");
+    assert!(report["back"]["frames"].as_u64() > Some(60), "it plays there: {report:#}");
+    assert!(seconds("after").is_some_and(|seconds| seconds < 4.0), "live again: {report:#}");
+    assert_eq!((&report["jumps"], &report["restarts"]), (&0.into(), &0.into()), "nobody else moves it: {report:#}");
+}
+
 /// Stock Shaka counts the time that a part is waited for as the time that it takes, so it measures the encoder and falls to
 /// the lowest rendition, however fast its connection is. Two edges of one shield differ in nothing but `edge.qoe.cmsd`.
 #[tokio::test]
