@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// The renditions of one live stream. Fixed for an epoch: players must not see bit rates wobble.
+/// The renditions of one live stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultivariantPlaylist {
     /// The audio that goes with every variant, where there is any.

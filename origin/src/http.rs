@@ -2,6 +2,7 @@
 
 mod answer;
 mod bearer;
+mod digest;
 mod growing;
 mod holds;
 mod markers;
@@ -259,7 +260,10 @@ async fn object(
     let response = match asked.find().await? {
         Lookup::Found(bytes) => {
             let length = answer::length(&bytes);
-            answer::object(name, length, (&method, &headers), |range| answer::pieces(bytes, range))?
+            let digest = digest::wanted(&headers).then(|| digest::of(&bytes));
+            let mut response = answer::object(name, length, (&method, &headers), |range| answer::pieces(bytes, range))?;
+            digest.into_iter().for_each(|digest| answer::set(response.headers_mut(), digest::REPR_DIGEST, &digest));
+            response
         }
         Lookup::OnDisk { msn, range, .. } => {
             let file = stream.life().file(&rendition.name, epoch, msn).ok_or_else(unknown)?;

@@ -5,6 +5,7 @@ mod dash;
 mod ladder;
 mod live;
 pub(crate) mod markers;
+mod measured;
 mod phase;
 mod replay;
 mod stream;

@@ -6,7 +6,7 @@ use media::TrackConfig;
 use transcode::{Make, Plan};
 
 /// The multivariant playlist of an epoch. `tracks` are the set-ups of the plan's renditions; `source` is the bit rate of
-/// what is passed through. Every figure holds for the epoch: players compare them between reloads.
+/// what is passed through. Bit rates are those to expect, before anything was measured.
 pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], source: Bitrate) -> MultivariantPlaylist {
     let renditions = || plan.renditions.iter().zip(tracks);
     let audio = renditions().find_map(|(rendition, track)| match track {

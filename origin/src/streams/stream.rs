@@ -3,6 +3,7 @@
 use super::dash::{Epochs, Shown};
 use super::ladder;
 use super::markers::{Marked, Markers};
+use super::measured::Measured;
 use crate::epoch::{EpochId, Known, Numbers};
 use crate::segmenter::{Grid, Part};
 use crate::store::{EpochRecord, Given, Life};
@@ -11,6 +12,7 @@ use crate::window::{EpochStart, Memory, OnDisk, Rendition, Said, Shape, Text, Wi
 use bytes::Bytes;
 use manifest::DateRange;
 use manifest::date_range::DateRangeError;
+use manifest::multivariant::MultivariantPlaylist;
 use media::TrackConfig;
 use parking_lot::{Mutex, RwLock};
 use std::future::pending;
@@ -36,6 +38,7 @@ pub(crate) struct Stream {
     /// The MPD, and the second in which it was rendered.
     mpd: Mutex<Option<(i64, Arc<Text>)>>,
     markers: Mutex<Markers>,
+    measured: Mutex<Measured>,
 }
 
 /// What a stream may take up, and where it is kept.
@@ -58,6 +61,8 @@ struct Shelf {
     /// The epoch that began last: discontinuities up to it, and its first number.
     began: Option<(u64, u64)>,
     multivariant: Option<Arc<Text>>,
+    /// The same before anything was measured.
+    expected: Option<MultivariantPlaylist>,
     epochs: Epochs,
     /// Every rendition of the multivariant playlist has had a whole segment: players that do not know parts take a
     /// playlist without one for broken, and never come back to it.
@@ -86,7 +91,8 @@ impl Stream {
         let (generation, ended) = (AtomicU64::new(0), AtomicBool::new(false));
         let (abandoned, _) = watch::channel(false);
         let (mpd, markers, pairing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { name, room, shelf: RwLock::default(), pairing, generation, abandoned, ended, mpd, markers }
+        let (shelf, measured) = (RwLock::default(), Mutex::default());
+        Self { name, room, shelf, pairing, generation, abandoned, ended, mpd, markers, measured }
     }
 
     /// The multivariant playlist; `None` while a rendition of it is still missing.
@@ -225,7 +231,9 @@ impl Stream {
         shelf.renditions.extend(paused);
         shelf.renditions.extend(left);
         shelf.shape = Some(shape);
+        self.measured.lock().begin(opening.plan.renditions.iter().map(|planned| planned.name.as_str()));
         shelf.multivariant = Some(Arc::new(Text::new(multivariant.render())));
+        shelf.expected = Some(multivariant);
         // Behind the last segments of what was before it.
         self.room.life.opened(record);
         drop(shelf);
@@ -237,14 +245,30 @@ impl Stream {
     /// Publishes a part of the plan's rendition `index`: requests that wait for it are answered from here on. False if
     /// it is not the part that comes next there.
     pub(crate) fn publish(&self, index: usize, part: Part, now: Instant) -> bool {
-        let Some(rendition) = self.shelf.read().renditions.get(index).cloned() else { return false };
+        let (rendition, target_s) = {
+            let shelf = self.shelf.read();
+            let Some(rendition) = shelf.renditions.get(index).cloned() else { return false };
+            (rendition, shelf.shape.map_or(0.0, |shape| shape.target_duration_s as f64))
+        };
+        let update = self.measured.lock().part(&rendition.name, &part, (target_s, now));
         if !rendition.push(part, now) {
             return false;
+        }
+        if update {
+            self.tell_measured();
         }
         self.generation.fetch_add(1, Ordering::AcqRel);
         rendition.announce();
         self.reveal();
         true
+    }
+
+    /// Says in the multivariant playlist what segments have taken so far.
+    fn tell_measured(&self) {
+        let mut shelf = self.shelf.write();
+        let Some(mut playlist) = shelf.expected.clone() else { return };
+        self.measured.lock().tell(&mut playlist);
+        shelf.multivariant = Some(Arc::new(Text::new(playlist.render())));
     }
 
     /// The end of an epoch: open segments are closed as they are.

@@ -127,10 +127,17 @@ impl Pair {
         same
     }
 
-    /// Whether both have it, and have the same.
+    /// Whether both have it, and have the same; both also say so.
     async fn both(&self, rendition: &str, uri: &str) -> [bool; 2] {
         let path = format!("/live/a/{rendition}/{uri}");
-        let [a, b] = [self.worlds[0].client.get(&path).await, self.worlds[1].client.get(&path).await];
+        let get = |world: &World| {
+            let client = world.client.clone();
+            let path = path.clone();
+            async move { client.send(http::Method::GET, &path, &[("want-repr-digest", "sha-256=1")]).await }
+        };
+        let [a, b] = [get(&self.worlds[0]).await, get(&self.worlds[1]).await];
+        assert!(a.header("repr-digest").starts_with("sha-256=:"), "{:?}", a.headers);
+        assert_eq!(a.header("repr-digest") == b.header("repr-digest"), a.body == b.body);
         [a.status == 200, b.status == 200 && a.body == b.body]
     }
 }
