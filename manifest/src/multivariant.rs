@@ -7,6 +7,8 @@ use std::fmt::Write;
 pub struct MultivariantPlaylist {
     /// The audio that goes with every variant, where there is any.
     pub audio: Option<AudioRendition>,
+    /// Captions in every variant's pictures, as INSTREAM-ID names them: `CC1`, `SERVICE1`.
+    pub captions: Vec<String>,
     /// In the order in which players are to see them.
     pub variants: Vec<Variant>,
 }
@@ -48,6 +50,7 @@ pub struct TrickPlay {
 }
 
 const AUDIO_GROUP: &str = "audio";
+const CAPTIONS_GROUP: &str = "captions";
 
 impl MultivariantPlaylist {
     pub fn render(&self) -> String {
@@ -64,13 +67,21 @@ impl MultivariantPlaylist {
                  CHANNELS=\"{channels}\",URI=\"{uri}\""
             )?;
         }
-        self.variants.iter().try_for_each(|variant| variant.render_into(out, self.audio.is_some()))?;
+        for channel in &self.captions {
+            writeln!(
+                out,
+                "#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID=\"{CAPTIONS_GROUP}\",NAME=\"{channel}\",AUTOSELECT=YES,\
+                 INSTREAM-ID=\"{channel}\""
+            )?;
+        }
+        let groups = (self.audio.is_some(), !self.captions.is_empty());
+        self.variants.iter().try_for_each(|variant| variant.render_into(out, groups))?;
         self.variants.iter().try_for_each(|variant| variant.render_trick_play_into(out))
     }
 }
 
 impl Variant {
-    fn render_into(&self, out: &mut String, with_audio: bool) -> std::fmt::Result {
+    fn render_into(&self, out: &mut String, (with_audio, with_captions): (bool, bool)) -> std::fmt::Result {
         write!(
             out,
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",RESOLUTION={}x{},FRAME-RATE={:.3}",
@@ -83,6 +94,9 @@ impl Variant {
         )?;
         if with_audio {
             write!(out, ",AUDIO=\"{AUDIO_GROUP}\"")?;
+        }
+        if with_captions {
+            write!(out, ",CLOSED-CAPTIONS=\"{CAPTIONS_GROUP}\"")?;
         }
         writeln!(out, "\n{}", self.uri)
     }
@@ -139,8 +153,11 @@ mod tests {
     fn a_ladder_with_audio_says_all_that_players_choose_by() {
         let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
         let codecs = ["avc1.64001F", "mp4a.40.2"];
-        let ladder =
-            MultivariantPlaylist { audio: Some(audio), variants: vec![variant(720, &codecs), variant(360, &codecs)] };
+        let ladder = MultivariantPlaylist {
+            audio: Some(audio),
+            captions: vec![],
+            variants: vec![variant(720, &codecs), variant(360, &codecs)],
+        };
         let expected = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n\
             #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",\
             URI=\"audio/index.m3u8\"\n\
@@ -156,14 +173,32 @@ mod tests {
 
     #[test]
     fn silent_streams_name_no_audio_group() {
-        let text = MultivariantPlaylist { audio: None, variants: vec![variant(360, &["avc1.42C01E"])] }.render();
+        let text =
+            MultivariantPlaylist { audio: None, captions: vec![], variants: vec![variant(360, &["avc1.42C01E"])] }
+                .render();
         assert!(!text.contains("AUDIO"), "{text}");
+    }
+
+    #[test]
+    fn captions_are_told_in_every_variant() {
+        let captions = vec!["CC1".to_owned(), "SERVICE1".to_owned()];
+        let variants = vec![variant(720, &["avc1.64001F"]), variant(360, &["avc1.64001F"])];
+        let text = MultivariantPlaylist { audio: None, captions, variants }.render();
+        let told = "#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID=\"captions\",NAME=\"CC1\",AUTOSELECT=YES,INSTREAM-ID=\"CC1\"\n\
+            #EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID=\"captions\",NAME=\"SERVICE1\",AUTOSELECT=YES,INSTREAM-ID=\"SERVICE1\"\n";
+        assert!(text.contains(told), "{text}");
+        assert_eq!(text.matches(",CLOSED-CAPTIONS=\"captions\"\n").count(), 2, "{text}");
     }
 
     #[test]
     fn a_follower_finds_every_playlist() {
         let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
-        let text = MultivariantPlaylist { audio: Some(audio), variants: vec![variant(360, &["avc1.42C01E"])] }.render();
+        let text = MultivariantPlaylist {
+            audio: Some(audio),
+            captions: vec![],
+            variants: vec![variant(360, &["avc1.42C01E"])],
+        }
+        .render();
         let Ok(Followed::Multivariant(followed)) = follow::read(&text) else { panic!("not multivariant") };
         assert_eq!(followed.playlists, ["audio/index.m3u8", "360p/index.m3u8"]);
     }

@@ -87,6 +87,8 @@ pub struct AdaptationSet {
     pub early: Option<Duration>,
     /// When the first picture of the period came to the encoder, in Unix milliseconds: ProducerReferenceTime.
     pub reference_unix_ms: Option<i64>,
+    /// Captions in its pictures, as HLS names them: `CC1`, `SERVICE1`.
+    pub captions: Vec<String>,
     /// Steps of the path between representation and file: `{representation}/{folder}/{number}.m4s`.
     pub folder: String,
     pub representations: Vec<Representation>,
@@ -257,6 +259,14 @@ impl AdaptationSet {
                 Rfc3339(unix_ms)
             )?;
         }
+        for channel in &self.captions {
+            // ANSI/SCTE 214-1, 7.2: languages are not told in the bitstream.
+            let (scheme, value) = match channel.strip_prefix("SERVICE") {
+                Some(service) => ("urn:scte:dash:cc:cea-708:2015", format!("{service}=lang:und")),
+                None => ("urn:scte:dash:cc:cea-608:2015", format!("{channel}=und")),
+            };
+            writeln!(out, "   <Accessibility schemeIdUri=\"{scheme}\" value=\"{value}\"/>")?;
+        }
         write!(
             out,
             "   <SegmentTemplate timescale=\"{}\" duration=\"{}\" startNumber=\"{}\" presentationTimeOffset=\"{}\"",
@@ -338,6 +348,7 @@ mod tests {
             first_number: 7,
             early: Some(Duration::from_millis(1734)),
             reference_unix_ms: Some(1_795_226_400_500),
+            captions: Vec::new(),
             folder: "e1".into(),
             representations: vec![representation],
         };
@@ -388,6 +399,15 @@ mod tests {
             frameRate=\"30000/1001\"/>\n  </AdaptationSet>\n";
         assert!(text.starts_with(expected), "{text}");
         assert!(text.ends_with("value=\"/_vivid/time\"/>\n</MPD>\n"), "{text}");
+    }
+
+    #[test]
+    fn captions_are_told_of_the_pictures_that_carry_them() {
+        let mut said = presentation(live());
+        said.periods[0].sets[0].captions = vec!["CC1".into(), "SERVICE2".into()];
+        let expected = "   <Accessibility schemeIdUri=\"urn:scte:dash:cc:cea-608:2015\" value=\"CC1=und\"/>\n   \
+            <Accessibility schemeIdUri=\"urn:scte:dash:cc:cea-708:2015\" value=\"2=lang:und\"/>\n   <SegmentTemplate";
+        assert!(said.render().contains(expected), "{}", said.render());
     }
 
     #[test]

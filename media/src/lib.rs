@@ -3,6 +3,7 @@
 mod aac;
 mod avc;
 mod bits;
+mod captions;
 mod codec;
 pub mod flv;
 pub mod fmp4;
@@ -12,6 +13,7 @@ mod samples;
 mod sps;
 mod time;
 
+pub use captions::Captions;
 pub use codec::{AacConfig, AvcConfig, CodecError, TrackConfig};
 pub use frame::{Frame, TrackKind};
 pub use time::{FrameRate, Timescale};

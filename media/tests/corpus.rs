@@ -1,10 +1,10 @@
-//! Replays the seeds of the fuzz targets for FLV tags and H.264 configuration records.
+//! Replays the seeds of the fuzz targets for FLV tags, H.264 configuration records and captions.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 use bytes::{Buf, Bytes};
-use media::AvcConfig;
 use media::flv::{AudioTag, VideoTag, VideoTags};
+use media::{AvcConfig, Captions};
 
 fn seeds(target: &str) -> Vec<(String, Bytes)> {
     let folder = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
@@ -16,6 +16,16 @@ fn seeds(target: &str) -> Vec<(String, Bytes)> {
 fn configuration_records() {
     let read = seeds("avc_config").into_iter().filter(|(_, record)| AvcConfig::parse(record.clone()).is_ok()).count();
     assert!(read >= 4, "{read} seeds are records that a decoder takes");
+}
+
+#[test]
+fn captions() {
+    let channels = seeds("captions").into_iter().map(|(_, picture)| {
+        let mut captions = Captions::default();
+        captions.see(&picture);
+        captions.channels().len()
+    });
+    assert_eq!(channels.sum::<usize>(), 5);
 }
 
 #[test]

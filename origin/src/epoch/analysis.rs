@@ -1,7 +1,7 @@
 //! Learns a source from its first frames: set-up, frame rate, distance of key frames, bit rate. Pure.
 
 use crate::ingest::{Announced, Ingested};
-use media::{AacConfig, AvcConfig, Frame, FrameRate, TrackKind};
+use media::{AacConfig, AvcConfig, Captions, Frame, FrameRate, TrackKind};
 use transcode::Source;
 
 /// How much may be looked at before something must be decided.
@@ -30,6 +30,8 @@ pub(crate) struct Analysis {
 pub(crate) struct Known {
     pub(crate) source: Source,
     pub(crate) bitrate: Bitrate,
+    /// Seen in its pictures. What a stream brings back from disk does not say.
+    pub(crate) captions: Captions,
 }
 
 /// Of the source's video, in bits per second.
@@ -107,8 +109,10 @@ impl Analysis {
         let gop = regular.then(|| gop(&decoded, rate)).flatten();
         let source = Source { video, audio: self.audio.clone(), rate, gop };
         let bitrate = bitrate(&decoded, rate, &self.announced);
+        let mut captions = Captions::default();
+        decoded.iter().for_each(|picture| captions.see(&picture.data));
         self.bytes = 0;
-        Some(Found { known: Known { source, bitrate }, frames, zero_unix_ms: self.zero_unix_ms })
+        Some(Found { known: Known { source, bitrate, captions }, frames, zero_unix_ms: self.zero_unix_ms })
     }
 
     fn frame(&mut self, frame: Frame, unix_ms: i64) -> Option<Found> {

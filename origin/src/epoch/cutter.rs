@@ -131,7 +131,7 @@ mod tests {
     fn nothing_is_published_before_every_rendition_is_set_up() {
         let plan = plan(30, 60, 10);
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
-        let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 } };
+        let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 }, captions: media::Captions::default() };
         let mut cutter = Cutter::new(&known, &plan, (7, 0), 0).unwrap();
         for index in 0..25 {
             let made = cutter.source(frame(TrackKind::Video, index * 1000, index == 0)).unwrap();

@@ -209,7 +209,7 @@ impl Epoch {
         };
         let track = |planned: &Planned| Some((planned.track.config()?, STANDARD.decode(&planned.init).ok()?.into()));
         let tracks = renditions.map(track).collect::<Option<Vec<_>>>()?;
-        Some(Opened { known: Known { source, bitrate }, plan, tracks })
+        Some(Opened { known: Known { source, bitrate, captions: media::Captions::default() }, plan, tracks })
     }
 }
 
@@ -272,7 +272,7 @@ mod tests {
         let make = Make::Video { width: 160, height: 90, bitrate: 300_000, preset: "veryfast".to_owned() };
         plan.renditions.insert(1, Rendition { name: "90p".to_owned(), make });
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
-        let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 } };
+        let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 }, captions: media::Captions::default() };
         let init = Bytes::from_static(b"init");
         let ticks = plan.rate.timescale();
         let tracks = [(avc(ticks), init.clone()), (avc(ticks), init.clone()), (aac(), init)];

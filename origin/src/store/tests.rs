@@ -22,7 +22,7 @@ fn open(root: &Path) -> (Store, Vec<Recovered>, DiskMetrics) {
 fn epoch(id: u64, first_msn: u64) -> Epoch {
     let plan = plan(30, 60, 10);
     let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
-    let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 } };
+    let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 }, captions: media::Captions::default() };
     let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
     let numbers = Numbers { id, first_msn, discontinuities: 0, zero_unix_ms: unix_ms() };
     Epoch::new((numbers, 0, false), (&known, &plan), &tracks)

@@ -179,6 +179,7 @@ fn set(
             plan.segment().saturating_sub(Duration::from_secs_f64(f64::from(plan.part_frames) / plan.rate.hz())),
         ),
         reference_unix_ms: Some(opening.numbers.zero_unix_ms),
+        captions: if kind == Kind::Video { opening.known.captions.channels() } else { Vec::new() },
         folder: EpochId(opening.numbers.id).to_string(),
         representations: vec![representation],
     }
@@ -197,7 +198,11 @@ mod tests {
 
     fn begin(epochs: &mut Epochs, plan: &Plan, (id, first_msn, zero_unix_ms): (u64, u64, i64)) {
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
-        let known = Known { source, bitrate: Bitrate { average: 900_000, peak: 1_200_000 } };
+        let known = Known {
+            source,
+            bitrate: Bitrate { average: 900_000, peak: 1_200_000 },
+            captions: media::Captions::default(),
+        };
         let tracks = vec![(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
         let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms };
         epochs.begin(&Opening { numbers, joined: 0, known: &known, plan, alone: false, tracks });

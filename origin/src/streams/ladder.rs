@@ -1,13 +1,14 @@
 //! What players are told of a plan: names, formats and bit rates. Pure.
 
-use crate::epoch::Bitrate;
+use crate::epoch::{Bitrate, Known};
 use manifest::multivariant::{AudioRendition, MultivariantPlaylist, TrickPlay, Variant};
 use media::TrackConfig;
 use transcode::{Make, Plan};
 
-/// The multivariant playlist of an epoch. `tracks` are the set-ups of the plan's renditions; `source` is the bit rate of
-/// what is passed through. Bit rates are those to expect, before anything was measured.
-pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], source: Bitrate) -> MultivariantPlaylist {
+/// The multivariant playlist of an epoch. `tracks` are the set-ups of the plan's renditions; `known` is of the
+/// source. Bit rates are those to expect, before anything was measured.
+pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], known: &Known) -> MultivariantPlaylist {
+    let source = known.bitrate;
     let renditions = || plan.renditions.iter().zip(tracks);
     let audio = renditions().find_map(|(rendition, track)| match track {
         TrackConfig::Aac { config } => Some((rendition, config)),
@@ -41,6 +42,7 @@ pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], source: Bitrate)
             channels: config.channels,
             uri: uri(&rendition.name),
         }),
+        captions: known.captions.channels(),
         variants: renditions().filter_map(variant).collect(),
     }
 }
@@ -78,8 +80,9 @@ const GRAIN: u64 = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{aac, avc, golden, plan};
-    use transcode::Rendition;
+    use crate::testing::{aac, aac_config, avc, avc_config, golden, plan};
+    use media::Captions;
+    use transcode::{Rendition, Source};
 
     #[test]
     fn a_ladder_is_told_in_the_order_of_the_plan() {
@@ -87,9 +90,13 @@ mod tests {
         let make = Make::Video { width: 160, height: 90, bitrate: 300_000, preset: "veryfast".to_owned() };
         plan.renditions.insert(1, Rendition { name: "90p".to_owned(), make });
         let tracks = [avc(plan.rate.timescale()), avc(plan.rate.timescale()), aac()];
-        let source = Bitrate { average: 1_000_123, peak: 1_300_000 };
-        golden("multivariant.m3u8", &multivariant(&plan, &tracks, source).render());
-        let still = multivariant(&plan, &tracks, Bitrate { average: 30_000, peak: 40_000 });
+        let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
+        let known = |average, peak| {
+            let (source, captions) = (source.clone(), Captions::default());
+            Known { source, bitrate: Bitrate { average, peak }, captions }
+        };
+        golden("multivariant.m3u8", &multivariant(&plan, &tracks, &known(1_000_123, 1_300_000)).render());
+        let still = multivariant(&plan, &tracks, &known(30_000, 40_000));
         let peaks: Vec<_> = still.variants.iter().map(|variant| variant.peak_bitrate).collect();
         assert!(peaks.is_sorted_by(|above, below| above > below), "{peaks:?}");
     }

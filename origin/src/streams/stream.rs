@@ -199,7 +199,7 @@ impl Stream {
     pub(crate) fn open(&self, opening: Opening<'_>, now: Instant) {
         let multivariant = {
             let tracks: Vec<_> = opening.tracks.iter().map(|(config, _)| config.clone()).collect();
-            ladder::multivariant(opening.plan, &tracks, opening.known.bitrate)
+            ladder::multivariant(opening.plan, &tracks, opening.known)
         };
         let mut shelf = self.shelf.write();
         shelf.epochs.begin(&opening);
@@ -397,7 +397,7 @@ mod tests {
         let mut plan = plan(30, 60, 10);
         plan.renditions[0].name = top.to_owned();
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
-        let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 } };
+        let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 }, captions: media::Captions::default() };
         let init = Bytes::from_static(b"init");
         let tracks = vec![(avc(plan.rate.timescale()), init.clone()), (aac(), init)];
         let numbers = Numbers { id, first_msn, discontinuities: stream.discontinuities(first_msn), zero_unix_ms: 0 };
@@ -455,7 +455,8 @@ mod tests {
             let rung = |index| Rendition { name: format!("{}p", height + index), make: Make::Passthrough };
             plan.renditions = (0..count).map(rung).collect();
             let source = Source { video: avc_config(), audio: None, rate: plan.rate, gop: Some(60) };
-            let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 } };
+            let known =
+                Known { source, bitrate: Bitrate { average: 1, peak: 1 }, captions: media::Captions::default() };
             let track = (avc(plan.rate.timescale()), Bytes::from_static(b"init"));
             let tracks = vec![track; count as usize];
             let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms: 0 };

@@ -24,6 +24,13 @@ pub(super) fn set_extradata(context: &mut Context, record: &[u8]) -> Result<(), 
     Ok(())
 }
 
+/// Gives a picture some data beside it. Without memory for it the picture has none.
+pub(super) fn set_side_data(picture: &mut frame::Video, kind: frame::side_data::Type, data: &[u8]) {
+    let Some(mut side) = picture.new_side_data(kind, data.len()) else { return };
+    // SAFETY: libavutil has just allocated `data.len()` bytes there, which nobody else refers to.
+    unsafe { ptr::copy_nonoverlapping(data.as_ptr(), (*side.as_mut_ptr()).data, data.len()) }
+}
+
 /// What an opened encoder wants in the track's header.
 pub(super) fn extradata(context: &Context) -> &[u8] {
     // SAFETY: libavcodec keeps pointer and size in step, and neither changes while the context is borrowed.

@@ -1,8 +1,9 @@
 //! Scales pictures to one size, in 4:2:0 with 8 bits. Stays in the thread that made it: libswscale's context must.
 
-use super::WorkError;
+use super::{WorkError, ffi};
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame::Video;
+use ffmpeg_next::frame::side_data::Type;
 use ffmpeg_next::software::scaling::{Context, Flags};
 use std::sync::Arc;
 
@@ -64,4 +65,8 @@ fn describe(scaled: &mut Video, from: &Video) {
     scaled.set_color_space(from.color_space());
     scaled.set_color_primaries(from.color_primaries());
     scaled.set_color_transfer_characteristic(from.color_transfer_characteristic());
+    // Captions of the source, which the encoder writes into its own bitstream.
+    if let Some(captions) = from.side_data(Type::A53CC) {
+        ffi::set_side_data(scaled, Type::A53CC, captions.data());
+    }
 }
