@@ -159,6 +159,8 @@ fn deltas_and_multivariant_playlists_have_their_faults_too() {
         (",FRAME-RATE=30", "", Some("VARIANTS")),
         ("AVERAGE-BANDWIDTH=1", "AVERAGE-BANDWIDTH=3", Some("VARIANTS")),
         ("AUDIO=\"a\"", "AUDIO=\"b\"", Some("VARIANTS")),
+        ("AUDIO=\"a\"", "AUDIO=\"a\",CLOSED-CAPTIONS=NONE", None),
+        ("AUDIO=\"a\"", "AUDIO=\"a\",CLOSED-CAPTIONS=\"cc\"", Some("VARIANTS")),
     ] {
         let mut checks = Checks::default();
         of_multivariant(&text::multivariant(&good.replacen(from, to, 1)), &mut checks);

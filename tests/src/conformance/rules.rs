@@ -225,11 +225,12 @@ pub fn of_multivariant(said: &Multivariant, checks: &mut Checks) {
         }
         let (peak, average) = (number("BANDWIDTH"), number("AVERAGE-BANDWIDTH"));
         checks.check(VARIANTS, average <= peak, || format!("{uri}: {average:?} on average, {peak:?} at most"));
-        for (group, kind) in [("AUDIO", "AUDIO"), ("SUBTITLES", "SUBTITLES"), ("VIDEO", "VIDEO")] {
+        for kind in ["AUDIO", "SUBTITLES", "VIDEO", "CLOSED-CAPTIONS"] {
             let of = |rendition: &Attributes, id: &String| {
                 rendition.get("TYPE").is_some_and(|is| is == kind) && rendition.get("GROUP-ID") == Some(id)
             };
-            if let Some(id) = variant.get(group) {
+            // CLOSED-CAPTIONS=NONE says that there are none.
+            if let Some(id) = variant.get(kind).filter(|id| *id != "NONE") {
                 let known = said.renditions.iter().any(|rendition| of(rendition, id));
                 checks.check(VARIANTS, known, || format!("{uri} names the group {id}, which is not there"));
             }
