@@ -2,6 +2,7 @@
 
 mod case;
 mod crowd;
+mod dvr;
 mod followers;
 mod grow;
 mod h2load;
@@ -61,6 +62,15 @@ enum What {
     Hold(HoldArguments),
     /// A cached object: requests per second, and CPU time per request
     Hit(HitArguments),
+    /// What two hours of window cost our own origin, as docs/benchmarks.md shows it
+    Dvr(dvr::Arguments),
+    /// Tool: our own origin, which publishes as many parts as standard input says
+    DvrNode {
+        #[arg(long)]
+        window: u64,
+        #[arg(long)]
+        disk: Option<PathBuf>,
+    },
     /// Tool: an origin of a synthetic LL-HLS stream that publishes on command (POST /_bench/publish)
     Origin {
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -265,6 +275,10 @@ fn run(what: What) -> anyhow::Result<()> {
         }),
         What::Hit(HitArguments { common, loads }) => {
             runner::run(Plan { common, cases: vec![Case::E1], viewers: Vec::new(), loads })
+        }
+        What::Dvr(arguments) => dvr::run(&arguments),
+        What::DvrNode { window, disk } => {
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(dvr::node::run(window, disk))
         }
         What::Origin { listen, live } => {
             sys::raise_open_files();

@@ -26,8 +26,13 @@ pub(crate) const END: &str = "<!-- /bench:results -->";
 
 /// Puts `results` between the two marks of a page. `None` where the page does not have them, in order.
 pub(crate) fn replace_results(page: &str, results: &str) -> Option<String> {
-    let begin = page.find(BEGIN)? + BEGIN.len();
-    let end = begin + page[begin..].find(END)?;
+    replace_between(page, (BEGIN, END), results)
+}
+
+/// The same between two other marks.
+pub(crate) fn replace_between(page: &str, (begin, end): (&str, &str), results: &str) -> Option<String> {
+    let begin = page.find(begin)? + begin.len();
+    let end = begin + page[begin..].find(end)?;
     Some(format!("{}\n{}\n{}", &page[..begin], results.trim(), &page[end..]))
 }
 
