@@ -356,14 +356,16 @@ impl Standing {
 }
 
 impl Ask {
-    /// The request target: `url`, which may have a query, with the directives for this position.
-    pub fn target(&self, url: &str) -> String {
+    /// The request target: `url`, which may have a query, with the directives for this position; `skip` asks for what is
+    /// new alone.
+    pub fn target(&self, url: &str, skip: bool) -> String {
         let Some(Position { msn, part }) = self.at else { return url.to_owned() };
         let joint = if url.contains('?') { '&' } else { '?' };
+        let skip = if skip { "&_HLS_skip=YES" } else { "" };
         if self.parts {
-            format!("{url}{joint}_HLS_msn={msn}&_HLS_part={part}")
+            format!("{url}{joint}_HLS_msn={msn}&_HLS_part={part}{skip}")
         } else {
-            format!("{url}{joint}_HLS_msn={msn}")
+            format!("{url}{joint}_HLS_msn={msn}{skip}")
         }
     }
 }

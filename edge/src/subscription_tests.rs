@@ -66,9 +66,9 @@ impl Bench {
 #[test]
 fn it_stays_one_step_ahead() {
     let mut bench = Bench::new(&media(at(10, 3)));
-    assert_eq!(bench.ask().target("/a.m3u8"), "/a.m3u8?_HLS_msn=10&_HLS_part=3");
+    assert_eq!(bench.ask().target("/a.m3u8", false), "/a.m3u8?_HLS_msn=10&_HLS_part=3");
     assert_eq!(bench.hears(list(&media(at(10, 4)))), Effect::Publish);
-    assert_eq!(bench.ask().target("/a.m3u8?x=1"), "/a.m3u8?x=1&_HLS_msn=10&_HLS_part=4");
+    assert_eq!(bench.ask().target("/a.m3u8?x=1", false), "/a.m3u8?x=1&_HLS_msn=10&_HLS_part=4");
     assert_eq!(bench.hears(list(&media(at(11, 0)))), Effect::Publish);
     assert_eq!(bench.ask().at, Some(at(11, 0)));
 }
@@ -97,7 +97,9 @@ fn a_playlist_that_cannot_block_is_polled_and_ignores_directives() {
 #[test]
 fn without_parts_it_asks_for_segments() {
     let bench = Bench::new(&Media { part_target_s: None, ..media(at(10, 0)) });
-    assert_eq!(bench.ask().target("/a"), "/a?_HLS_msn=10");
+    assert_eq!(bench.ask().target("/a", false), "/a?_HLS_msn=10");
+    assert_eq!(bench.ask().target("/a", true), "/a?_HLS_msn=10&_HLS_skip=YES");
+    assert_eq!(Ask::default().target("/a", true), "/a", "what is asked for whole comes whole");
 }
 
 #[test]
@@ -312,12 +314,16 @@ fn another_cut_goes_on_after_the_segment_and_hides_what_players_began_with_the_f
         bench.now = until;
     }
     let ask = bench.ask();
-    assert_eq!(bench.rules.ask_of(ask, A).target("/a"), "/a?_HLS_msn=10&_HLS_part=3", "the first one may come back");
-    assert_eq!(bench.rules.ask_of(ask, B).target("/a"), "/a?_HLS_msn=10", "the other is of use from the end on");
+    assert_eq!(
+        bench.rules.ask_of(ask, A).target("/a", false),
+        "/a?_HLS_msn=10&_HLS_part=3",
+        "the first one may come back"
+    );
+    assert_eq!(bench.rules.ask_of(ask, B).target("/a", false), "/a?_HLS_msn=10", "the other is of use from the end on");
     assert_eq!(bench.hears(from(&cut(at(11, 0), "e2"), B)), Effect::Publish);
     assert_eq!((bench.rules.shown(), bench.rules.hidden()), (B, Some(10)));
     let ask = bench.ask();
-    assert_eq!(bench.rules.ask_of(ask, B).target("/a"), "/a?_HLS_msn=11&_HLS_part=0");
+    assert_eq!(bench.rules.ask_of(ask, B).target("/a", false), "/a?_HLS_msn=11&_HLS_part=0");
     bench.hears(from(&cut(at(15, 0), "e2"), B));
     assert_eq!(bench.rules.hidden(), Some(10), "as long as the playlist has it");
     bench.hears(from(&cut(at(16, 0), "e2"), B));

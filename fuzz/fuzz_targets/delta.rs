@@ -2,11 +2,18 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use manifest::delta::delta_update;
+use manifest::delta::{delta_update, restore};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(full) = std::str::from_utf8(data) else { return };
+    // Nor does an update that was never one break anything.
+    let (before, after) = full.split_at(full.char_indices().nth(full.len() / 2).map_or(0, |(at, _)| at));
+    let _ = restore(before, after);
     let Some(delta) = delta_update(full, 6.0) else { return };
+    if let Some(restored) = restore(full, &delta) {
+        let segments = |text: &str| text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).count();
+        assert_eq!(segments(&restored), segments(full));
+    }
     let uris = |text: &str| text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).count();
     let skipped = delta.lines().find_map(|line| line.strip_prefix("#EXT-X-SKIP:SKIPPED-SEGMENTS="));
     assert_eq!(uris(full), uris(&delta) + skipped.and_then(|count| count.trim().parse().ok()).unwrap_or(usize::MAX));

@@ -26,6 +26,52 @@ pub fn delta_update(full: &str, skip_until_s: f64) -> Option<String> {
     Some(out)
 }
 
+/// The playlist that a Delta Update stands for, where `before` is a whole one of the same rendition; `None` where it does not
+/// have what is left out. 6.3.7: `before` should be younger than half the Skip Boundary.
+///
+/// Parts of segments that are left out are listed no more, and what still applies is said once.
+pub fn restore(before: &str, delta: &str) -> Option<String> {
+    let skip_at = delta.find("#EXT-X-SKIP:")?;
+    let (header, rest) = delta.split_at(skip_at);
+    let (skip, rest) = rest.split_once('\n')?;
+    // What was removed of the metadata is not asked for, as that is `v2` (4.4.5.2.1).
+    let skipped: usize = skip.strip_prefix("#EXT-X-SKIP:SKIPPED-SEGMENTS=")?.trim_end().parse().ok()?;
+    let segments = segments(before)?;
+    let gone = usize::try_from(media_sequence(header)?.checked_sub(media_sequence(before)?)?).ok()?;
+    let (first, next) = (segments.get(gone)?, segments.get(gone.checked_add(skipped)?)?);
+    let mut state = State::default();
+    before[segments.first()?.start..first.start].split_inclusive('\n').for_each(|line| state.see(line));
+    let mut out = String::with_capacity(delta.len() + next.start - first.start + 256);
+    out.push_str(header);
+    let kept = &before[first.start..next.start];
+    // The first segment may say so itself.
+    if !kept.split_inclusive('\n').take_while(|line| line.starts_with('#')).any(|line| line.starts_with("#EXT-X-MAP:"))
+    {
+        state.lines().for_each(|line| out.push_str(line));
+    }
+    for line in kept.split_inclusive('\n') {
+        state.see(line);
+        // What is about the playlist stays in the update, wherever it is there.
+        if !is_of_playlist(line) && !line.starts_with("#EXT-X-PART:") {
+            out.push_str(line);
+        }
+    }
+    let mut at_start = true;
+    for line in rest.split_inclusive('\n') {
+        let known = at_start && (state.map == Some(line) || state.keys.contains(&line));
+        at_start &= known || is_of_playlist(line);
+        if !known {
+            out.push_str(line);
+        }
+    }
+    Some(out)
+}
+
+fn media_sequence(text: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:"));
+    value.map_or(Some(0), |value| value.trim().parse().ok())
+}
+
 /// EXT-X-SKIP needs version 9 (RFC 8216bis, 8).
 const VERSION: u64 = 9;
 
@@ -241,6 +287,52 @@ mod tests {
         let text = delta(&[whole, whole, more, more, more, more, more, more, more]).unwrap();
         assert!(text.contains("SKIPPED-SEGMENTS=1\n#EXT-X-BYTERANGE:10@0\n"), "{text}");
         assert_eq!(delta(&[more; 8]), None);
+    }
+
+    /// A window that moves: segments `first` to `end`, a new init section every nine.
+    fn moving(first: u64, end: u64) -> String {
+        let mut text = format!(
+            "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=12.0\n\
+             #EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DATERANGE:ID=\"a\"\n"
+        );
+        for msn in first..end {
+            if msn % 9 == 0 {
+                text.push_str("#EXT-X-DISCONTINUITY\n");
+            }
+            if msn % 9 == 0 || msn == first {
+                text.push_str(&format!("#EXT-X-MAP:URI=\"{}.mp4\"\n", msn / 9));
+            }
+            if msn + 3 > end {
+                text.push_str(&format!("#EXT-X-PART:DURATION=2.0,URI=\"{msn}.0.m4s\"\n"));
+            }
+            text.push_str(&format!("#EXTINF:2.0,\n{msn}.m4s\n"));
+        }
+        text + "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"x\"\n"
+    }
+
+    #[test]
+    fn a_delta_and_the_playlist_before_it_are_the_playlist_again() {
+        let mut restored = moving(0, 40);
+        for step in 1..60 {
+            // Three segments at most come between two playlists, half the Skip Boundary.
+            let after = moving(step, 40 + step + step % 3);
+            let delta = delta_update(&after, 12.0).unwrap();
+            let again = restore(&restored, &delta).unwrap();
+            assert_eq!(again, after, "step {step}");
+            restored = again;
+        }
+    }
+
+    #[test]
+    fn a_delta_that_leaves_out_what_is_not_there_is_of_no_use() {
+        let delta = delta_update(&moving(50, 90), 12.0).unwrap();
+        for before in [moving(0, 40), moving(51, 60), moving(50, 60), String::new(), delta.clone()] {
+            assert_eq!(restore(&before, &delta), None);
+        }
+        assert_eq!(restore(&moving(50, 90), &moving(50, 91)), None, "no delta");
+        let with_removed = delta.replace("SKIPPED-SEGMENTS=34", "SKIPPED-SEGMENTS=34,RECENTLY-REMOVED-DATERANGES=\"\"");
+        assert_ne!(with_removed, delta);
+        assert_eq!(restore(&moving(50, 90), &with_removed), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::subscription::{Ask, Brought, Effect, Heard, Step, Subscription, Viewe
 use crate::upstream::{Errand, Passed, PeerId, Promise, Verdict};
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
+use manifest::delta::restore;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
@@ -25,6 +26,15 @@ pub(super) struct Follower {
     /// The part that the last version hinted at.
     hinted: Option<Arc<str>>,
     last: Vec<u8>,
+    whole: Option<Whole>,
+}
+
+/// The last playlist that an upstream gave, where it gives Delta Updates of it.
+struct Whole {
+    source: PeerId,
+    text: String,
+    /// 6.3.7: a copy must be younger than half the Skip Boundary to be brought up to date.
+    until: Instant,
 }
 
 /// What one upstream said to one request.
@@ -49,13 +59,14 @@ impl Follower {
     ) -> Self {
         // The trace of whoever came first says nothing about what is asked on behalf of all.
         let passed = Passed { traceparent: None, ..passed };
-        Self { playlists, rendition, rules, passed, hinted: None, last: Vec::new() }
+        Self { playlists, rendition, rules, passed, hinted: None, last: Vec::new(), whole: None }
     }
 
     pub(super) async fn run(mut self, first: First) {
         tracing::info!(rendition = %self.rendition.key, "following");
         self.disown(&first, false).await;
         self.name(&first, self.rules.shown());
+        self.whole = Whole::of(&first, self.rules.shown(), Instant::now());
         self.last = first.bytes;
         let stop = self.playlists.store.stop.clone();
         let over = tokio::select! {
@@ -147,7 +158,8 @@ impl Follower {
             account.went_wrong(source, What::Refused(refusal));
             Said::Failed { retry_after: None }
         };
-        let target = ask.target(&self.playlists.url(&self.rendition.key));
+        let whole = self.whole.as_ref().filter(|whole| whole.source == source && Instant::now() < whole.until);
+        let target = ask.target(&self.playlists.url(&self.rendition.key), whole.is_some());
         let (class, passed) = (Class::Playlist, &self.passed);
         let errand = Errand { target: &target, class, passed, promise: None, fields: &[], requests: None };
         let mut answer = match store.upstreams.ask(source, &errand).await {
@@ -161,6 +173,7 @@ impl Follower {
         };
         match status {
             200 => {
+                let chunks = whole.and_then(|whole| whole.updated(&chunks)).map_or(chunks, |text| vec![text]);
                 let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
                 let (rules, now) = (&store.rules, Instant::now());
                 let mut head = Head::from_upstream(rules, answer.status, &answer.headers, Class::Playlist, now);
@@ -227,6 +240,7 @@ impl Follower {
         let metrics = &self.playlists.store.metrics;
         match (effect, said) {
             (Effect::Publish, Said::Playlist(first)) => {
+                self.whole = Whole::of(&first, source, now);
                 self.publish(first.hiding(self.rules.hidden()), source, now, began_anew).await
             }
             (Effect::Backwards, _) => {
@@ -349,6 +363,22 @@ impl First {
     }
 }
 
+impl Whole {
+    fn of(first: &First, source: PeerId, now: Instant) -> Option<Self> {
+        let boundary_s = first.media.can_skip_until_s.filter(|_| first.bytes.len() >= WORTH_SKIPPING)?;
+        let until = now + Duration::try_from_secs_f64(boundary_s / 2.0).ok()?;
+        Some(Self { source, text: String::from_utf8(first.bytes.clone()).ok()?, until })
+    }
+
+    /// The playlist that a Delta Update stands for; `None` if this is none, or of another playlist.
+    fn updated(&self, chunks: &[Bytes]) -> Option<Bytes> {
+        let update = chunks.concat();
+        restore(&self.text, std::str::from_utf8(&update).ok()?).map(Bytes::from)
+    }
+}
+
+/// A playlist that is shorter is asked for whole, in bytes: most are, and what is simple is always right.
+const WORTH_SKIPPING: usize = 16 << 10;
 /// Whoever is asked whether a stream goes on is well, or another is believed.
 const GOES_ON: Duration = Duration::from_secs(1);
 /// How often a request upstream that viewers wait for is checked for viewers who all left.

@@ -2,6 +2,7 @@
 
 use crate::support::{Asked, Fake, Node, Origin, RENDITION, Said, Viewer, config, text, whole};
 use manifest::Directives;
+use manifest::delta::delta_update;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -67,6 +68,43 @@ async fn delta_updates_are_made_here_and_upstream_is_asked_for_whole_playlists_o
     assert!(unpacked.contains("SKIPPED-SEGMENTS=5\n"), "{unpacked}");
     assert_eq!(without.read().await.unwrap().text(), long_playlist(11));
     assert_eq!((fake.count("_HLS_skip"), fake.count("_HLS_msn=10")), (0, 1), "{:?}", fake.asked());
+}
+
+#[tokio::test]
+async fn of_a_long_playlist_upstream_is_asked_for_what_is_new_and_viewers_get_it_whole() {
+    let (next, shown) = watch::channel(2000);
+    let fake = Fake::start(move |asked: Asked| {
+        let mut next = shown.clone();
+        Box::pin(async move {
+            let query = asked.target.split_once('?').map_or("", |(_, query)| query);
+            let directives = Directives::from_query(query).unwrap();
+            let at = match directives.wait {
+                Some(manifest::Wait::Segment(msn)) => *next.wait_for(|next| *next > msn).await.unwrap(),
+                _ => *next.borrow(),
+            };
+            let full = long_playlist(at);
+            // Once it gives an update of something else: its window has moved by more than the edge has.
+            let update = if at == 2002 { full.replace("SEQUENCE:0", "SEQUENCE:5000") } else { full.clone() };
+            let delta = delta_update(&update, 6.0).filter(|_| directives.skip);
+            whole("application/vnd.apple.mpegurl", delta.unwrap_or(full))
+        })
+    })
+    .await;
+    let edge = Node::start("edge", fake.addr);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    assert_eq!(viewer.get(PLAYLIST).await.text(), long_playlist(2000));
+    for msn in 2000..2005 {
+        viewer.ask(&format!("{PLAYLIST}?_HLS_msn={msn}"), "").await;
+        edge.until("vivid_edge_holds", &[], 1.0).await;
+        next.send_replace(msn + 1);
+        // The update stands for the same playlist, in a version that knows of updates.
+        let told = viewer.read().await.unwrap();
+        assert_eq!(told.text().replace("VERSION:9", "VERSION:6"), long_playlist(msn + 1), "{:?}", fake.asked());
+    }
+    let asked = fake.asked();
+    let skipping = asked.iter().filter(|asked| asked.target.contains("&_HLS_skip=YES")).count();
+    let plain = asked.iter().filter(|asked| !asked.target.contains('?')).count();
+    assert!(skipping >= 4 && plain <= 2, "{asked:?}");
 }
 
 #[tokio::test]
