@@ -216,9 +216,7 @@ async fn playlist(
     let rendition = app.rendition(&stream, rendition)?;
     let directives = Directives::from_query(query.as_deref().unwrap_or_default())?;
     let (class, caching) = app.wait(&stream, &rendition, directives.wait).await?;
-    let said = stream.said(&rendition);
-    // 6.2.5.1: where nothing can be left out, who asks for that is told everything.
-    let text = said.delta.filter(|_| directives.skip).unwrap_or(said.full);
+    let text = stream.playlist(&rendition, directives.skip);
     Ok(classed(class, answer::manifest(&text, &headers, (Manifest::Hls, caching))))
 }
 

@@ -10,7 +10,7 @@ mod segment;
 mod text;
 
 pub(crate) use memory::Memory;
-pub(crate) use playlist::{Said, report};
+pub(crate) use playlist::report;
 pub(crate) use rendition::Rendition;
 pub(crate) use segment::OnDisk;
 pub(crate) use text::Text;

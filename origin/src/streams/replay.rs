@@ -1,7 +1,7 @@
 //! A stream that was on disk when the origin started: shown again, through the calls that made it.
 
 use super::stream::{Opening, Stream};
-use crate::epoch::{EpochId, Known};
+use crate::epoch::EpochId;
 use crate::store::Record;
 use crate::window::OnDisk;
 use std::time::Instant;
@@ -10,7 +10,6 @@ use transcode::Plan;
 /// What its task goes on from.
 #[derive(Debug)]
 pub(crate) struct Resumed {
-    pub(crate) known: Known,
     pub(crate) plan: Plan,
     pub(crate) last_unix_ms: i64,
     /// Nobody publishes it any more.
@@ -49,7 +48,7 @@ impl Stream {
                         tracks: opened.tracks,
                     };
                     self.open(opening, now);
-                    (last, cut_off) = (Some((opened.known, opened.plan)), true);
+                    (last, cut_off) = (Some(opened.plan), true);
                 }
                 Record::Segment(segment) => {
                     let ends = segment.ends.clone().into_boxed_slice();
@@ -65,7 +64,7 @@ impl Stream {
                 Record::End { .. } => ended = true,
             }
         }
-        let (known, plan) = last?;
+        let plan = last?;
         let last_unix_ms = records.iter().filter_map(Record::unix_ms).max()?;
         if cut_off {
             // This is new, and for the next one who reads.
@@ -83,6 +82,6 @@ impl Stream {
             self.set_ended();
             self.end(now, last_unix_ms);
         }
-        Some(Resumed { known, plan, last_unix_ms, ended })
+        Some(Resumed { plan, last_unix_ms, ended })
     }
 }

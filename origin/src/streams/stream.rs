@@ -8,10 +8,11 @@ use crate::epoch::{EpochId, Known, Numbers};
 use crate::segmenter::{Grid, Part};
 use crate::store::{EpochRecord, Given, Life};
 use crate::twin::Pairing;
-use crate::window::{EpochStart, Memory, OnDisk, Rendition, Said, Shape, Text, Window, report};
+use crate::window::{EpochStart, Memory, OnDisk, Rendition, Shape, Text, Window, report};
 use bytes::Bytes;
 use manifest::DateRange;
 use manifest::date_range::DateRangeError;
+use manifest::media::RenditionReport;
 use manifest::multivariant::MultivariantPlaylist;
 use media::TrackConfig;
 use parking_lot::{Mutex, RwLock};
@@ -133,15 +134,20 @@ impl Stream {
         shelf.renditions.iter().find(|rendition| rendition.name == name).filter(|_| shelf.visible).cloned()
     }
 
-    /// The playlist of one of this stream's renditions, with reports of the others as of now.
-    pub(crate) fn said(&self, rendition: &Rendition) -> Said {
-        let reports = || {
-            let shelf = self.shelf.read();
-            let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
-            let others = others.filter(|other| !other.is_empty());
-            others.filter_map(|other| report(&other.name, other.head())).collect()
-        };
-        rendition.said(self.generation.load(Ordering::Acquire), reports, |from_ms| self.markers.lock().lines(from_ms))
+    /// The playlist of one of this stream's renditions, with reports of the others as of now. To `skip` is to leave out what
+    /// whoever has an earlier one knows, if there is any.
+    pub(crate) fn playlist(&self, rendition: &Rendition, skip: bool) -> Arc<Text> {
+        let generation = self.generation.load(Ordering::Acquire);
+        let dates = |from_ms| self.markers.lock().lines(from_ms);
+        let delta = skip.then(|| rendition.delta(generation, || self.reports(rendition), dates)).flatten();
+        delta.unwrap_or_else(|| rendition.full(generation, || self.reports(rendition), dates))
+    }
+
+    fn reports(&self, rendition: &Rendition) -> Vec<RenditionReport> {
+        let shelf = self.shelf.read();
+        let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
+        let others = others.filter(|other| !other.is_empty());
+        others.filter_map(|other| report(&other.name, other.head())).collect()
     }
 
     /// Returns once nobody publishes, and has not for longer than a request would have noticed.
@@ -439,11 +445,11 @@ mod tests {
             assert!(stream.publish(index, segment(100), Instant::now()));
         }
         let audio = stream.rendition("audio").unwrap();
-        let text = |stream: &Stream| String::from_utf8(stream.said(&audio).full.identity().to_vec()).unwrap();
+        let text = |stream: &Stream| String::from_utf8(stream.playlist(&audio, false).identity().to_vec()).unwrap();
         assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=100,LAST-PART=0"));
         assert!(stream.publish(0, part(Position { msn: 101, part: 0 }), Instant::now()));
         assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=101,LAST-PART=0"));
-        assert!(Arc::ptr_eq(&stream.said(&audio).full, &stream.said(&audio).full), "rendered once");
+        assert!(Arc::ptr_eq(&stream.playlist(&audio, false), &stream.playlist(&audio, false)), "rendered once");
     }
 
     #[test]
@@ -470,19 +476,19 @@ mod tests {
         let waited: Vec<_> = (0..count).map(|index| stream.rendition(&format!("{}p", 100 + index)).unwrap()).collect();
         let mut heads: Vec<_> = waited.iter().map(|rendition| rendition.watch()).collect();
         heads.iter_mut().for_each(|head| head.mark_unchanged());
-        waited.iter().for_each(|rendition| drop(stream.said(rendition)));
+        waited.iter().for_each(|rendition| drop(stream.playlist(rendition, false)));
         open(2, 101, 200);
         assert!(stream.rendition(&waited[count as usize - 1].name).is_none(), "it is dropped");
         for (rendition, head) in waited.iter().zip(heads) {
             assert!(head.has_changed().unwrap() && head.borrow().ended, "{}", rendition.name);
-            let text = stream.said(rendition).full.identity();
+            let text = stream.playlist(rendition, false).identity();
             assert!(text.ends_with(b"#EXT-X-ENDLIST\n"), "{}", rendition.name);
         }
     }
 
     /// The number of the discontinuities up to the newest segment, as players count them.
     fn counted(stream: &Stream, rendition: &str) -> u64 {
-        let text = stream.said(&stream.rendition(rendition).unwrap()).full.identity();
+        let text = stream.playlist(&stream.rendition(rendition).unwrap(), false).identity();
         let text = std::str::from_utf8(&text).unwrap();
         let before = text.split("#EXT-X-DISCONTINUITY-SEQUENCE:").nth(1).and_then(|rest| rest.lines().next()).unwrap();
         before.parse::<u64>().unwrap() + text.matches("#EXT-X-DISCONTINUITY\n").count() as u64
@@ -517,7 +523,7 @@ mod tests {
             (0..2).for_each(|index| assert!(stream.publish(index, segment(msn), Instant::now())));
             stream.break_off(Instant::now(), 0);
         }
-        let text = stream.said(&stream.rendition("audio").unwrap()).full.identity();
+        let text = stream.playlist(&stream.rendition("audio").unwrap(), false).identity();
         let text = std::str::from_utf8(&text).unwrap();
         let reports: Vec<_> = text.lines().filter(|line| line.starts_with("#EXT-X-RENDITION-REPORT:")).collect();
         assert_eq!(reports, ["#EXT-X-RENDITION-REPORT:URI=\"../b/index.m3u8\",LAST-MSN=101,LAST-PART=0"]);

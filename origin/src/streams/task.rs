@@ -116,7 +116,8 @@ impl Task {
                 gap_at: None,
             }
         };
-        (self.known, self.plan) = (Some(resumed.known), Some(resumed.plan));
+        // Its source is learnt anew: not all that is known of one is in a journal.
+        self.plan = Some(resumed.plan);
         self
     }
 

@@ -9,31 +9,26 @@ use manifest::iframes::{IFrame, IFramePlaylist};
 use manifest::media::{self, MediaPlaylist, OpenSegment, RenditionReport, SegmentStart};
 use std::sync::Arc;
 
-/// One version of a playlist.
-#[derive(Clone, Debug)]
-pub(crate) struct Said {
-    pub(crate) full: Arc<Text>,
-    /// RFC 8216bis, 6.2.5.1; `None` where nothing can be left out.
-    pub(crate) delta: Option<Arc<Text>>,
-}
-
 impl Window {
     /// The playlist as of now. `reports` tells where the other renditions are. Only what may still change is rendered: the
     /// rest was when it was settled.
     /// `dates` are lines about the playlist's time, which Delta Updates keep.
-    pub(crate) fn said(&self, reports: Vec<RenditionReport>, dates: &str) -> Said {
-        let playlist = self.playlist(self.lines.len(), reports);
-        let (head, rest) = (playlist.render_head() + dates, Piece::new(playlist.render_rest()));
+    pub(crate) fn full(&self, reports: Vec<RenditionReport>, dates: &str) -> Text {
         let settled = self.lines.len();
-        let delta = (settled > 0 && !self.ended).then(|| {
-            let map = self.map_before(settled);
-            let head = Piece::new(format!("{head}{}{map}", media::skip(settled)));
-            Arc::new(Text::of([head, rest.clone()]))
-        });
+        let playlist = self.playlist(settled, reports);
         // Where nothing is settled, the first segment is rendered now, with its init section.
         let map = if settled > 0 { self.map_before(0) } else { String::new() };
-        let pieces = [Piece::new(head + &map)].into_iter().chain(self.lines.pieces()).chain([rest]);
-        Said { full: Arc::new(Text::of(pieces)), delta }
+        let head = Piece::new(playlist.render_head() + dates + &map);
+        let rest = Piece::new(playlist.render_rest());
+        Text::of([head].into_iter().chain(self.lines.pieces()).chain([rest]))
+    }
+
+    /// What is not settled (RFC 8216bis, 6.2.5.1); `None` where everything has to be said.
+    pub(crate) fn delta(&self, reports: Vec<RenditionReport>, dates: &str) -> Option<Text> {
+        let settled = Some(self.lines.len()).filter(|&settled| settled > 0 && !self.ended)?;
+        let playlist = self.playlist(settled, reports);
+        let skip = media::skip(settled) + &self.map_before(settled);
+        Some(Text::new(playlist.render_head() + dates + &skip + &playlist.render_rest()))
     }
 
     /// The playlist from the listed segment `from` on.

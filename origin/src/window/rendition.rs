@@ -1,13 +1,12 @@
 //! A window that many requests share: who waits for it, and its playlist rendered once per change.
 
-use super::playlist::Said;
 use super::{EpochStart, Lookup, Name, OnDisk, Text, Window};
 use crate::epoch::EpochId;
 use crate::segmenter::Part;
 use crate::store::Life;
 use manifest::media::RenditionReport;
 use manifest::{Head, Position, advance_part_limit};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -20,10 +19,18 @@ pub(crate) struct Rendition {
     /// Where its segments are kept.
     life: Arc<Life>,
     head: watch::Sender<Head>,
-    /// The playlist, and the generation of the stream that it tells of.
-    said: Mutex<Option<(u64, Said)>>,
+    said: Mutex<Said>,
     /// The I-frame playlist, and the head of the window and the markers at its last change.
     frames: Mutex<Option<(FramesOf, Option<Arc<Text>>)>>,
+}
+
+/// The playlist as it was said last, and the generation of the stream that it tells of.
+#[derive(Debug, Default)]
+struct Said {
+    generation: u64,
+    full: Option<Arc<Text>>,
+    /// `Some(None)` where there is none.
+    delta: Option<Option<Arc<Text>>>,
 }
 
 /// What an I-frame playlist depends on.
@@ -143,23 +150,53 @@ impl Rendition {
         text
     }
 
-    /// The playlist as of `generation`, rendered by the first who asks. `reports` are those of the other renditions, `dates`
-    /// the lines of date ranges from a time in Unix milliseconds on.
-    pub(crate) fn said(
+    /// The playlist as of `generation`, rendered by the first who asks. `reports` are those of the other renditions,
+    /// `dates` the lines of date ranges from a time in Unix milliseconds on.
+    pub(crate) fn full(
         &self,
         generation: u64,
         reports: impl FnOnce() -> Vec<RenditionReport>,
         dates: impl FnOnce(i64) -> String,
-    ) -> Said {
-        let mut said = self.said.lock();
-        if let Some((_, said)) = said.as_ref().filter(|(of, _)| *of == generation) {
-            return said.clone();
+    ) -> Arc<Text> {
+        let mut said = self.said(generation);
+        if let Some(text) = &said.full {
+            return Arc::clone(text);
         }
         // Before the window is locked: reports look at the other renditions.
         let reports = reports();
-        let window = self.window.lock();
-        let new = window.said(reports, &dates(window.first_unix_ms()));
-        *said = Some((generation, new.clone()));
-        new
+        let text = {
+            let window = self.window.lock();
+            Arc::new(window.full(reports, &dates(window.first_unix_ms())))
+        };
+        said.full = Some(Arc::clone(&text));
+        text
+    }
+
+    /// The same as a Delta Update; `None` where nothing can be left out.
+    pub(crate) fn delta(
+        &self,
+        generation: u64,
+        reports: impl FnOnce() -> Vec<RenditionReport>,
+        dates: impl FnOnce(i64) -> String,
+    ) -> Option<Arc<Text>> {
+        let mut said = self.said(generation);
+        if let Some(text) = &said.delta {
+            return text.clone();
+        }
+        let reports = reports();
+        let text = {
+            let window = self.window.lock();
+            window.delta(reports, &dates(window.first_unix_ms())).map(Arc::new)
+        };
+        said.delta = Some(text.clone());
+        text
+    }
+
+    fn said(&self, generation: u64) -> MutexGuard<'_, Said> {
+        let mut said = self.said.lock();
+        if said.generation != generation {
+            *said = Said { generation, ..Said::default() };
+        }
+        said
     }
 }

@@ -113,16 +113,15 @@ impl Life {
 
     /// What is put together of pieces is what would be rendered anew, and what an edge would leave out of it.
     fn check_pieces(&self, full: &str) {
-        let pieces = self.window.said(self.reports(), "");
-        assert_eq!(pieces.full.identity(), full);
-        let text = |delta: Arc<Text>| String::from_utf8(delta.identity().to_vec()).unwrap();
+        assert_eq!(self.window.full(self.reports(), "").identity(), full);
+        let text = |delta: Text| String::from_utf8(delta.identity().to_vec()).unwrap();
         let expected = delta_update(full, 6.0 * SHAPE.target_duration_s as f64).map(|delta| {
             // The init section of what is left out is of no use where another one follows at once.
             let (before, after) = delta.split_once("#EXT-X-DISCONTINUITY\n").unwrap_or((&delta, ""));
             let Some(before) = before.strip_suffix("init.mp4\"\n") else { return delta };
             format!("{}#EXT-X-DISCONTINUITY\n{after}", &before[..before.rfind("#EXT-X-MAP").unwrap()])
         });
-        assert_eq!(pieces.delta.map(text), expected);
+        assert_eq!(self.window.delta(self.reports(), "").map(text), expected);
     }
 
     fn found(&self, uri: &str) -> Vec<Bytes> {
@@ -172,8 +171,8 @@ fn a_long_window_is_put_together_of_what_was_rendered_before() {
         life.begin(epoch, next.max(100) + epoch % 3);
         for _ in 0..50 {
             life.parts(PARTS);
-            let said = life.window.said(life.reports(), "");
-            deltas += usize::from(said.delta.is_some_and(|delta| delta.identity().len() < 4000));
+            let delta = life.window.delta(life.reports(), "");
+            deltas += usize::from(delta.is_some_and(|delta| delta.identity().len() < 4000));
         }
     }
     assert!(deltas > 280, "{deltas}");
