@@ -23,10 +23,10 @@ pub(crate) struct Arguments {
     /// The long window, in seconds; the short one has a minute
     #[arg(long, default_value_t = 7200, value_parser = clap::value_parser!(u64).range(120..=86_400))]
     window: u64,
-    /// Parts in each measurement
+    /// Parts of each window in a round
     #[arg(long, default_value_t = 1200)]
     parts: u64,
-    /// Turns of each window
+    /// Rounds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     runs: u16,
     /// A Markdown page to put the results into, between its two marks
@@ -74,11 +74,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (machine, date) = (Machine::look(open_files), machine::date());
     let mut report = Report { command, date, machine, window_s: arguments.window, short: Vec::new(), long: Vec::new() };
     for round in 1..=arguments.runs {
-        for window_s in [SHORT_S, arguments.window] {
-            eprintln!("window of {window_s} s, round {round} of {}", arguments.runs);
-            let found = measure(window_s, arguments.parts)?;
-            if window_s == SHORT_S { report.short.push(found) } else { report.long.push(found) }
+        eprintln!("round {round} of {}", arguments.runs);
+        let folders = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let mut short = Measured::fill(SHORT_S, folders.0.path())?;
+        let mut long = Measured::fill(arguments.window, folders.1.path())?;
+        // In turns, so that whatever else the machine does is beside both.
+        for _ in 0..arguments.parts.div_ceil(TURN) {
+            short.turn()?;
+            long.turn()?;
         }
+        report.short.push(short.end(folders.0.path())?);
+        report.long.push(long.end(folders.1.path())?);
     }
     let markdown = report.markdown();
     print!("{markdown}");
@@ -95,31 +101,67 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(window_s: u64, parts: u64) -> anyhow::Result<Found> {
-    let folder = tempfile::tempdir()?;
-    let mut origin = Origin::start(window_s, folder.path())?;
-    // A little more than the window, so that something leaves it with every segment.
-    let segments = (window_s as f64 / PART_S / PARTS_PER_SEGMENT as f64) as u64 + 8;
-    origin.publish(segments * PARTS_PER_SEGMENT)?;
-    let mut at = origin.settled(segments)?;
-    let mut found = Found { resident_bytes: procfs::resident_bytes(origin.pid()), ..Found::default() };
+/// An origin while it is measured.
+struct Measured {
+    window_s: u64,
+    origin: Origin,
+    at: Position,
+    turns: u64,
+    /// Of whole playlists.
+    full_s: f64,
+    delays: Vec<u64>,
+    found: Found,
+}
 
-    let mut delays = Vec::new();
-    (found.delta_us, found.delta_bytes) = origin.follow(&mut at, parts, "&_HLS_skip=YES", Some(&mut delays))?;
-    delays.sort_unstable();
-    (found.delay_p50_us, found.delay_p99_us) = (percentile(&delays, 50.0), percentile(&delays, 99.0));
-    let began = Instant::now();
-    let full = parts / 4;
-    (found.full_us, found.full_bytes) = origin.follow(&mut at, full, "", None)?;
-    found.full_per_s = full as f64 / began.elapsed().as_secs_f64();
-    origin.written()?;
+/// Parts that are taken in a row, and whole playlists.
+const TURN: u64 = 100;
+const TURN_FULL: u64 = 25;
+/// Segments that are published in a row at first: what waits for the disk is memory too.
+const FILLED: u64 = 50;
 
-    drop(origin);
-    let began = Instant::now();
-    let mut again = Origin::start(window_s, folder.path())?;
-    again.get(&format!("/live/{STREAM}/{RENDITION}/index.m3u8"), 200)?;
-    found.start_ms = began.elapsed().as_secs_f64() * 1000.0;
-    Ok(found)
+impl Measured {
+    /// A little more than the window, so that something leaves it with every segment.
+    fn fill(window_s: u64, folder: &Path) -> anyhow::Result<Self> {
+        let mut origin = Origin::start(window_s, folder)?;
+        let segments = (window_s as f64 / PART_S / PARTS_PER_SEGMENT as f64) as u64 + 8;
+        let mut published = 0;
+        while published < segments {
+            let more = FILLED.min(segments - published);
+            origin.publish(more * PARTS_PER_SEGMENT)?;
+            published += more;
+            origin.settled(published)?;
+        }
+        let at = origin.head()?;
+        let found = Found { resident_bytes: procfs::resident_bytes(origin.pid()), ..Found::default() };
+        Ok(Self { window_s, origin, at, turns: 0, full_s: 0.0, delays: Vec::new(), found })
+    }
+
+    fn turn(&mut self) -> anyhow::Result<()> {
+        let (cpu_us, bytes) = self.origin.follow(&mut self.at, TURN, "&_HLS_skip=YES", Some(&mut self.delays))?;
+        (self.found.delta_us, self.found.delta_bytes) = (self.found.delta_us + cpu_us, bytes);
+        let began = Instant::now();
+        let (cpu_us, bytes) = self.origin.follow(&mut self.at, TURN_FULL, "", None)?;
+        (self.found.full_us, self.found.full_bytes) = (self.found.full_us + cpu_us, bytes);
+        self.full_s += began.elapsed().as_secs_f64();
+        self.turns += 1;
+        Ok(())
+    }
+
+    fn end(mut self, folder: &Path) -> anyhow::Result<Found> {
+        let mut found = self.found;
+        found.delta_us /= self.turns as f64;
+        found.full_us /= self.turns as f64;
+        found.full_per_s = (self.turns * TURN_FULL) as f64 / self.full_s;
+        self.delays.sort_unstable();
+        (found.delay_p50_us, found.delay_p99_us) = (percentile(&self.delays, 50.0), percentile(&self.delays, 99.0));
+        self.origin.written()?;
+        drop(self.origin);
+        let began = Instant::now();
+        let mut again = Origin::start(self.window_s, folder)?;
+        again.get(&format!("/live/{STREAM}/{RENDITION}/index.m3u8"), 200)?;
+        found.start_ms = began.elapsed().as_secs_f64() * 1000.0;
+        Ok(found)
+    }
 }
 
 /// An origin in a process of its own, which is killed at its end.
@@ -150,29 +192,21 @@ impl Origin {
         Ok(self.commands.flush()?)
     }
 
-    /// Waits until all but the newest segments are there and on disk; where the stream is then.
-    fn settled(&mut self, segments: u64) -> anyhow::Result<Position> {
+    /// Waits until so many segments are there and on disk.
+    fn settled(&mut self, segments: u64) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
-        let (mut first, mut parts) = (None, 0.0);
-        while Instant::now() < until {
-            let counted = self.metric("vivid_origin_parts_total{make=\"passthrough\"}")?;
-            // The newest part may wait for a frame of the next.
-            if counted + 1.0 >= (segments * PARTS_PER_SEGMENT) as f64 && counted == parts {
-                first = Some(self.head()?);
-                break;
-            }
-            parts = counted;
-            std::thread::sleep(Duration::from_millis(50));
+        while self.metric("vivid_origin_parts_total{make=\"passthrough\"}")? < (segments * PARTS_PER_SEGMENT) as f64 {
+            ensure!(Instant::now() < until, "the origin did not publish in time");
+            std::thread::sleep(Duration::from_millis(5));
         }
-        self.written()?;
-        first.context("the origin did not publish in time")
+        self.written()
     }
 
     fn written(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         while self.metric("vivid_origin_disk_queue_bytes")? > 0.0 {
             ensure!(Instant::now() < until, "the disk does not take what is to be written");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
     }
@@ -284,68 +318,61 @@ impl Report {
         for doubt in machine.doubts() {
             out.push_str(&format!("- **{doubt}**\n"));
         }
-        let long = format!("{} s", self.window_s);
-        let per_hour = Self::median(&self.long, |found| found.resident_bytes as f64)
-            .zip(Self::median(&self.short, |found| found.resident_bytes as f64))
-            .map(|(long, short)| (long - short) / (self.window_s - SHORT_S) as f64 * 3600.0 / 1e6);
-        let ms = |found: &Found| found.delay_p99_us as f64 / 1000.0;
-        let verdicts = [
-            Verdict::at_most(
-                "O1",
-                format!("a part with a window of {long} costs at most 1.1 times what it costs with {SHORT_S} s"),
-                self.ratio(|found| found.delta_us),
-                1.1,
-                " x",
-            ),
-            Verdict::at_most(
-                "O2",
-                "p99 from the last frame of a part to the answer that waited for it: 5 ms".to_owned(),
-                Self::median(&self.long, ms),
-                5.0,
-                " ms",
-            ),
-            Verdict::at_most(
-                "O3",
-                "memory per rendition and hour of window on disk: 2 MB".to_owned(),
-                per_hour,
-                2.0,
-                " MB",
-            ),
-            Verdict::at_most(
-                "O4",
-                format!("start to first playlist with a journal of {long}: 1 s"),
-                Self::median(&self.long, |found| found.start_ms / 1000.0),
-                1.0,
-                " s",
-            ),
-        ];
-        out.push_str(&format!("\n{}\n", case::markdown(&verdicts)));
-        let cell = |found: &[Found], value: &dyn Fn(&Found) -> f64| {
-            crate::stats::Spread::over(found.iter().map(value)).map_or_else(|| "–".to_owned(), |spread| spread.text())
-        };
-        let figures: [(&str, &dyn Fn(&Found) -> f64); 9] = [
-            ("CPU µs per part, followed by deltas", &|found| found.delta_us),
-            ("CPU µs per part, followed by whole playlists", &|found| found.full_us),
-            ("bytes of a delta, gzip", &|found| found.delta_bytes as f64),
-            ("bytes of a whole playlist, gzip", &|found| found.full_bytes as f64),
-            ("whole playlists/s, each of another version", &|found| found.full_per_s),
-            ("part publish delay p50, µs", &|found| found.delay_p50_us as f64),
-            ("part publish delay p99, µs", &|found| found.delay_p99_us as f64),
-            ("resident memory, MB", &|found| found.resident_bytes as f64 / 1e6),
-            ("start to first playlist, ms", &|found| found.start_ms),
-        ];
-        let rows: Vec<Vec<String>> = figures
-            .iter()
-            .map(|(name, value)| vec![(*name).to_owned(), cell(&self.short, value), cell(&self.long, value)])
-            .collect();
-        let per_hour = per_hour.map_or_else(|| "–".to_owned(), number);
-        out.push_str(&format!(
-            "### Windows\n\n{}\nMemory per rendition and hour of window: {per_hour} MB.\n",
-            table::render(&["one rendition", &format!("{SHORT_S} s"), &long], &rows)
-        ));
+        out.push_str(&format!("\n{}\n{}", case::markdown(&self.verdicts()), self.windows()));
         out
     }
+
+    /// Megabytes of one rendition.
+    fn per_hour(&self) -> Option<f64> {
+        let bytes = |found: &[Found]| Self::median(found, |found| found.resident_bytes as f64);
+        let grown = bytes(&self.long)? - bytes(&self.short)?;
+        Some(grown / (self.window_s - SHORT_S) as f64 * 3600.0 / 1e6)
+    }
+
+    fn verdicts(&self) -> [Verdict; 4] {
+        let long = format!("{} s", self.window_s);
+        let cost = format!("a part with a window of {long} costs at most 1.1 times what it costs with {SHORT_S} s");
+        let delay = "p99 from the last frame of a part to the answer that waited for it: 5 ms".to_owned();
+        let memory = "memory per rendition and hour of window on disk: 2 MB".to_owned();
+        let start = format!("start to first playlist with a journal of {long}: 1 s");
+        let p99_ms = Self::median(&self.long, |found| found.delay_p99_us as f64 / 1000.0);
+        let start_s = Self::median(&self.long, |found| found.start_ms / 1000.0);
+        [
+            Verdict::at_most("O1", cost, self.ratio(|found| found.delta_us), 1.1, " x"),
+            Verdict::at_most("O2", delay, p99_ms, 5.0, " ms"),
+            Verdict::at_most("O3", memory, self.per_hour(), 2.0, " MB"),
+            Verdict::at_most("O4", start, start_s, 1.0, " s"),
+        ]
+    }
+
+    fn windows(&self) -> String {
+        let cell = |found: &[Found], value: fn(&Found) -> f64| {
+            crate::stats::Spread::over(found.iter().map(value)).map_or_else(|| "–".to_owned(), |spread| spread.text())
+        };
+        let row =
+            |(name, value): &Figure| vec![(*name).to_owned(), cell(&self.short, *value), cell(&self.long, *value)];
+        let rows: Vec<Vec<String>> = FIGURES.iter().map(row).collect();
+        let header = ["one rendition", &format!("{SHORT_S} s"), &format!("{} s", self.window_s)];
+        let per_hour = self.per_hour().map_or_else(|| "–".to_owned(), number);
+        let table = table::render(&header, &rows);
+        format!("### Windows\n\n{table}\nMemory per rendition and hour of window: {per_hour} MB.\n")
+    }
 }
+
+/// A row of the table.
+type Figure = (&'static str, fn(&Found) -> f64);
+
+const FIGURES: [Figure; 9] = [
+    ("CPU µs per part, followed by deltas", |found| found.delta_us),
+    ("CPU µs per part, followed by whole playlists", |found| found.full_us),
+    ("bytes of a delta, gzip", |found| found.delta_bytes as f64),
+    ("bytes of a whole playlist, gzip", |found| found.full_bytes as f64),
+    ("whole playlists/s, each of another version", |found| found.full_per_s),
+    ("part publish delay p50, µs", |found| found.delay_p50_us as f64),
+    ("part publish delay p99, µs", |found| found.delay_p99_us as f64),
+    ("resident memory, MB", |found| found.resident_bytes as f64 / 1e6),
+    ("start to first playlist, ms", |found| found.start_ms),
+];
 
 #[cfg(test)]
 mod tests {
