@@ -233,7 +233,7 @@ impl Window {
     /// Begins an epoch, or goes on with it where another origin has it by now. A rendition that is behind the first number
     /// lists what it lacks as gaps.
     pub(crate) fn begin(&mut self, epoch: EpochStart, now: Instant) {
-        match self.open.take_if(|open| open.epoch.id == epoch.id) {
+        match self.open.take_if(|open| open.epoch.id == epoch.id || open.msn + 1 < epoch.first_msn) {
             // The rest of it was made elsewhere: under its name there are other bytes than these.
             Some(open) => {
                 self.free(open.weight());

@@ -460,6 +460,7 @@ fn key_frames_of_whole_segments_are_told_with_the_gaps_between() {
     let mut life = Life::new();
     life.begin(1, 100);
     life.parts(8);
+    life.window.break_off(life.now);
     life.begin(2, 103);
     life.parts(7);
     golden("iframes.m3u8", std::str::from_utf8(&life.window.iframes("").unwrap().identity()).unwrap());
@@ -484,4 +485,41 @@ fn key_frames_of_whole_segments_are_told_with_the_gaps_between() {
     };
     assert!(sound.push(part, life.now));
     assert!(sound.iframes("").is_none());
+}
+
+#[test]
+fn what_another_origin_made_of_epochs_is_gaps_with_its_discontinuities() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    life.parts(PARTS + 2);
+    // The epoch went on elsewhere, and two others came and went, before this origin joins the last in its third segment.
+    let init = Bytes::from_static(b"init 3");
+    let (first_msn, zero_unix_ms) = (106, 1_795_226_412_500);
+    let start = EpochStart {
+        id: EpochId(3),
+        discontinuities: 2,
+        first_msn,
+        joined_msn: 108,
+        zero_unix_ms,
+        segment_s: 2.0,
+        init,
+    };
+    life.window.begin(start.clone(), life.now);
+    life.parts(PARTS);
+    let said = life.said();
+    let gaps: Vec<u64> = (said.first_msn..).zip(&said.segments).filter(|(_, s)| s.gap).map(|(msn, _)| msn).collect();
+    assert_eq!(gaps, [103, 104, 105, 106, 107]);
+    let cut_short = life.window.lookup(EpochId(1), Name::Segment(101));
+    assert_eq!(cut_short, Lookup::Unknown, "under its name there are other bytes elsewhere");
+    let broken = said.segments.iter().filter(|segment| segment.start.discontinuity).count();
+    assert_eq!(said.discontinuity_sequence + broken as u64, 2, "as many as where they were made");
+    assert!(!said.segments.last().unwrap().gap);
+    assert_eq!(said.segments.last().unwrap().start.program_date_time_ms, zero_unix_ms + 4000);
+    // It loses its publisher in the next segment, and comes back to the same epoch: nothing breaks.
+    life.parts(1);
+    life.window.begin(EpochStart { joined_msn: 110, ..start }, life.now);
+    life.parts(PARTS);
+    let said = life.said();
+    assert_eq!(said.segments.iter().filter(|segment| segment.start.discontinuity).count(), broken);
+    assert!(said.segments.iter().rev().nth(1).unwrap().gap);
 }
