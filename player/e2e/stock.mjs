@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 // Plays a URL in a stock player (hls.js, dash.js or Shaka) in headless Chromium and prints one JSON line about it.
 //
-//   node e2e/stock.mjs --player dash --url http://127.0.0.1:8083/dash/live.mpd --seconds 20
+//   node e2e/stock.mjs --player dash --url http://127.0.0.1:8083/dash/live.mpd --seconds 20 [--back SECONDS]
 //
+// With --back it goes back that far after the visit, by the player's own means, and plays as long there.
 // The exit code is 0 when the visit could be measured, whatever the figures; 1 with one sentence on stderr when not.
 
 import { readFileSync } from "node:fs";
@@ -20,21 +21,24 @@ const PLAYERS = {
       player.on(Hls.Events.ERROR, (_, data) => seen.errors.push((data.fatal ? "fatal " : "") + data.details));
       player.loadSource(url);
       player.attachMedia(video);
-      seen.latency = () => player.latency;`,
+      seen.latency = () => player.latency;
+      seen.back = (seconds) => { video.currentTime -= seconds; };`,
   },
   dash: {
     library: "dashjs/dist/modern/umd/dash.all.min.js",
     begin: `const player = dashjs.MediaPlayer().create();
       player.on("error", (event) => seen.errors.push(String(event.error?.message ?? event.error)));
       player.initialize(video, url, true);
-      seen.latency = () => player.getCurrentLiveLatency();`,
+      seen.latency = () => player.getCurrentLiveLatency();
+      seen.back = (seconds) => player.seek(player.timeInDvrWindow() - seconds);`,
   },
   shaka: {
     library: "shaka-player/dist/shaka-player.compiled.js",
     begin: `const player = new shaka.Player();
       player.addEventListener("error", (event) => seen.errors.push("code " + event.detail.code));
       player.attach(video).then(() => player.load(url)).catch((error) => seen.errors.push("fatal " + error.code));
-      seen.latency = () => player.getStats().liveLatency;`,
+      seen.latency = () => player.getStats().liveLatency;
+      seen.back = (seconds) => { video.currentTime -= seconds; };`,
   },
 };
 
@@ -44,14 +48,16 @@ function wishes() {
       player: { type: "string", default: "hls" },
       url: { type: "string" },
       seconds: { type: "string", default: "20" },
+      back: { type: "string" },
     },
   });
   const seconds = Number(values.seconds);
+  const back = values.back === undefined ? null : Number(values.back);
   const player = Object.entries(PLAYERS).find(([name]) => name === values.player);
-  if (!player || !values.url || !(seconds > 0)) {
-    throw new Unmeasured("say --player hls, dash or shaka, --url URL and --seconds 20");
+  if (!player || !values.url || !(seconds > 0) || (back !== null && !(back > 0))) {
+    throw new Unmeasured("say --player hls, dash or shaka, --url URL, --seconds 20, --back 30");
   }
-  return { name: player[0], player: player[1], url: values.url, seconds };
+  return { name: player[0], player: player[1], url: values.url, seconds, back };
 }
 
 /**
@@ -72,8 +78,26 @@ async function site(library, page) {
   return { server, url: `http://127.0.0.1:${address.port}/` };
 }
 
+/**
+ * Goes back and plays there: where that is, seen from the live edge, and what was played.
+ * @param {import("playwright-core").Page} page
+ * @param {number} back seconds
+ * @param {number} seconds
+ */
+async function goBack(page, back, seconds) {
+  const before = Number(await page.evaluate("video.currentTime"));
+  await page.evaluate(`seen.back(${back})`);
+  await page.waitForTimeout(seconds * 1000);
+  const after = Number(await page.evaluate("video.currentTime"));
+  return {
+    played: after - (before - back),
+    latency: await page.evaluate("seen.latency()"),
+    stalls: await page.evaluate("seen.stalls"),
+  };
+}
+
 async function main() {
-  const { name, player, url, seconds } = wishes();
+  const { name, player, url, seconds, back } = wishes();
   const html = `<!doctype html><meta charset="utf-8"><script src="/player.js"></script>
     <video muted autoplay playsinline width="320"></video><script>
       const video = document.querySelector("video"), url = ${JSON.stringify(url)};
@@ -107,7 +131,16 @@ async function main() {
           frames: video.getVideoPlaybackQuality().totalVideoFrames })`,
     );
     const { position, ...rest } = /** @type {{ position: number }} */ (report);
-    const line = { player: name, firstFrame, played: position - from, ...rest, requests, refused };
+    const went = back === null ? null : await goBack(page, back, seconds);
+    const line = {
+      player: name,
+      firstFrame,
+      played: position - from,
+      ...rest,
+      back: went,
+      requests,
+      refused,
+    };
     process.stdout.write(`${JSON.stringify(line)}\n`);
   } finally {
     await browser.close();
