@@ -4,10 +4,11 @@ use crate::Publishing;
 use crate::http::{self, App};
 use crate::metrics::Metrics;
 use crate::rtmp::{ListenError, Listener};
-use crate::store::Recovered;
+use crate::store::{self, Claim, Recovered};
 use crate::streams::{Context, Directory};
 use prometheus::Registry;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -22,6 +23,7 @@ pub struct Server {
     directory: Directory,
     app: App,
     left: Vec<Recovered>,
+    disk: Option<Claim>,
 }
 
 /// Why an origin cannot run.
@@ -31,6 +33,11 @@ pub enum OriginError {
         "cannot listen for HTTP on {addr}: {source}; stop what uses the port, or set origin.http_listen to an address of this machine and a free port"
     )]
     Listen { addr: SocketAddr, source: std::io::Error },
+    #[error(
+        "another origin keeps its windows in {}; stop it, or set origin.disk.path to a folder of this one's own",
+        path.display()
+    )]
+    DiskTaken { path: PathBuf },
     #[error(transparent)]
     Rtmp(#[from] ListenError),
     #[error("cannot register metrics: {0}")]
@@ -49,6 +56,12 @@ impl Server {
         let http = std::net::TcpListener::bind(addr).map_err(failed)?;
         http.set_nonblocking(true).map_err(failed)?;
         let http_addr = http.local_addr().map_err(failed)?;
+        let path = config.disk.path.clone();
+        let taken = |_| OriginError::DiskTaken { path: path.clone().unwrap_or_default() };
+        let disk = store::claim(path.as_deref()).map_err(taken)?;
+        if config.ingest.publishers.is_empty() && !config.ingest.open {
+            tracing::warn!("nobody can publish here; write origin.ingest.publishers, or origin.ingest.open = true");
+        }
         let metrics = Metrics::register(registry)?;
         let transcode_metrics = transcode::Metrics::register(registry)?;
         let (context, left) = Context::new(config.clone(), program, (metrics.clone(), transcode_metrics));
@@ -56,7 +69,7 @@ impl Server {
         let publishing = Arc::new(directory.clone());
         let rtmp = Listener::bind(config.rtmp_listen, config.ingest.clone(), publishing, registry)?;
         let app = App::new(&config, directory.clone(), (metrics, registry.clone()), rtmp.addr().port());
-        Ok(Self { http, http_addr, rtmp, directory, app, left })
+        Ok(Self { http, http_addr, rtmp, directory, app, left, disk })
     }
 
     pub fn http_addr(&self) -> SocketAddr {
@@ -74,7 +87,7 @@ impl Server {
 
     /// Serves until `stop` is cancelled, then drains; returns within five seconds of that.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { http, rtmp, directory, app, left, .. } = self;
+        let Self { http, rtmp, directory, app, left, disk: _disk, .. } = self;
         directory.recover(left);
         let http = match TcpListener::from_std(http) {
             Ok(http) => http,

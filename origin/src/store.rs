@@ -16,7 +16,8 @@ use crate::clock::unix_ms;
 use parking_lot::Mutex;
 use queue::{Job, Queue, Work};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -27,6 +28,33 @@ pub(crate) struct Store {
     /// What was given to streams of each name.
     given: Mutex<HashMap<String, Arc<Mutex<Given>>>>,
 }
+
+/// Keeps the folder from other processes for as long as it lives.
+pub(crate) struct Claim(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+
+/// Where that stands, in the folder.
+const LOCK: &str = "lock";
+
+/// Takes the folder for this process; `None` where there is none, or it cannot be had at all: windows live in memory then.
+///
+/// # Errors
+/// Another process has it. Both would take the other's streams for what an earlier one left.
+pub(crate) fn claim(root: Option<&Path>) -> Result<Option<Claim>, Taken> {
+    let Some(root) = root else { return Ok(None) };
+    let open = || {
+        fs::create_dir_all(root)?;
+        File::options().create(true).truncate(false).write(true).open(root.join(LOCK))
+    };
+    let Ok(lock) = open() else { return Ok(None) };
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Taken),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(Claim(lock))),
+    }
+}
+
+/// The folder is another process's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken;
 
 /// Names of streams that are remembered; past it those are forgotten that ended longest ago.
 const NAMES_MAX: usize = 10_000;

@@ -27,7 +27,8 @@ const LEAST_CONTRAST = 110;
 
 /** The bar holds 49.7 days: a difference beyond these bounds is a picture that looks like a bar, not a latency. */
 const EARLIEST_MS = -1_000;
-const LATEST_MS = 120_000;
+/** Viewers go back as far as the window reaches; a day is more than any. */
+const LATEST_MS = 86_400_000;
 
 /** CRC-6 of 32 bits: polynomial x^6 + x + 1, initial value 0, most significant bit first. */
 export function crc6(word: number): number {

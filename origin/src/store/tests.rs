@@ -138,3 +138,17 @@ async fn a_journal_does_not_grow_for_ever() {
     assert_eq!(msns(records)[msns(records).len() - 10..], (9990..10_000).collect::<Vec<_>>());
     assert!(!life.file("180p", EpochId(7), 4999).unwrap().parent().unwrap().exists(), "empty folders go");
 }
+
+#[test]
+fn a_folder_is_one_process_s_at_a_time() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("new");
+    let first = claim(Some(&folder)).unwrap();
+    assert!(first.is_some());
+    assert_eq!(claim(Some(&folder)).err(), Some(Taken));
+    drop(first);
+    assert!(claim(Some(&folder)).unwrap().is_some());
+    assert!(claim(None).unwrap().is_none());
+    fs::write(root.path().join("file"), "").unwrap();
+    assert!(claim(Some(&root.path().join("file"))).unwrap().is_none(), "it fails as a disk does");
+}
