@@ -76,7 +76,13 @@ impl DateRange {
             return Err(DateRangeError::Scte35);
         }
         let wrong = self.more.iter().find(|(name, value)| !is_name(name) || !(value.is_empty() || is_text(value)));
-        wrong.map_or(Ok(()), |(name, _)| Err(DateRangeError::Attribute(name.clone())))
+        if let Some((name, _)) = wrong {
+            return Err(DateRangeError::Attribute(name.clone()));
+        }
+        // 4.2: a name MUST NOT appear twice.
+        let twice =
+            self.more.iter().enumerate().find(|(at, (name, _))| self.more[..*at].iter().any(|(n, _)| n == name));
+        twice.map_or(Ok(()), |(_, (name, _))| Err(DateRangeError::Attribute(name.clone())))
     }
 
     /// Adds what `other` says of the same range. What was said stays true: players have it.
@@ -164,7 +170,8 @@ fn keep<T: PartialEq>(known: &mut Option<T>, new: Option<T>, what: &'static str)
 
 /// As a quoted-string (RFC 8216bis, 4.2), and in XML.
 fn is_text(text: &str) -> bool {
-    let plain = |c: char| !c.is_control() && !"\"<>&".contains(c);
+    // XML 1.0, 2.2, knows no U+FFFE and U+FFFF; some readers of playlists end lines at U+2028 and U+2029.
+    let plain = |c: char| !c.is_control() && !"\"<>&\u{2028}\u{2029}\u{fffe}\u{ffff}".contains(c);
     !text.is_empty() && text.len() <= TEXT_MAX && text.chars().all(plain)
 }
 
@@ -195,6 +202,17 @@ mod tests {
             more: vec![("X-SPOT".into(), "shoes".into())],
             ..DateRange::default()
         }
+    }
+
+    #[test]
+    fn what_no_xml_or_no_line_can_hold_and_what_is_said_twice_is_refused() {
+        for text in ["\u{ffff}", "\u{fffe}", "a\u{2028}b", "\u{2029}", "a\nb", "a\"b", "a<b", "a&b", ""] {
+            let range = DateRange { id: text.into(), ..break_of_30s() };
+            assert_eq!(range.check(), Err(DateRangeError::Id), "{text:?}");
+        }
+        let twice = ["X-A", "X-B", "X-A"].map(|name| (name.to_owned(), "1".to_owned()));
+        let range = DateRange { more: twice.into(), ..break_of_30s() };
+        assert_eq!(range.check(), Err(DateRangeError::Attribute("X-A".into())));
     }
 
     #[test]

@@ -418,7 +418,7 @@ impl Window {
     /// Of the first segment that is listed, without its own EXT-X-DISCONTINUITY.
     fn discontinuity_sequence(&self) -> u64 {
         let first = self.listed().next().or(self.open.as_ref()).or(self.vacant.as_ref());
-        first.map_or(0, |first| first.epoch.discontinuities - u64::from(first.discontinuity))
+        first.map_or(0, |first| first.epoch.discontinuities.saturating_sub(u64::from(first.discontinuity)))
     }
 
     fn append(&mut self, mut segment: Segment, now: Instant) {

@@ -7,6 +7,7 @@ use crate::streams::live;
 use crate::streams::phase::{ABSENCE_MAX, Phase};
 use crate::twin::{Answer, Epoch, Key, Offer, Outcome};
 use media::{FrameRate, TrackKind};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -113,10 +114,26 @@ impl Task {
         if Epoch::plan_hash(&plan) != epoch.plan {
             return None;
         }
+        if !self.goes_on(&epoch.numbers, frame as u64 / u64::from(plan.segment_frames.max(1)), plan.segment()) {
+            return None;
+        }
         let is_key = |held: &media::Frame| held.kind == TrackKind::Video && held.keyframe;
         let (at, _) = found.frames.iter().enumerate().filter(|(_, held)| is_key(held)).nth(key)?;
         found.frames.drain(..at);
         Some(Beginning { found, numbers: epoch.numbers, frame })
+    }
+}
+
+impl Task {
+    /// Whether what players were told here goes on with these numbers: none of them back, and what lies between, which would
+    /// be listed as gaps, no more than the window holds. `joined` segments of so long are before what is held here.
+    fn goes_on(&self, numbers: &Numbers, joined: u64, segment: Duration) -> bool {
+        let Some(next_msn) = self.stream.next_msn() else { return true };
+        let between = numbers.first_msn.saturating_add(joined).saturating_sub(next_msn);
+        let gaps_max = self.stream.window().as_millis() / segment.as_millis().max(1);
+        numbers.id >= self.last_id
+            && numbers.discontinuities >= self.stream.discontinuities(0)
+            && u128::from(between) <= gaps_max
     }
 }
 
