@@ -113,7 +113,7 @@ pub(crate) fn playlist(next: Position) -> String {
     let open = (next.part > 0).then(|| start(next.msn));
     MediaPlaylist {
         target_duration_s: SEGMENT_S,
-        part_target_s: PART_S,
+        part_target_s: Some(PART_S),
         skip_until_s: None,
         first_msn: next.msn - SEGMENTS,
         discontinuity_sequence: 0,
@@ -122,7 +122,7 @@ pub(crate) fn playlist(next: Position) -> String {
         reports: vec![RenditionReport {
             uri: "../audio/index.m3u8".to_owned(),
             last_msn: next.msn,
-            last_part: next.part,
+            last_part: Some(next.part),
         }],
     }
     .render()

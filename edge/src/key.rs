@@ -331,9 +331,12 @@ fn media_class(file: &str) -> Option<Class> {
         return Some(Class::Init);
     }
     let number = |text: &str| (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    match file.strip_suffix(".m4s")?.split_once('.') {
-        Some((msn, part)) => (number(msn) && number(part)).then_some(Class::Part),
-        None => number(file.strip_suffix(".m4s")?).then_some(Class::Segment),
+    let (stem, extension) = file.rsplit_once('.')?;
+    match (stem.split_once('.'), extension) {
+        (Some((msn, part)), "m4s") => (number(msn) && number(part)).then_some(Class::Part),
+        // Thumbnails and subtitles come in whole segments.
+        (None, "m4s" | "jpg" | "vtt") => number(stem).then_some(Class::Segment),
+        _ => None,
     }
 }
 
@@ -354,6 +357,10 @@ mod tests {
             ("/live/a/720p/k3x/init.mp4", Class::Init),
             ("/live/a/720p/k3x/12.m4s", Class::Segment),
             ("/live/a/720p/k3x/12.3.m4s", Class::Part),
+            ("/live/a/thumbs/k3x/12.jpg", Class::Segment),
+            ("/live/a/text-en/k3x/12.vtt", Class::Segment),
+            ("/live/a/thumbs/k3x/12.3.jpg", Class::Other),
+            ("/live/a/thumbs/index.vtt", Class::Other),
             ("/vod/film.m3u8", Class::Playlist),
             ("/dash/live.isml/.mpd", Class::Mpd),
             ("/dash/live.mpd/1.m4s", Class::Segment),

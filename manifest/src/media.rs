@@ -8,8 +8,8 @@ use std::fmt::Write;
 pub struct MediaPlaylist {
     /// EXT-X-TARGETDURATION; never changes in the life of a rendition.
     pub target_duration_s: u64,
-    /// EXT-X-PART-INF:PART-TARGET; no part is longer.
-    pub part_target_s: f64,
+    /// EXT-X-PART-INF:PART-TARGET; no part is longer. `None` for what comes in whole segments only.
+    pub part_target_s: Option<f64>,
     /// CAN-SKIP-UNTIL: Delta Updates are given, and leave out what ends further from the end of the last segment.
     pub skip_until_s: Option<f64>,
     /// EXT-X-MEDIA-SEQUENCE: the number of the first segment.
@@ -68,8 +68,8 @@ pub struct Part {
 pub struct RenditionReport {
     pub uri: String,
     pub last_msn: u64,
-    /// Index of the last part of `last_msn`.
-    pub last_part: u32,
+    /// Index of the last part of `last_msn`; `None` where the rendition has no parts.
+    pub last_part: Option<u32>,
 }
 
 impl MediaPlaylist {
@@ -96,8 +96,13 @@ impl MediaPlaylist {
             write!(out, "CAN-SKIP-UNTIL={skip_until_s:.3},")?;
         }
         // 4.4.3.8: HOLD-BACK at least three target durations, PART-HOLD-BACK three part targets.
-        writeln!(out, "HOLD-BACK={:.3},PART-HOLD-BACK={:.5}", 3.0 * target as f64, 3.0 * self.part_target_s)?;
-        writeln!(out, "#EXT-X-PART-INF:PART-TARGET={:.5}", self.part_target_s)?;
+        write!(out, "HOLD-BACK={:.3}", 3.0 * target as f64)?;
+        match self.part_target_s {
+            Some(part_s) => {
+                writeln!(out, ",PART-HOLD-BACK={:.5}\n#EXT-X-PART-INF:PART-TARGET={part_s:.5}", 3.0 * part_s)?
+            }
+            None => writeln!(out)?,
+        }
         writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.first_msn)?;
         writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence)?;
         writeln!(out, "#EXT-X-INDEPENDENT-SEGMENTS")
@@ -112,7 +117,11 @@ impl MediaPlaylist {
         // 4.4.5.4: a report is for a playlist that goes on.
         for report in self.reports.iter().filter(|_| self.open.is_some()) {
             let RenditionReport { uri, last_msn, last_part } = report;
-            writeln!(out, "#EXT-X-RENDITION-REPORT:URI=\"{uri}\",LAST-MSN={last_msn},LAST-PART={last_part}")?;
+            write!(out, "#EXT-X-RENDITION-REPORT:URI=\"{uri}\",LAST-MSN={last_msn}")?;
+            match last_part {
+                Some(last_part) => writeln!(out, ",LAST-PART={last_part}")?,
+                None => writeln!(out)?,
+            }
         }
         Ok(())
     }
@@ -207,7 +216,7 @@ mod tests {
         };
         MediaPlaylist {
             target_duration_s: 2,
-            part_target_s: 0.277_333,
+            part_target_s: Some(0.277_333),
             skip_until_s: Some(12.0),
             first_msn: 7,
             discontinuity_sequence: 0,
@@ -217,7 +226,7 @@ mod tests {
                 parts: vec![part(9, 0)],
                 hint: Some("e/9.1.m4s".to_owned()),
             }),
-            reports: vec![RenditionReport { uri: "../audio/index.m3u8".to_owned(), last_msn: 9, last_part: 0 }],
+            reports: vec![RenditionReport { uri: "../audio/index.m3u8".to_owned(), last_msn: 9, last_part: Some(0) }],
         }
     }
 

@@ -215,7 +215,8 @@ async fn playlist(
     let stream = app.stream(stream)?;
     let rendition = app.rendition(&stream, rendition)?;
     let directives = Directives::from_query(query.as_deref().unwrap_or_default())?;
-    let (class, caching) = app.wait(&stream, &rendition, directives.wait).await?;
+    let wait = if rendition.medium.is_fragmented() { directives.wait } else { directives.wait.map(whole_segment) };
+    let (class, caching) = app.wait(&stream, &rendition, wait).await?;
     let text = stream.playlist(&rendition, directives.skip);
     Ok(classed(class, answer::manifest(&text, &headers, (Manifest::Hls, caching))))
 }
@@ -230,12 +231,16 @@ async fn iframes(
     let stream = app.stream(stream)?;
     let rendition = app.rendition(&stream, rendition)?;
     let directives = Directives::from_query(query.as_deref().unwrap_or_default())?;
-    let wait = directives.wait.map(|wait| match wait {
-        Wait::Segment(msn) | Wait::Part(Position { msn, .. }) => Wait::Segment(msn),
-    });
-    let (class, caching) = app.wait(&stream, &rendition, wait).await?;
+    let (class, caching) = app.wait(&stream, &rendition, directives.wait.map(whole_segment)).await?;
     let text = stream.iframes(&rendition).ok_or(Refusal::NoSuchPath)?;
     Ok(classed(class, answer::manifest(&text, &headers, (Manifest::Hls, caching))))
+}
+
+/// What to wait for in a playlist without parts.
+fn whole_segment(wait: Wait) -> Wait {
+    match wait {
+        Wait::Segment(msn) | Wait::Part(Position { msn, .. }) => Wait::Segment(msn),
+    }
 }
 
 async fn object(
@@ -248,7 +253,8 @@ async fn object(
     let rendition = app.rendition(&stream, rendition)?;
     let unknown = || Refusal::NoSuchObject;
     let epoch: EpochId = epoch.parse().map_err(|_| unknown())?;
-    let name = Name::from_file(&file).ok_or_else(unknown)?;
+    let medium = rendition.medium;
+    let name = Name::from_file(&file, medium).ok_or_else(unknown)?;
     let class = match name {
         Name::Init => "init",
         Name::Segment(_) => "segment",
@@ -259,14 +265,15 @@ async fn object(
         Lookup::Found(bytes) => {
             let length = answer::length(&bytes);
             let digest = digest::wanted(&headers).then(|| digest::of(&bytes));
-            let mut response = answer::object(name, length, (&method, &headers), |range| answer::pieces(bytes, range))?;
+            let mut response =
+                answer::object((name, medium), length, (&method, &headers), |range| answer::pieces(bytes, range))?;
             digest.into_iter().for_each(|digest| answer::set(response.headers_mut(), digest::REPR_DIGEST, &digest));
             response
         }
         Lookup::OnDisk { msn, range, .. } => {
-            let file = stream.life().file(&rendition.name, epoch, msn).ok_or_else(unknown)?;
+            let file = stream.life().file((&rendition.name, medium), epoch, msn).ok_or_else(unknown)?;
             let stored = app.0.disk.open(&file, range.start).await?;
-            answer::object(name, range.end - range.start, (&method, &headers), |range| stored.body(range))?
+            answer::object((name, medium), range.end - range.start, (&method, &headers), |range| stored.body(range))?
         }
         Lookup::Growing(_) => answer::growing(Growing::new(app.clone(), stream, rendition, (epoch, name)), &method),
         Lookup::Hinted | Lookup::Unknown => return Err(Refusal::NoSuchObject),

@@ -4,6 +4,7 @@ mod clock;
 mod epoch;
 mod http;
 mod ingest;
+mod medium;
 mod metrics;
 pub mod rtmp;
 mod segmenter;

@@ -16,6 +16,7 @@ pub(crate) use segment::OnDisk;
 pub(crate) use text::Text;
 
 use crate::epoch::EpochId;
+use crate::medium::Medium;
 use crate::segmenter::Part;
 use bytes::Bytes;
 use manifest::{Head, Position};
@@ -30,6 +31,7 @@ use transcode::Plan;
 /// What never changes in the life of a stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Shape {
+    pub(crate) medium: Medium,
     /// How much media the playlist shows, in seconds.
     pub(crate) length_s: f64,
     /// How much of that stays in memory though it is on disk.
@@ -46,7 +48,8 @@ impl Shape {
         let target_duration_s = plan.target_duration_s;
         let least_s = (LENGTH_TARGETS_MIN * target_duration_s) as f64;
         let [length_s, memory_s] = [length, memory].map(|length| length.as_secs_f64().max(least_s));
-        Self { length_s, memory_s, target_duration_s, part_target_s: plan.part_target.as_secs_f64() }
+        let part_target_s = plan.part_target.as_secs_f64();
+        Self { medium: Medium::Fragments, length_s, memory_s, target_duration_s, part_target_s }
     }
 
     /// No window is shorter for want of memory, in seconds.
@@ -139,14 +142,16 @@ pub(crate) enum Lookup {
 }
 
 impl Name {
-    /// The last step of a URL: `init.mp4`, `{msn}.m4s` or `{msn}.{part}.m4s`, numbers in their only spelling.
-    pub(crate) fn from_file(file: &str) -> Option<Self> {
+    /// The last step of a URL: `{msn}.{extension}` with the medium's extension, and where it is fragmented `init.mp4` and
+    /// `{msn}.{part}.m4s`. Numbers have one spelling.
+    pub(crate) fn from_file(file: &str, medium: Medium) -> Option<Self> {
         if file == "init.mp4" {
-            return Some(Self::Init);
+            return medium.is_fragmented().then_some(Self::Init);
         }
-        let stem = file.strip_suffix(".m4s")?;
+        let stem = file.strip_suffix(medium.extension())?.strip_suffix('.')?;
         match stem.split_once('.') {
             None => Some(Self::Segment(number(stem)?)),
+            Some(_) if !medium.is_fragmented() => None,
             Some((msn, part)) => Some(Self::Part(Position { msn: number(msn)?, part: number(part)?.try_into().ok()? })),
         }
     }
@@ -159,7 +164,7 @@ impl Window {
             segments: VecDeque::new(),
             leaving: VecDeque::new(),
             lines: Rope::default(),
-            frames: Some(Rope::default()),
+            frames: shape.medium.is_fragmented().then(Rope::default),
             open: None,
             vacant: None,
             listed_s: 0.0,

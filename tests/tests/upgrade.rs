@@ -250,7 +250,7 @@ fn render(next: Position) -> String {
     });
     let playlist = MediaPlaylist {
         target_duration_s: 1,
-        part_target_s: 0.25,
+        part_target_s: Some(0.25),
         skip_until_s: None,
         first_msn,
         discontinuity_sequence: 0,

@@ -237,7 +237,7 @@ fn playlist(live: &Live) -> String {
     };
     let playlist = MediaPlaylist {
         target_duration_s: 2,
-        part_target_s: 0.5,
+        part_target_s: Some(0.5),
         skip_until_s: None,
         first_msn,
         discontinuity_sequence: 0,

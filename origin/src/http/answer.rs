@@ -3,6 +3,7 @@
 use super::growing::Growing;
 use super::range::{Asked, asked};
 use super::refusal::Refusal;
+use crate::medium::Medium;
 use crate::window::{Name, Text};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -60,7 +61,7 @@ pub(super) fn manifest(text: &Text, request: &HeaderMap, (kind, caching): (Manif
 
 /// An init section, segment or part: the same bytes under this URL for ever. RFC 9110, 14.2: only GET has ranges.
 pub(super) fn object(
-    name: Name,
+    (name, medium): (Name, Medium),
     length: u64,
     (method, request): (&Method, &HeaderMap),
     body: impl FnOnce(Range<u64>) -> Body,
@@ -78,7 +79,7 @@ pub(super) fn object(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    lasting(headers, if name == Name::Init { "video/mp4" } else { "video/iso.segment" });
+    lasting(headers, if name == Name::Init { "video/mp4" } else { medium.content_type() });
     headers.insert(
         header::CONTENT_LENGTH,
         HeaderValue::from(range.as_ref().map_or(length, |range| range.end - range.start)),
@@ -93,9 +94,10 @@ pub(super) fn object(
 /// A segment that is still being made, of a length that nobody knows: each of its parts as it comes (DASH-IF Low-Latency
 /// Modes). Ranges of it are not given: their end cannot be told.
 pub(super) fn growing(segment: Growing, method: &Method) -> Response<Body> {
+    let kind = segment.medium().content_type();
     let body = if *method == Method::HEAD { Body::empty() } else { Body::from_stream(segment.parts()) };
     let mut response = Response::new(body);
-    lasting(response.headers_mut(), "video/iso.segment");
+    lasting(response.headers_mut(), kind);
     response
 }
 
@@ -240,7 +242,7 @@ mod tests {
         headers.insert(header::RANGE, HeaderValue::from_static("bytes=1-2"));
         let answer = |method: Method| {
             let body = |range| pieces(vec![Bytes::from_static(b"abcdef")], range);
-            object(Name::Segment(1), 6, (&method, &headers), body).unwrap()
+            object((Name::Segment(1), Medium::Fragments), 6, (&method, &headers), body).unwrap()
         };
         assert_eq!(answer(Method::GET).status(), StatusCode::PARTIAL_CONTENT);
         let head = answer(Method::HEAD);

@@ -3,6 +3,7 @@
 use super::App;
 use super::refusal::Refusal;
 use crate::epoch::EpochId;
+use crate::medium::Medium;
 use crate::streams::Stream;
 use crate::window::{Lookup, Name, Rendition};
 use bytes::Bytes;
@@ -35,6 +36,10 @@ impl Growing {
         (epoch, name): (EpochId, Name),
     ) -> Self {
         Self { app, stream, rendition, epoch, name, sent: 0 }
+    }
+
+    pub(super) fn medium(&self) -> Medium {
+        self.rendition.medium
     }
 
     /// Its parts in order, each whole when it is sent. An error where no more come although it is not whole: who reads

@@ -4,6 +4,7 @@ use super::queue::{Job, Queue, Work};
 use super::record::{Epoch, Record, Segment};
 use crate::clock::unix_ms;
 use crate::epoch::EpochId;
+use crate::medium::Medium;
 use crate::window::{News, Window};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ impl Life {
     }
 
     /// Where a segment is, if there is a disk.
-    pub(crate) fn file(&self, rendition: &str, epoch: EpochId, msn: u64) -> Option<PathBuf> {
+    pub(crate) fn file(&self, rendition: (&str, Medium), epoch: EpochId, msn: u64) -> Option<PathBuf> {
         self.disk.as_ref().map(|(folder, _)| file(folder, rendition, epoch, msn))
     }
 
@@ -84,7 +85,7 @@ impl Life {
     }
 
     /// What became whole, and what is of no use any more, in the window of a rendition.
-    pub(crate) fn take(&self, rendition: &str, window: &Arc<Mutex<Window>>, news: Vec<News>) {
+    pub(crate) fn take(&self, (rendition, medium): (&str, Medium), window: &Arc<Mutex<Window>>, news: Vec<News>) {
         for news in news {
             match news {
                 News::Whole { epoch, msn, pieces, duration_s, picture_end } => {
@@ -92,7 +93,7 @@ impl Life {
                         let mut given = self.given.lock();
                         given.next_msn = given.next_msn.max(msn + 1);
                     }
-                    let Some(file) = self.file(rendition, epoch, msn) else { continue };
+                    let Some(file) = self.file((rendition, medium), epoch, msn) else { continue };
                     let mut end = 0;
                     let ends = pieces.iter().map(|piece| {
                         end += piece.len() as u32;
@@ -100,6 +101,7 @@ impl Life {
                     });
                     let record = Segment {
                         rendition: rendition.to_owned(),
+                        medium,
                         epoch: epoch.0,
                         msn,
                         duration_s,
@@ -111,7 +113,7 @@ impl Life {
                     self.write(Work::Segment { file, pieces, record, window: window.clone() });
                 }
                 News::Gone { epoch, msn } => {
-                    let Some(file) = self.file(rendition, epoch, msn) else { continue };
+                    let Some(file) = self.file((rendition, medium), epoch, msn) else { continue };
                     self.write(Work::Delete { file, rendition: rendition.to_owned(), msn });
                 }
             }
@@ -126,6 +128,6 @@ impl Life {
     }
 }
 
-pub(super) fn file(folder: &Path, rendition: &str, epoch: EpochId, msn: u64) -> PathBuf {
-    folder.join(rendition).join(epoch.to_string()).join(format!("{msn}.m4s"))
+pub(super) fn file(folder: &Path, (rendition, medium): (&str, Medium), epoch: EpochId, msn: u64) -> PathBuf {
+    folder.join(rendition).join(epoch.to_string()).join(format!("{msn}.{}", medium.extension()))
 }

@@ -4,6 +4,7 @@
 //! the last line anywhere; whatever does not end or does not add up is the end of the journal.
 
 use crate::epoch::{Bitrate, Known, Numbers};
+use crate::medium::Medium;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -62,6 +63,8 @@ pub(crate) struct Epoch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Segment {
     pub(crate) rendition: String,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) medium: Medium,
     pub(crate) epoch: u64,
     pub(crate) msn: u64,
     pub(crate) duration_s: f64,
@@ -133,6 +136,10 @@ pub(crate) fn read(journal: &[u8]) -> (Vec<Record>, usize) {
         records.push(record);
     }
     (records, at)
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn read_line(line: &[u8]) -> Option<Record> {
@@ -280,6 +287,7 @@ mod tests {
         let epoch = Epoch::new((numbers, 0, false), (&known, &plan), &tracks);
         assert_eq!(epoch.opened(), Some(Opened { known, plan, tracks: tracks.to_vec() }));
         let segment = |msn| Segment {
+            medium: Medium::Fragments,
             rendition: "180p".to_owned(),
             epoch: 7,
             msn,

@@ -84,7 +84,7 @@ fn drop_unwritten(folder: &Path, records: &mut Vec<Record>) {
     let newest = records.iter().filter_map(Record::unix_ms).max().unwrap_or(0);
     records.retain(|record| match record {
         Record::Segment(segment) if segment.unix_ms > newest - UNSURE_MS => {
-            let file = file(folder, &segment.rendition, EpochId(segment.epoch), segment.msn);
+            let file = file(folder, (&segment.rendition, segment.medium), EpochId(segment.epoch), segment.msn);
             fs::read(file).is_ok_and(|bytes| {
                 segment.ends.last().is_some_and(|&end| end as usize == bytes.len()) && crc(&bytes) == segment.crc
             })

@@ -3,6 +3,7 @@
 use super::record::{Epoch, Record};
 use super::*;
 use crate::epoch::{Bitrate, EpochId, Known, Numbers};
+use crate::medium::Medium;
 use crate::testing::{aac, aac_config, avc, avc_config, plan};
 use crate::window::{News, Shape, Window};
 use bytes::Bytes;
@@ -29,7 +30,8 @@ fn epoch(id: u64, first_msn: u64) -> Epoch {
 }
 
 fn window(metrics: &DiskMetrics) -> Arc<Mutex<Window>> {
-    let shape = Shape { length_s: 60.0, memory_s: 12.0, target_duration_s: 2, part_target_s: 0.334 };
+    let shape =
+        Shape { medium: Medium::Fragments, length_s: 60.0, memory_s: 12.0, target_duration_s: 2, part_target_s: 0.334 };
     let memory = crate::window::Memory::new(usize::MAX, metrics.shortened.clone());
     Arc::new(Mutex::new(Window::new(shape, memory)))
 }
@@ -51,13 +53,13 @@ async fn what_is_written_is_read_and_nothing_that_is_not_whole() {
     assert!(left.is_empty());
     let life = store.begin("a");
     life.opened(epoch(7, 100));
-    life.take("180p", &window(&metrics), (100..104).map(|msn| whole(7, msn)).collect());
+    life.take(("180p", Medium::Fragments), &window(&metrics), (100..104).map(|msn| whole(7, msn)).collect());
     store.flush(Duration::from_secs(9)).await;
     assert_eq!(metrics.segments.with_label_values(&["written"]).get(), 4);
     assert_eq!(metrics.queue_bytes.get(), 0);
     // A power cut: one segment is shorter than its line says, another has zeros, and the last line is torn.
-    fs::write(life.file("180p", EpochId(7), 101).unwrap(), "7.1").unwrap();
-    fs::write(life.file("180p", EpochId(7), 102).unwrap(), [0; 9]).unwrap();
+    fs::write(life.file(("180p", Medium::Fragments), EpochId(7), 101).unwrap(), "7.1").unwrap();
+    fs::write(life.file(("180p", Medium::Fragments), EpochId(7), 102).unwrap(), [0; 9]).unwrap();
     let journal = left_folder(root.path()).join("journal");
     let length = fs::metadata(&journal).unwrap().len();
     let line = Record::Break { unix_ms: 5 }.line();
@@ -85,7 +87,7 @@ async fn names_that_were_given_stay_given_when_the_clock_goes_back_and_lives_are
     let ahead = 1 << 45;
     let life = store.begin("a");
     life.opened(epoch(ahead, 5_000_000_000));
-    life.take("180p", &window(&metrics), vec![whole(ahead, 5_000_000_000)]);
+    life.take(("180p", Medium::Fragments), &window(&metrics), vec![whole(ahead, 5_000_000_000)]);
     let given = life.given();
     assert_eq!((given.epoch, given.next_msn), (ahead, 5_000_000_001));
     life.forget();
@@ -105,7 +107,7 @@ async fn of_several_lives_the_last_is_left() {
     for (id, msn) in [(7, 100), (8, 200)] {
         let life = store.begin("a");
         life.opened(epoch(id, msn));
-        life.take("180p", &window(&metrics), vec![whole(id, msn)]);
+        life.take(("180p", Medium::Fragments), &window(&metrics), vec![whole(id, msn)]);
     }
     store.flush(Duration::from_secs(9)).await;
     let (store, left, _) = open(root.path());
@@ -123,10 +125,10 @@ async fn a_journal_does_not_grow_for_ever() {
     for (id, first) in [(7, 0), (8, 5000)] {
         life.opened(epoch(id, first));
         for msn in first..first + 5000 {
-            life.take("180p", &window, vec![whole(id, msn)]);
+            life.take(("180p", Medium::Fragments), &window, vec![whole(id, msn)]);
             if let Some(gone) = msn.checked_sub(10) {
                 let epoch = EpochId(if gone < 5000 { 7 } else { 8 });
-                life.take("180p", &window, vec![News::Gone { epoch, msn: gone }]);
+                life.take(("180p", Medium::Fragments), &window, vec![News::Gone { epoch, msn: gone }]);
             }
         }
     }
@@ -136,7 +138,10 @@ async fn a_journal_does_not_grow_for_ever() {
     assert!(records.len() < 2500, "{}", records.len());
     assert_eq!(records.iter().filter(|record| matches!(record, Record::Epoch(_))).count(), 1);
     assert_eq!(msns(records)[msns(records).len() - 10..], (9990..10_000).collect::<Vec<_>>());
-    assert!(!life.file("180p", EpochId(7), 4999).unwrap().parent().unwrap().exists(), "empty folders go");
+    assert!(
+        !life.file(("180p", Medium::Fragments), EpochId(7), 4999).unwrap().parent().unwrap().exists(),
+        "empty folders go"
+    );
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Stream {
         let shelf = self.shelf.read();
         let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
         let others = others.filter(|other| !other.is_empty());
-        others.filter_map(|other| report(&other.name, other.head())).collect()
+        others.filter_map(|other| report(&other.name, other.medium, other.head())).collect()
     }
 
     /// Returns once nobody publishes, and has not for longer than a request would have noticed.

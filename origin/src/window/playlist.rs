@@ -3,6 +3,7 @@
 use super::segment::Segment;
 use super::text::Piece;
 use super::{ROUNDING_S, Text, Window};
+use crate::medium::Medium;
 use crate::segmenter::Part;
 use manifest::Head;
 use manifest::iframes::{IFrame, IFramePlaylist};
@@ -34,23 +35,26 @@ impl Window {
     /// The playlist from the listed segment `from` on.
     pub(super) fn playlist(&self, from: usize, reports: Vec<RenditionReport>) -> MediaPlaylist {
         let from = self.leaving.len() + from;
-        let with_parts = self.segments_with_parts();
+        let medium = self.shape.medium;
+        let fragmented = medium.is_fragmented();
+        let with_parts = if fragmented { self.segments_with_parts() } else { usize::MAX };
         let mut segments = Vec::with_capacity(self.segments.len() - from);
         for (index, segment) in self.segments.iter().enumerate().skip(from) {
             let parts = if index >= with_parts { segment.said_parts() } else { Vec::new() };
-            segments.push(segment.said(segment.says_init || index == self.leaving.len(), parts));
+            let says_init = segment.says_init || index == self.leaving.len();
+            segments.push(segment.said(medium, says_init, parts));
         }
         let open = (!self.ended).then(|| match &self.open {
-            Some(open) => OpenSegment {
-                start: Some(open.said_start(self.is_of_new_init(open))),
+            Some(open) if fragmented => OpenSegment {
+                start: Some(open.said_start(medium, self.is_of_new_init(open))),
                 parts: open.said_parts(),
                 hint: Some(open.part_uri(open.parts.len())),
             },
-            None => OpenSegment { start: None, parts: Vec::new(), hint: None },
+            _ => OpenSegment { start: None, parts: Vec::new(), hint: None },
         });
         MediaPlaylist {
             target_duration_s: self.shape.target_duration_s,
-            part_target_s: self.shape.part_target_s,
+            part_target_s: fragmented.then_some(self.shape.part_target_s),
             skip_until_s: Some(self.skip_until_s()),
             first_msn: self.first_msn(),
             discontinuity_sequence: self.discontinuity_sequence(),
@@ -86,20 +90,21 @@ impl Window {
             if behind_s < self.skip_until_s() - ROUNDING_S {
                 break;
             }
-            let lines = segment.said(segment.says_init, Vec::new()).render();
+            let lines = segment.said(self.shape.medium, segment.says_init, Vec::new()).render();
             self.lines.push(&lines);
         }
     }
 
     /// Adds the line of a segment that is about to be appended.
     pub(super) fn add_frame(&mut self, segment: &Segment) {
+        let medium = self.shape.medium;
         let bytes = segment.picture_end();
         if bytes.is_none() && !segment.is_gap() {
             self.frames = None;
             return;
         }
-        let start = segment.said_start(segment.says_init);
-        let frame = IFrame { start, duration_s: segment.duration_s(), uri: segment.uri(), bytes };
+        let start = segment.said_start(medium, segment.says_init);
+        let frame = IFrame { start, duration_s: segment.duration_s(), uri: segment.uri(medium), bytes };
         self.frames.iter_mut().for_each(|frames| frames.push(&frame.render()));
     }
 
@@ -111,6 +116,7 @@ impl Window {
     /// What needs to be said before the listed segment `index`, where it does not say so itself.
     fn map_before(&self, index: usize) -> String {
         let segment = self.segments.get(self.leaving.len() + index).filter(|segment| !segment.says_init);
+        let segment = segment.filter(|_| self.shape.medium.is_fragmented());
         segment.map_or_else(String::new, |segment| media::map(&segment.init_uri()))
     }
 
@@ -133,20 +139,20 @@ impl Window {
 }
 
 impl Segment {
-    fn said(&self, says_init: bool, parts: Vec<media::Part>) -> media::Segment {
+    fn said(&self, medium: Medium, says_init: bool, parts: Vec<media::Part>) -> media::Segment {
         media::Segment {
-            start: self.said_start(says_init),
+            start: self.said_start(medium, says_init),
             parts,
             duration_s: self.duration_s(),
-            uri: self.uri(),
+            uri: self.uri(medium),
             gap: self.is_gap(),
         }
     }
 
-    fn said_start(&self, says_init: bool) -> SegmentStart {
+    fn said_start(&self, medium: Medium, says_init: bool) -> SegmentStart {
         SegmentStart {
             discontinuity: self.discontinuity,
-            map: says_init.then(|| self.init_uri()),
+            map: (says_init && medium.is_fragmented()).then(|| self.init_uri()),
             program_date_time_ms: self.unix_ms(),
         }
     }
@@ -164,8 +170,8 @@ impl Segment {
         format!("{}/init.mp4", self.epoch.id)
     }
 
-    fn uri(&self) -> String {
-        format!("{}/{}.m4s", self.epoch.id, self.msn)
+    fn uri(&self, medium: Medium) -> String {
+        format!("{}/{}.{}", self.epoch.id, self.msn, medium.extension())
     }
 
     fn part_uri(&self, index: usize) -> String {
@@ -174,11 +180,12 @@ impl Segment {
 }
 
 /// What other playlists say of a rendition that has come as far as `head`; nothing before its first part.
-pub(crate) fn report(rendition: &str, head: Head) -> Option<RenditionReport> {
+pub(crate) fn report(rendition: &str, medium: Medium, head: Head) -> Option<RenditionReport> {
     let (last_msn, last_part) = match head.next.part {
         // A gap has no parts; what is asked for after its first is the segment after it.
         0 => (head.next.msn.checked_sub(1)?, head.last_parts.saturating_sub(1)),
         parts => (head.next.msn, parts - 1),
     };
+    let last_part = medium.is_fragmented().then_some(last_part);
     Some(RenditionReport { uri: format!("../{rendition}/index.m3u8"), last_msn, last_part })
 }

@@ -2,6 +2,7 @@
 
 use super::{EpochStart, Lookup, Name, OnDisk, Text, Window};
 use crate::epoch::EpochId;
+use crate::medium::Medium;
 use crate::segmenter::Part;
 use crate::store::Life;
 use manifest::media::RenditionReport;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Rendition {
     pub(crate) name: String,
+    pub(crate) medium: Medium,
     window: Arc<Mutex<Window>>,
     /// Where its segments are kept.
     life: Arc<Life>,
@@ -39,8 +41,9 @@ type FramesOf = (Head, String);
 impl Rendition {
     pub(crate) fn new(name: String, window: Window, life: Arc<Life>) -> Self {
         let (head, _) = watch::channel(window.head());
+        let medium = window.shape().medium;
         let window = Arc::new(Mutex::new(window));
-        Self { name, window, life, head, said: Mutex::default(), frames: Mutex::default() }
+        Self { name, medium, window, life, head, said: Mutex::default(), frames: Mutex::default() }
     }
 
     /// How far the rendition has come.
@@ -124,7 +127,7 @@ impl Rendition {
             let mut window = self.window.lock();
             (act(&mut window), window.take_news())
         };
-        self.life.take(&self.name, &self.window, news);
+        self.life.take((&self.name, self.medium), &self.window, news);
         done
     }
 

@@ -5,7 +5,8 @@ use crate::testing::golden;
 use manifest::delta::delta_update;
 use manifest::media::{MediaPlaylist, RenditionReport};
 
-const SHAPE: Shape = Shape { length_s: 12.0, memory_s: 12.0, target_duration_s: 2, part_target_s: 0.334 };
+const SHAPE: Shape =
+    Shape { medium: Medium::Fragments, length_s: 12.0, memory_s: 12.0, target_duration_s: 2, part_target_s: 0.334 };
 const PARTS: u32 = 6;
 
 fn memory(bytes_max: usize) -> Memory {
@@ -63,7 +64,7 @@ impl Life {
     }
 
     fn reports(&self) -> Vec<RenditionReport> {
-        report("audio", self.window.head()).into_iter().collect()
+        report("audio", Medium::Fragments, self.window.head()).into_iter().collect()
     }
 
     /// What holds of every version of every playlist.
@@ -95,8 +96,8 @@ impl Life {
         let open = said.open.as_ref().unwrap();
         for part in &open.parts {
             self.found(&part.uri);
-            assert!(part.duration_s <= said.part_target_s);
-            assert!(part.independent || part.duration_s >= 0.85 * said.part_target_s);
+            assert!(part.duration_s <= SHAPE.part_target_s);
+            assert!(part.independent || part.duration_s >= 0.85 * SHAPE.part_target_s);
         }
         if let Some(hint) = &open.hint {
             let (epoch, name) = named(hint);
@@ -135,7 +136,7 @@ impl Life {
 
 fn named(uri: &str) -> (EpochId, Name) {
     let (epoch, file) = uri.split_once('/').unwrap();
-    (epoch.parse().unwrap(), Name::from_file(file).unwrap())
+    (epoch.parse().unwrap(), Name::from_file(file, Medium::Fragments).unwrap())
 }
 
 #[test]
@@ -432,7 +433,7 @@ fn file_names_have_one_spelling() {
         ("1.2.3.m4s", None),
         ("18446744073709551616.m4s", None),
     ] {
-        assert_eq!(Name::from_file(file), name, "{file}");
+        assert_eq!(Name::from_file(file, Medium::Fragments), name, "{file}");
     }
 }
 
@@ -442,7 +443,7 @@ fn no_path_is_read_in_two_ways() {
     let mut rng = crate::testing::Rng::new(11);
     for _ in 0..50_000 {
         let text: String = (0..rng.below(12)).map(|_| alphabet[rng.below(22) as usize] as char).collect();
-        let again = match Name::from_file(&text) {
+        let again = match Name::from_file(&text, Medium::Fragments) {
             Some(Name::Init) => "init.mp4".to_owned(),
             Some(Name::Segment(msn)) => format!("{msn}.m4s"),
             Some(Name::Part(at)) => format!("{at}.m4s"),

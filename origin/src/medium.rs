@@ -1,0 +1,40 @@
+//! What the segments of a rendition are, and with that their file names and media types. Pure.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Medium {
+    /// Fragmented MP4, behind an init section and cut into parts: pictures or sound.
+    #[default]
+    Fragments,
+    /// One JPEG each, of small pictures side by side.
+    Images,
+    /// One WebVTT file each.
+    Text,
+}
+
+impl Medium {
+    /// What the file of a segment is called behind its number.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Fragments => "m4s",
+            Self::Images => "jpg",
+            Self::Text => "vtt",
+        }
+    }
+
+    /// The media type of a segment, and of a part.
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Fragments => "video/iso.segment",
+            Self::Images => "image/jpeg",
+            Self::Text => "text/vtt; charset=utf-8",
+        }
+    }
+
+    /// Whether segments come in parts and need an init section. Others are published whole.
+    pub(crate) fn is_fragmented(self) -> bool {
+        self == Self::Fragments
+    }
+}
