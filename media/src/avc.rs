@@ -69,19 +69,36 @@ pub(crate) fn access_unit(data: Bytes, length_size: usize) -> Option<AccessUnit>
 /// The first SPS; checks that at least one PPS follows, for without it nothing can be decoded.
 fn first_parameter_set(record: &[u8]) -> Result<&[u8], CodecError> {
     const TRUNCATED: CodecError = CodecError::Truncated("H.264");
-    let (count, mut rest) = record.get(5..).and_then(|rest| rest.split_first()).ok_or(TRUNCATED)?;
-    let mut first = None;
-    for _ in 0..count & 0x1F {
-        let (set, after) = parameter_set(rest).ok_or(TRUNCATED)?;
-        first = first.or(Some(set));
-        rest = after;
-    }
-    let (pictures, rest) = rest.split_first().ok_or(TRUNCATED)?;
-    if *pictures == 0 {
+    let (sequences, pictures) = parameter_sets(record).ok_or(TRUNCATED)?;
+    if pictures.is_empty() {
         return Err(CodecError::Invalid("H.264 configuration record: it has no picture parameter set"));
     }
-    parameter_set(rest).ok_or(TRUNCATED)?;
-    first.ok_or(CodecError::Invalid("H.264 configuration record: it has no sequence parameter set"))
+    sequences
+        .first()
+        .copied()
+        .ok_or(CodecError::Invalid("H.264 configuration record: it has no sequence parameter set"))
+}
+
+/// Parameter sets as NAL units.
+type Sets<'a> = Vec<&'a [u8]>;
+
+/// All sequence and picture parameter sets of a configuration record; `None` where it ends too early.
+pub(crate) fn parameter_sets(record: &[u8]) -> Option<(Sets<'_>, Sets<'_>)> {
+    let (sequences, rest) = sets(record.get(5..)?, 0x1F)?;
+    let (pictures, _) = sets(rest, 0xFF)?;
+    Some((sequences, pictures))
+}
+
+/// A count, in the bits of `mask`, and so many sets; and what comes after them.
+fn sets(data: &[u8], mask: u8) -> Option<(Sets<'_>, &[u8])> {
+    let (count, mut rest) = data.split_first()?;
+    let mut sets = Vec::new();
+    for _ in 0..count & mask {
+        let (set, after) = parameter_set(rest)?;
+        sets.push(set);
+        rest = after;
+    }
+    Some((sets, rest))
 }
 
 fn parameter_set(data: &[u8]) -> Option<(&[u8], &[u8])> {

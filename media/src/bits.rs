@@ -12,6 +12,11 @@ impl<'a> BitReader<'a> {
         Self { data, position: 0 }
     }
 
+    /// Bits read so far.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
     pub(crate) fn bit(&mut self) -> Option<u32> {
         let byte = *self.data.get(self.position / 8)?;
         let bit = byte >> (7 - self.position % 8) & 1;

@@ -3,9 +3,13 @@
 //! Bytes depend on the arguments alone, so that two packagers given the same frames write the same objects. No edit lists:
 //! a track with reordered frames starts its decode times earlier instead, and composition offsets stay positive.
 
+mod cenc;
 mod init;
 
+pub use cenc::{ContentKey, KeyId, Protector, encrypt_whole, protected_init};
 pub use init::init;
+
+use cenc::Subsamples;
 
 use crate::Timescale;
 use bytes::{BufMut, Bytes};
@@ -62,6 +66,8 @@ const SYNC: u32 = 0x0200_0000;
 const NON_SYNC: u32 = 0x0101_0000;
 
 const MDAT_HEADER: usize = 8;
+/// Of the traf in a moof: a head of 8 bytes and an mfhd of 16 are before it.
+const TRAF_AT: usize = 24;
 
 /// From 1900 to 1970.
 const NTP_OF_UNIX_S: u64 = 2_208_988_800;
@@ -75,6 +81,26 @@ pub fn fragment(
     reference: Option<Reference>,
     samples: &[Sample],
 ) -> Result<Bytes, Fmp4Error> {
+    write((sequence, base_decode_time), reference, (samples, None))
+}
+
+/// The same with its samples encrypted, by `cbcs`.
+pub fn protected_fragment(
+    sequence: u32,
+    base_decode_time: u64,
+    reference: Option<Reference>,
+    (protector, key): (&Protector, &ContentKey),
+    samples: &[Sample],
+) -> Result<Bytes, Fmp4Error> {
+    let (samples, told) = protector.protect(key, samples);
+    write((sequence, base_decode_time), reference, (&samples, told.as_ref()))
+}
+
+fn write(
+    (sequence, base_decode_time): (u32, u64),
+    reference: Option<Reference>,
+    (samples, subsamples): (&[Sample], Option<&Subsamples>),
+) -> Result<Bytes, Fmp4Error> {
     if samples.is_empty() {
         return Err(Fmp4Error::Empty);
     }
@@ -82,7 +108,7 @@ pub fn fragment(
     let mdat_size = u32::try_from(payload + MDAT_HEADER).map_err(|_| Fmp4Error::TooLarge)?;
 
     let mut moof = moof(sequence, base_decode_time, samples);
-    let mut out = Vec::with_capacity(256 + 16 * samples.len() + payload);
+    let mut out = Vec::with_capacity(256 + 32 * samples.len() + payload);
     if let Some(Reference { media_time, ntp: ntp_timestamp }) = reference {
         let utc_time_semantics = ReferenceTime::Input;
         let prft = Prft { reference_track_id: TRACK_ID, ntp_timestamp, media_time, utc_time_semantics };
@@ -90,13 +116,18 @@ pub fn fragment(
     }
     let begin = out.len();
     moof.encode(&mut out).map_err(Fmp4Error::Boxes)?;
+    let boxes = subsamples.map_or_else(Vec::new, |told| told.boxes(out.len() - begin));
     // The offset counts from the moof to the first byte of data, and the moof's size does not depend on its value.
-    let data_offset = i32::try_from(out.len() - begin + MDAT_HEADER).map_err(|_| Fmp4Error::TooLarge)?;
+    let data_offset = out.len() - begin + boxes.len() + MDAT_HEADER;
+    let data_offset = i32::try_from(data_offset).map_err(|_| Fmp4Error::TooLarge)?;
     for run in moof.traf.iter_mut().flat_map(|traf| &mut traf.trun) {
         run.data_offset = Some(data_offset);
     }
     out.truncate(begin);
     moof.encode(&mut out).map_err(Fmp4Error::Boxes)?;
+    out.put_slice(&boxes);
+    // They end the only traf, which ends the moof behind its mfhd.
+    [begin, begin + TRAF_AT].iter().for_each(|&at| cenc::grow(&mut out, at, boxes.len()));
 
     out.put_u32(mdat_size);
     out.put_slice(b"mdat");

@@ -10,6 +10,7 @@ pub mod fmp4;
 mod frame;
 #[cfg(test)]
 mod samples;
+pub mod slice;
 mod sps;
 mod time;
 

@@ -1,4 +1,5 @@
-//! The picture size an H.264 sequence parameter set declares (ISO/IEC 14496-10, 7.3.2.1.1).
+//! What an H.264 sequence parameter set declares: the picture's size, and what slice headers are read by
+//! (ISO/IEC 14496-10, 7.3.2.1.1).
 
 use crate::CodecError;
 use crate::bits::BitReader;
@@ -10,10 +11,40 @@ pub(crate) fn picture_size(nal: &[u8]) -> Result<(u32, u32), CodecError> {
         _ => return Err(CodecError::Invalid("H.264 sequence parameter set")),
     }
     let rbsp = unescape(&nal[1..]);
-    read(&mut BitReader::new(&rbsp))
-        .ok_or(CodecError::Truncated("H.264 sequence parameter set"))?
-        .size()
-        .ok_or(CodecError::Invalid("H.264 picture size"))
+    let (_, geometry) =
+        read(&mut BitReader::new(&rbsp)).ok_or(CodecError::Truncated("H.264 sequence parameter set"))?;
+    geometry.size().ok_or(CodecError::Invalid("H.264 picture size"))
+}
+
+/// What a slice header is read by, from a whole SPS NAL unit.
+pub(crate) fn slice_syntax(nal: &[u8]) -> Option<SliceSyntax> {
+    let (header, payload) = nal.split_first()?;
+    let rbsp = unescape(payload);
+    read(&mut BitReader::new(&rbsp)).map(|(syntax, _)| syntax).filter(|_| header & 0x1F == NAL_TYPE_SPS)
+}
+
+/// The fields of an SPS that decide which fields a slice header has, and how long those are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SliceSyntax {
+    /// seq_parameter_set_id.
+    pub(crate) id: u32,
+    pub(crate) separate_planes: bool,
+    pub(crate) chroma_array_type: u32,
+    /// In bits.
+    pub(crate) frame_num: u32,
+    pub(crate) order_count: OrderCount,
+    pub(crate) frame_mbs_only: bool,
+}
+
+/// pic_order_cnt_type, and what goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OrderCount {
+    /// pic_order_cnt_lsb, of so many bits.
+    Coded { bits: u32 },
+    /// Deltas, unless they are said to be always zero.
+    Deltas { always_zero: bool },
+    /// As decoded.
+    Implied,
 }
 
 /// The fields of an SPS that decide the picture's size.
@@ -47,13 +78,14 @@ impl Geometry {
     }
 }
 
-fn read(bits: &mut BitReader<'_>) -> Option<Geometry> {
+fn read(bits: &mut BitReader<'_>) -> Option<(SliceSyntax, Geometry)> {
     let profile = bits.bits(8)?;
     bits.bits(16)?; // Constraint flags and level.
-    bits.ue()?;
-    let chroma_array_type = if HIGH_PROFILES.contains(&profile) { read_high_profile(bits)? } else { 1 };
-    bits.ue()?;
-    skip_picture_order_count(bits)?;
+    let id = bits.ue()?;
+    let (separate_planes, chroma_array_type) =
+        if HIGH_PROFILES.contains(&profile) { read_high_profile(bits)? } else { (false, 1) };
+    let frame_num = bits.ue()?.checked_add(4)?;
+    let order_count = read_order_count(bits)?;
     bits.ue()?;
     bits.bit()?;
     let width_mbs = bits.ue()?.checked_add(1)?;
@@ -69,11 +101,12 @@ fn read(bits: &mut BitReader<'_>) -> Option<Geometry> {
             *offset = bits.ue()?;
         }
     }
-    Some(Geometry { chroma_array_type, width_mbs, height_map_units, frame_mbs_only, crop })
+    let syntax = SliceSyntax { id, separate_planes, chroma_array_type, frame_num, order_count, frame_mbs_only };
+    Some((syntax, Geometry { chroma_array_type, width_mbs, height_map_units, frame_mbs_only, crop }))
 }
 
-/// Returns ChromaArrayType.
-fn read_high_profile(bits: &mut BitReader<'_>) -> Option<u32> {
+/// Returns separate_colour_plane_flag and ChromaArrayType.
+fn read_high_profile(bits: &mut BitReader<'_>) -> Option<(bool, u32)> {
     let chroma_format = bits.ue()?;
     let separate_planes = chroma_format == 3 && bits.flag()?;
     bits.ue()?;
@@ -87,7 +120,7 @@ fn read_high_profile(bits: &mut BitReader<'_>) -> Option<u32> {
             }
         }
     }
-    Some(if separate_planes { 0 } else { chroma_format })
+    Some((separate_planes, if separate_planes { 0 } else { chroma_format }))
 }
 
 /// Clause 7.3.2.1.1.1: deltas are coded until one of them makes the next scale zero.
@@ -102,27 +135,25 @@ fn skip_scaling_list(bits: &mut BitReader<'_>, size: usize) -> Option<()> {
     Some(())
 }
 
-fn skip_picture_order_count(bits: &mut BitReader<'_>) -> Option<()> {
-    match bits.ue()? {
-        0 => {
-            bits.ue()?;
-        }
+fn read_order_count(bits: &mut BitReader<'_>) -> Option<OrderCount> {
+    Some(match bits.ue()? {
+        0 => OrderCount::Coded { bits: bits.ue()?.checked_add(4)? },
         1 => {
-            bits.bit()?;
+            let always_zero = bits.flag()?;
             bits.se()?;
             bits.se()?;
             // At most 255 (clause 7.4.2.1.1); more would run into the end of the data anyway.
             for _ in 0..bits.ue()?.min(256) {
                 bits.se()?;
             }
+            OrderCount::Deltas { always_zero }
         }
-        _ => {}
-    }
-    Some(())
+        _ => OrderCount::Implied,
+    })
 }
 
 /// Takes out the emulation prevention bytes (clause 7.4.1).
-fn unescape(data: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(data: &[u8]) -> Vec<u8> {
     let mut rbsp = Vec::with_capacity(data.len());
     let mut zeros = 0;
     for &byte in data {

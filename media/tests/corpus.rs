@@ -1,9 +1,10 @@
-//! Replays the seeds of the fuzz targets for FLV tags, H.264 configuration records and captions.
+//! Replays the seeds of the fuzz targets for FLV tags, H.264 configuration records, captions and encryption.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 use bytes::{Buf, Bytes};
 use media::flv::{AudioTag, VideoTag, VideoTags};
+use media::fmp4::{ContentKey, Protector, Sample, protected_fragment};
 use media::{AvcConfig, Captions};
 
 fn seeds(target: &str) -> Vec<(String, Bytes)> {
@@ -26,6 +27,21 @@ fn captions() {
         captions.channels().len()
     });
     assert_eq!(channels.sum::<usize>(), 5);
+}
+
+#[test]
+fn encryption() {
+    let mut encrypted = 0;
+    for (_, mut rest) in seeds("cenc") {
+        let length = usize::from(rest.get_u16());
+        let record = rest.split_to(length);
+        let Ok(config) = AvcConfig::parse(record) else { continue };
+        let key = ContentKey { id: [1; 16], key: [2; 16], iv: [3; 16] };
+        let sample = Sample { duration: 1, composition_offset: 0, keyframe: true, data: rest.clone() };
+        let bytes = protected_fragment(1, 0, None, (&Protector::pictures(&config), &key), &[sample]).unwrap();
+        encrypted += usize::from(!bytes.ends_with(&rest));
+    }
+    assert_eq!(encrypted, 5);
 }
 
 #[test]
