@@ -303,19 +303,8 @@ impl Report {
     }
 
     fn markdown(&self) -> String {
-        let machine = &self.machine;
-        let mut out = format!(
-            "`{}`, on {}, at commit {}\n\n- Machine: {}, {} cores, {}, kernel {}; load average {:.2}.\n",
-            self.command,
-            self.date,
-            machine.commit,
-            machine.cpu,
-            machine.cores,
-            machine.system,
-            machine.kernel,
-            machine.load_average
-        );
-        for doubt in machine.doubts() {
+        let mut out = self.machine.heading(&self.command, &self.date);
+        for doubt in self.machine.doubts() {
             out.push_str(&format!("- **{doubt}**\n"));
         }
         out.push_str(&format!("\n{}\n{}", case::markdown(&self.verdicts()), self.windows()));

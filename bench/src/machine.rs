@@ -38,6 +38,16 @@ impl Machine {
         }
     }
 
+    /// How a page of results begins: what was run, when, and on what.
+    pub(crate) fn heading(&self, command: &str, date: &str) -> String {
+        let Self { commit, cpu, cores, system, kernel, congestion_control, open_files_max, load_average, .. } = self;
+        format!(
+            "`{command}`, on {date}, at commit {commit}\n\n\
+             - Machine: {cpu}, {cores} cores, {system}, kernel {kernel}, TCP congestion control {congestion_control}, \
+             {open_files_max} open files; load average {load_average:.2}.\n"
+        )
+    }
+
     /// Why figures from here and now are no figures; empty if nothing is known against them.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();

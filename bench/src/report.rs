@@ -72,27 +72,16 @@ impl Report {
         let servers: Vec<String> =
             self.servers.iter().map(|facts| format!("{} {}", facts.name, facts.version)).collect();
         let files = if self.files_in_memory { "on tmpfs" } else { "on disk, since /dev/shm does not take programs" };
-        let mut out = format!(
-            "`{}`, on {}, at commit {}\n\n\
-             - Machine: {}, {} cores, {}, kernel {}, TCP congestion control {}, {} open files; load average {:.2}.\n\
-             - Server on core {}, client and origin on core {}; {} runs, interleaved; cells are median (min–max). \
+        let mut out = machine.heading(&self.command, &self.date);
+        out.push_str(&format!(
+            "- Server on core {}, client and origin on core {}; {} runs, interleaved; cells are median (min–max). \
              Files of servers {files}.\n\
              - Servers: {}. Configurations: `bench/peers/`.\n",
-            self.command,
-            self.date,
-            machine.commit,
-            machine.cpu,
-            machine.cores,
-            machine.system,
-            machine.kernel,
-            machine.congestion_control,
-            machine.open_files_max,
-            machine.load_average,
             self.cores.server,
             self.cores.client,
             self.runs,
             servers.join(", "),
-        );
+        ));
         for line in self.absent.iter().chain(&machine.doubts()) {
             out.push_str(&format!("- **{line}**\n"));
         }
