@@ -7,11 +7,11 @@ use crate::live::{Known, Named};
 use crate::metrics::Bound;
 use crate::object::Object;
 use crate::store::freshness::Lease;
-use crate::upstream::{Due, PeerId, Promise};
+use crate::upstream::{Away, Due, PeerId, Promise, Rhythm};
 use crate::variants::Variants;
 use config::Cache as Rules;
 use manifest::mpd::{self, Mpd, Template};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops;
 use std::sync::Arc;
@@ -43,6 +43,10 @@ struct Followed {
     mpd: Mpd,
     shown: Arc<Object>,
     source: PeerId,
+    /// Whose the next one is to be.
+    away: Mutex<Away>,
+    /// How long upstream takes to answer.
+    rhythm: Rhythm,
     /// When it came, on this node's two clocks.
     arrived: Instant,
     arrived_unix_ms: i64,
@@ -67,6 +71,8 @@ pub struct Came<'a> {
     pub key: &'a Arc<str>,
     pub object: &'a Object,
     pub source: PeerId,
+    /// When it was asked for, and of whom first, as [`Dash::promise`] said.
+    pub asked: Option<(Instant, PeerId)>,
     pub now: Instant,
     /// Wall clock, in Unix milliseconds.
     pub unix_ms: i64,
@@ -142,6 +148,16 @@ impl Dash {
         Some((pattern.named(path, now), now + window(&pattern.followed.mpd)))
     }
 
+    /// What the last MPD says of the next one, which is to be asked for `now`, where `home` is the first choice.
+    pub fn promise(&self, key: &str, home: PeerId, now: Instant) -> Option<Promise> {
+        let state = self.state.read();
+        let followed = state.mpds.get(key)?;
+        let source = followed.away.lock().next(home, now);
+        let cadence = step(&followed.mpd);
+        let late = Some(now + followed.rhythm.patience(cadence));
+        Some(Promise { class: Class::Mpd, source, late, due: Some(Due { at: now, cadence }) })
+    }
+
     /// Takes in an MPD.
     pub fn came(&self, came: &Came<'_>, rules: &Rules) -> Verdict {
         let Some(mpd) = read(came.object) else {
@@ -161,16 +177,24 @@ impl Dash {
         if before.is_none() && !state.variants.have_room_for(came.key) {
             return Verdict::Full(Bound::Variants);
         }
+        let known = before.as_ref().map(|before| (*before.away.lock(), before.rhythm));
         let before = before.filter(|before| came.now < before.arrived + linger(&before.mpd));
         if let Some(before) = before.as_ref().filter(|before| is_older(&mpd, &before.mpd)) {
             return Verdict::Backwards(Arc::new(before.shown.leased(lease, came.now)));
         }
         let gone = before.filter(|before| is_new_life(&mpd, &before.mpd)).map(|_| state.names(came.key));
         let shown = Arc::new(came.object.leased(lease, came.now));
+        let (mut away, mut rhythm) = known.unwrap_or_else(|| (Away::new(came.source, came.now), Rhythm::new(came.now)));
+        if let Some((asked, first)) = came.asked {
+            rhythm.answered(asked, came.now, first == came.source);
+        }
+        away.show(came.source, came.now);
         let followed = Arc::new(Followed {
             mpd,
             shown: shown.clone(),
             source: came.source,
+            away: Mutex::new(away),
+            rhythm,
             arrived: came.now,
             arrived_unix_ms: came.unix_ms,
             used_ms: AtomicU64::new(self.since_start(came.now)),
@@ -313,7 +337,8 @@ impl Pattern {
             mpd::Class::Segment => Class::Segment,
         };
         let cadence = self.template.cadence.unwrap_or(SEGMENT_UNSAID).min(SEGMENT_MAX);
-        let promise = Promise { class, source: followed.source, late: None, due: Some(Due { at: due, cadence }) };
+        let late = Some(due.max(now) + followed.rhythm.patience(cadence.max(FRESH_MIN)));
+        let promise = Promise { class, source: followed.source, late, due: Some(Due { at: due, cadence }) };
         Named { promise, url: self.query.as_ref().map(|query| format!("{path}?{query}").into()) }
     }
 }
@@ -376,6 +401,12 @@ fn lease(mpd: &Mpd, object: &Object, rules: &Rules, now: Instant) -> Lease {
 fn segment(mpd: &Mpd) -> Duration {
     let segments = mpd.templates.iter().filter_map(|template| template.segment);
     segments.min().unwrap_or(SEGMENT_UNSAID).min(SEGMENT_MAX)
+}
+
+/// How often the stream brings something new.
+fn step(mpd: &Mpd) -> Duration {
+    let cadences = mpd.templates.iter().filter_map(|template| template.cadence);
+    cadences.min().unwrap_or(SEGMENT_UNSAID).clamp(FRESH_MIN, SEGMENT_MAX)
 }
 
 fn linger(mpd: &Mpd) -> Duration {

@@ -47,9 +47,18 @@ impl Node {
 
     /// An MPD comes at `ms`, which is the wall clock too.
     fn came(&self, key: &str, text: &str, ms: u64) -> Verdict {
+        self.came_from(PeerId::of(1), (key, text), None, ms)
+    }
+
+    fn came_from(
+        &self,
+        source: PeerId,
+        (key, text): (&str, &str),
+        asked: Option<(Instant, PeerId)>,
+        ms: u64,
+    ) -> Verdict {
         let now = self.at(ms);
-        let came =
-            Came { key: &key.into(), object: &object(text, &[], now), source: PeerId::of(1), now, unix_ms: ms as i64 };
+        let came = Came { key: &key.into(), object: &object(text, &[], now), source, asked, now, unix_ms: ms as i64 };
         self.dash.came(&came, &rules())
     }
 
@@ -96,6 +105,33 @@ fn a_missing_segment_is_missing_until_it_is_due_and_then_for_a_part_of_its_caden
     assert_eq!(due.missing(now + Duration::from_millis(300), &rules).as_millis(), 100);
     let far = Due { at: now + Duration::from_secs(9), ..due };
     assert_eq!(far.missing(now, &rules), rules.missing, "clocks may differ");
+}
+
+#[test]
+fn an_mpd_is_late_after_two_steps_and_so_is_a_segment_that_is_due() {
+    let (node, home, other) = (Node::new(), PeerId::of(0), PeerId::of(1));
+    let text = numbered("availabilityStartTime=\"1970-01-01T00:00:00Z\"");
+    let promise = |ms| node.dash.promise(KEY, home, node.at(ms));
+    assert!(promise(0).is_none(), "nothing is known of it");
+    let mut ms = 0;
+    for pause in [0, 1, 7, 2, 1, 1, 1, 5, 1] {
+        ms += pause * 1000;
+        let asked = promise(ms).map(|promise| (promise.due.unwrap().at, promise.source));
+        node.came_from(home, (KEY, &text), asked, ms + 30);
+    }
+    let late = |ms| promise(ms).unwrap().late.unwrap() - node.at(ms);
+    assert_eq!(late(ms).as_millis(), 4000);
+    let segment = node.named("/dash/v/12.m4s", ms + 100).unwrap().promise;
+    assert_eq!((segment.due.unwrap().at, segment.late), (node.at(24_000), Some(node.at(28_000))));
+    let due = node.named("/dash/v/3.m4s", ms + 100).unwrap().promise;
+    assert_eq!(due.late, Some(node.at(ms + 4100)));
+
+    // Another one was faster: the stream stays there for a while.
+    node.came_from(other, (KEY, &text), Some((node.at(ms), home)), ms + 9000);
+    assert_eq!(late(ms + 9000).as_millis(), 4000, "that taught nothing");
+    assert_eq!(promise(ms + 30_000).unwrap().source, other);
+    assert_eq!(promise(ms + 39_000).unwrap().source, home);
+    assert_eq!(promise(ms + 40_000).unwrap().source, other);
 }
 
 #[test]

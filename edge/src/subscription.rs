@@ -218,9 +218,9 @@ impl Subscription {
         self.sources.next(home, self.standing.head.next, now)
     }
 
-    /// From when on the answer to a request made `now` is late; a playlist that cannot block is never waited for.
-    pub fn late(&self, now: Instant) -> Option<Instant> {
-        self.standing.blocks.then(|| self.rhythm.late(self.step, now))
+    /// From when on the answer to a request made `now` is late.
+    pub fn late(&self, now: Instant) -> Instant {
+        self.rhythm.late(self.step, now)
     }
 
     /// What `ask` becomes where it goes to `source`: one that cuts otherwise is of use only from the end of the segment.

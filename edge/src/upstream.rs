@@ -3,6 +3,7 @@
 //! A request goes to one upstream. A second is asked when the first one fails before its answer begins, or is later than
 //! the stream's rhythm explains; both within a budget, so that trouble upstream is not doubled from here.
 
+mod away;
 pub mod health;
 pub mod hedge;
 mod peer;
@@ -12,6 +13,7 @@ pub mod rendezvous;
 pub mod resume;
 mod tally;
 
+pub use away::Away;
 pub use hedge::Rhythm;
 pub use peer::Answer;
 pub use race::Verdict;
@@ -77,15 +79,15 @@ pub struct Errand<'a> {
     pub requests: Option<&'a AtomicU32>,
 }
 
-/// What a playlist says of an object that it names.
+/// What a playlist says of an object that it names, or the last MPD of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promise {
     pub class: Class,
     /// Whose playlist it was: others may cut the stream otherwise.
     pub source: PeerId,
-    /// Of what is only hinted at: from when on it is late.
+    /// From when on an answer is late: of what is only hinted at, and of an MPD and what its templates stand for.
     pub late: Option<Instant>,
-    /// Of what an MPD's template stands for: from when on it may be asked for.
+    /// Of an MPD and what its templates stand for: from when on it may be asked for.
     pub due: Option<Due>,
 }
 
@@ -136,6 +138,11 @@ impl Promise {
     /// It is not due yet: upstream may hold who asks for it, or know nothing of it.
     fn is_early(&self) -> bool {
         self.due.is_some_and(|due| due.at > Instant::now())
+    }
+
+    /// Upstream may hold who asks for it: it is hinted at, or not due yet.
+    fn may_be_held(&self) -> bool {
+        if self.due.is_some() { self.is_early() } else { self.late.is_some() }
     }
 }
 
@@ -256,8 +263,7 @@ impl Upstreams {
             requests.fetch_add(1, Ordering::Relaxed);
         }
         let Member { peer, given_up, .. } = &self.members[id.index()];
-        let held = errand.target.contains("_HLS_msn=")
-            || errand.promise.is_some_and(|promise| promise.late.is_some() || promise.is_early());
+        let held = errand.target.contains("_HLS_msn=") || errand.promise.is_some_and(|promise| promise.may_be_held());
         let tally = Tally::new(self.clone(), id, errand.class, held);
         let ask = Ask { target: errand.target, passed: errand.passed, fields: errand.fields };
         let mut others_are_well = given_up.subscribe();

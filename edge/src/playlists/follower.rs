@@ -144,7 +144,7 @@ impl Follower {
             Said::Missing => Verdict::Bad(Second::Missing),
             Said::Failed { .. } => Verdict::Bad(Second::Failed),
         };
-        let late = ask.at.and_then(|_| self.rules.late(Instant::now()));
+        let late = Some(self.rules.late(Instant::now()));
         let told = self.playlists.store.upstreams.first_good(order, late, attempt, judge).await;
         told.unwrap_or_else(|| Told { source: order[0], ask, said: Said::Failed { retry_after: None } })
     }
@@ -330,7 +330,7 @@ impl Follower {
         let named = named(&self.rendition.key, &first.media);
         let late = self.rules.late(Instant::now());
         let promise =
-            |object: &Named| Promise { class: object.class, source, late: late.filter(|_| object.hint), due: None };
+            |object: &Named| Promise { class: object.class, source, late: object.hint.then_some(late), due: None };
         let said = |object: &Named| live::Named { promise: promise(object), url: object.spelling() };
         let keys = named.iter().map(|object| (object.key.clone(), said(object)));
         let gone_at = Instant::now() + self.rules.standing().linger();

@@ -89,6 +89,9 @@ impl Job {
             },
             None => filler,
         };
+        if self.class == Class::Mpd {
+            self.promise = self.promise_of_mpd();
+        }
         let conditions = match &self.start {
             Start::New => Vec::new(),
             Start::Renewal(prior) => conditions(prior),

@@ -4,78 +4,55 @@
 //! never get parts of one segment from both**: such a change waits for the end of the segment, and parts of segments
 //! that players may have begun are not shown from the new one. Pure: `now` is passed in.
 
-use crate::upstream::PeerId;
+use crate::upstream::{Away, PeerId};
 use manifest::Position;
 use manifest::follow::{Class, Media};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What is known of one rendition's sources.
 #[derive(Debug)]
 pub(super) struct Sources {
     /// Whose playlist is shown.
-    shown: PeerId,
+    away: Away,
     /// The newest whole segment shown: its number and what it is called.
     newest: Option<(u64, String)>,
     first_msn: u64,
     lives: u32,
     /// Parts up to the end of this segment stay hidden.
     hidden: Option<u64>,
-    /// When the first choice is asked again, where another one is shown.
-    home_at: Instant,
-    away: Duration,
 }
-
-/// A stream that went elsewhere stays there for this long. Its first choice may be just as late again, which would cost
-/// viewers a late part each time.
-const AWAY_MIN: Duration = Duration::from_secs(30);
-const AWAY_MAX: Duration = Duration::from_secs(600);
 
 impl Sources {
     pub(super) fn new(media: &Media, source: PeerId, now: Instant) -> Self {
-        Self {
-            shown: source,
-            newest: newest(media),
-            first_msn: media.first_msn,
-            lives: 0,
-            hidden: None,
-            home_at: now + AWAY_MIN,
-            away: AWAY_MIN,
-        }
+        Self { away: Away::new(source, now), newest: newest(media), first_msn: media.first_msn, lives: 0, hidden: None }
     }
 
     pub(super) fn shown(&self) -> PeerId {
-        self.shown
+        self.away.shown()
     }
 
     /// Whom to ask next, where `home` is the first choice: whoever is shown, and now and then, between two segments,
     /// whether home is as good.
     pub(super) fn next(&mut self, home: PeerId, at: Position, now: Instant) -> PeerId {
-        if home == self.shown || at.part > 0 || now < self.home_at {
-            return self.shown;
-        }
-        self.away = (self.away * 2).min(AWAY_MAX);
-        self.home_at = now + self.away;
-        home
+        if at.part > 0 { self.shown() } else { self.away.next(home, now) }
     }
 
     /// Whether a playlist of `source` can be shown after what is shown, which ends before `at`.
     pub(super) fn continues(&self, media: &Media, source: PeerId, at: Position) -> bool {
-        source == self.shown || at.part == 0 || media.head.next.msn > at.msn || self.is_same_cut(media)
+        source == self.shown() || at.part == 0 || media.head.next.msn > at.msn || self.is_same_cut(media)
     }
 
     /// A playlist of `source` is shown after what was shown until `at`.
     pub(super) fn show(&mut self, media: &Media, source: PeerId, at: Position, now: Instant) {
         self.lives += u32::from(self.is_another_life(media, source, at));
-        if source != self.shown {
+        if source != self.shown() {
             let goes_on = media.head.next >= at && media.part_target_s.is_some();
             if goes_on && !self.is_same_cut(media) {
                 // Players may have begun this segment, or the one before if none of its parts is there yet.
                 self.hidden = if at.part > 0 { Some(at.msn) } else { at.msn.checked_sub(1) };
             }
-            self.shown = source;
-            self.away = AWAY_MIN;
-            self.home_at = now + self.away;
         }
+        self.away.show(source, now);
         self.newest = newest(media);
         self.first_msn = media.first_msn;
         self.hidden = self.hidden.filter(|hidden| media.first_msn <= *hidden);
@@ -89,7 +66,7 @@ impl Sources {
     /// Whether a playlist that is to be shown does not go on where the last one was: then its names may stand for other
     /// bytes. RFC 8216bis, 6.2.2 lets numbers only grow, and a segment keep its name.
     fn is_another_life(&self, media: &Media, source: PeerId, at: Position) -> bool {
-        let slid_back = source == self.shown && media.first_msn < self.first_msn;
+        let slid_back = source == self.shown() && media.first_msn < self.first_msn;
         let goes_on = match &self.newest {
             Some(_) => self.is_same_cut(media),
             None => media.head.next >= at,

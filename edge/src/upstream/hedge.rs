@@ -49,6 +49,18 @@ impl Rhythm {
         });
     }
 
+    /// The answer to what was asked for at `asked` came: where upstream holds nothing back, that is the rhythm.
+    pub fn answered(&mut self, asked: Instant, now: Instant, regular: bool) {
+        self.last = asked;
+        self.came(now, regular);
+    }
+
+    /// How long an answer may take, from when it was due, before it is later than the rhythm explains.
+    pub fn patience(&self, step: Duration) -> Duration {
+        let (due, margin) = self.expected(step);
+        due + margin
+    }
+
     /// From when on the next news, asked for at `asked`, is later than the rhythm explains. `step` is the promised
     /// distance of news: the part target, or the target duration.
     ///
@@ -61,8 +73,7 @@ impl Rhythm {
 
     /// Whether there should have been news, had it been asked for.
     pub fn is_overdue(&self, step: Duration, now: Instant) -> bool {
-        let (due, margin) = self.expected(step);
-        now >= self.last + due + margin
+        now >= self.last + self.patience(step)
     }
 
     /// How long after the last news the next is due, and how much longer it may take.
@@ -146,6 +157,21 @@ mod tests {
         let later = now + Duration::from_secs(5);
         rhythm.came(later, false);
         assert_eq!(patience(rhythm, later), 500);
+    }
+
+    #[test]
+    fn answers_tell_how_long_they_take_and_not_how_often_they_are_asked_for() {
+        let mut now = Instant::now();
+        let mut rhythm = Rhythm::new(now);
+        for pause_s in [1, 60, 1, 3, 1, 1, 20, 1, 1] {
+            assert_eq!(rhythm.patience(STEP).as_millis(), if rhythm.taken < TAKEN_MIN { 3250 } else { 500 });
+            now += Duration::from_secs(pause_s);
+            rhythm.answered(now, now + Duration::from_millis(40), true);
+        }
+        for _ in 0..50 {
+            rhythm.answered(now, now + Duration::from_millis(900), true);
+        }
+        assert!(rhythm.patience(STEP) > Duration::from_millis(1100), "{:?}", rhythm.patience(STEP));
     }
 
     #[test]

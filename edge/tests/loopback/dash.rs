@@ -6,22 +6,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-const MPD: &str = "/dash/live.mpd";
+pub(crate) const MPD: &str = "/dash/live.mpd";
 
 /// What the origin's MPD says.
 #[derive(Clone)]
-struct Live {
+pub(crate) struct Live {
     kind: &'static str,
     /// `@availabilityStartTime` and `@publishTime`, in seconds since 1970.
     from_s: u64,
-    published_s: u64,
-    period: &'static str,
+    pub(crate) published_s: u64,
+    pub(crate) period: &'static str,
     status: u16,
     fields: Vec<(&'static str, String)>,
 }
 
 impl Live {
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let date = "Sun, 06 Nov 1994 08:49:37 GMT".to_owned();
         let fields = vec![("Cache-Control", "no-store".to_owned()), ("Date", date)];
@@ -55,13 +55,13 @@ fn iso(unix_s: u64) -> String {
 }
 
 #[derive(Clone)]
-struct Origin {
+pub(crate) struct Origin {
     live: Arc<Mutex<Live>>,
     rounds: Arc<Mutex<usize>>,
 }
 
 impl Origin {
-    fn new(live: Live) -> Self {
+    pub(crate) fn new(live: Live) -> Self {
         Self { live: Arc::new(Mutex::new(live)), rounds: Arc::default() }
     }
 
@@ -70,11 +70,15 @@ impl Origin {
         Fake::start(move |asked| Box::pin(std::future::ready(origin.answer(&asked)))).await
     }
 
-    fn change(&self, change: impl FnOnce(&mut Live)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Live)) {
         change(&mut self.live.lock().unwrap());
     }
 
-    fn answer(&self, asked: &Asked) -> Said {
+    pub(crate) fn mpd(&self) -> String {
+        self.live.lock().unwrap().mpd()
+    }
+
+    pub(crate) fn answer(&self, asked: &Asked) -> Said {
         let live = self.live.lock().unwrap().clone();
         let mut rounds = self.rounds.lock().unwrap();
         *rounds += 1;
