@@ -43,6 +43,19 @@ pub(crate) struct Numbers {
     pub(crate) zero_unix_ms: i64,
 }
 
+/// More than any number there will be, and far from where sums overflow.
+pub(crate) const NUMBER_MAX: u64 = 1 << 48;
+/// The end of the year 9999, which dates in playlists reach.
+pub(crate) const TIME_MAX_MS: i64 = 253_402_300_799_999;
+
+impl Numbers {
+    /// Whether they are such as an origin has.
+    pub(crate) fn are_sane(&self) -> bool {
+        let numbers = [self.id, self.first_msn, self.discontinuities];
+        numbers.iter().all(|&number| number < NUMBER_MAX) && (0..=TIME_MAX_MS).contains(&self.zero_unix_ms)
+    }
+}
+
 /// A name that no epoch has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoEpochId;

@@ -12,6 +12,7 @@ mod serve;
 mod stored;
 mod twin;
 
+pub(crate) use markers::read as read_marker;
 pub(crate) use serve::serve;
 
 use crate::clock::unix_ms;

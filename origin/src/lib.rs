@@ -6,6 +6,8 @@ mod http;
 mod ingest;
 mod medium;
 mod metrics;
+#[doc(hidden)]
+pub mod outside;
 pub mod rtmp;
 mod segmenter;
 mod server;

@@ -1,8 +1,8 @@
 //! What the origin counts of its streams and requests.
 
 use crate::store::DiskMetrics;
+use crate::streams::Marked;
 use crate::streams::Reason;
-use crate::streams::markers::Marked;
 use crate::twin::Outcome;
 use manifest::date_range::DateRangeError;
 use prometheus::{

@@ -16,3 +16,10 @@ pub use chunk::ChunkError;
 pub use listener::{ListenError, Listener};
 pub use protocol::ProtocolError;
 pub use session::{Closed, Dropped, Event, Session};
+
+use crate::ingest::Cue;
+
+/// The cue point in the payload of a data message about `at_ms`.
+pub(crate) fn cue(payload: &[u8], at_ms: i64) -> Option<Cue> {
+    cue_point::cue_point(&amf::read(payload).ok()?, at_ms)
+}

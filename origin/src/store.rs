@@ -9,7 +9,7 @@ mod writer;
 
 pub(crate) use life::{Given, Life};
 pub(crate) use metrics::DiskMetrics;
-pub(crate) use record::{Epoch as EpochRecord, Record};
+pub(crate) use record::{Epoch as EpochRecord, Record, crc, read as read_journal};
 pub(crate) use recover::Recovered;
 
 use crate::clock::unix_ms;

@@ -4,17 +4,17 @@ mod arrivals;
 mod dash;
 mod ladder;
 mod live;
-pub(crate) mod markers;
+mod markers;
 mod measured;
 mod phase;
 mod replay;
 mod stream;
 mod task;
 
+pub(crate) use markers::{Marked, Markers};
 pub(crate) use phase::Reason;
-pub(crate) use stream::Stream;
-
-use stream::Room;
+pub(crate) use stream::{Room, Stream};
+pub(crate) use task::marker_of_cue;
 
 use crate::clock::unix_ms;
 use crate::ingest::{Ending, Ingested, PublishRequest, Publisher, Publishing, Refusal};

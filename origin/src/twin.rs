@@ -101,14 +101,16 @@ const SEEN_MAX: usize = 256;
 /// The same picture reaches both within this, and clocks differ less.
 const APART_MAX_MS: i64 = 10_000;
 const DAY_MS: i64 = 86_400_000;
-/// More than any number there will be, and far from where sums overflow.
-const NUMBER_MAX: u64 = 1 << 48;
 
 impl Key {
     /// `frame` counts from the epoch's zero.
     pub(crate) fn of(picture: &Frame, frame: i64, unix_ms: i64) -> Self {
         let hash = ring::digest::digest(&ring::digest::SHA256, &picture.data);
         Self { id: hex(&hash.as_ref()[..16]), frame, unix_ms }
+    }
+
+    fn apart_ms(&self, other: &Self) -> i64 {
+        self.unix_ms.saturating_sub(other.unix_ms).saturating_abs()
     }
 }
 
@@ -128,9 +130,8 @@ impl Epoch {
     }
 
     fn is_sane(&self, now_unix_ms: i64) -> bool {
-        let Numbers { id, first_msn, discontinuities, zero_unix_ms } = self.numbers;
-        let small = [id, first_msn, discontinuities].iter().all(|&number| number < NUMBER_MAX);
-        small && (zero_unix_ms.saturating_sub(now_unix_ms)).saturating_abs() < 1000 * DAY_MS
+        let away_ms = self.numbers.zero_unix_ms.saturating_sub(now_unix_ms).saturating_abs();
+        self.numbers.are_sane() && away_ms < 1000 * DAY_MS
     }
 }
 
@@ -233,7 +234,7 @@ impl Pairing {
     pub(crate) fn begin(&mut self, offer: &Offer, answer: Option<Answer>) -> (Epoch, usize, i64, Outcome) {
         let agreed = self.agreed.take();
         let agreed = agreed.and_then(|(epoch, known)| {
-            let (_, key) = common(std::slice::from_ref(&known), &offer.keys)?;
+            let (_, key) = nearest(std::slice::from_ref(&known), &offer.keys)?;
             Some((epoch, key, known.frame))
         });
         let outcome = match &answer {
@@ -261,9 +262,9 @@ impl Pairing {
 }
 
 /// What two offers come to, from either side: the epoch of the one that began earlier, with numbers that neither has used.
-/// And the first key frame of `theirs` that both hold, with its number.
+/// And the key frame of `theirs` that both hold, with its number.
 fn agree(mine: &Offer, theirs: &Offer) -> Option<(Epoch, usize, i64)> {
-    let (my_key, key) = common(&mine.keys, &theirs.keys)?;
+    let (my_key, key) = nearest(&mine.keys, &theirs.keys)?;
     let (my_frame, their_frame) = (mine.keys[my_key].frame, theirs.keys[key].frame);
     let (first, second) = if my_frame > their_frame { (mine, theirs) } else { (theirs, mine) };
     let mut epoch = first.epoch.clone().above(second.epoch.numbers);
@@ -274,12 +275,23 @@ fn agree(mine: &Offer, theirs: &Offer) -> Option<(Epoch, usize, i64)> {
     Some((epoch, key, my_frame.max(their_frame)))
 }
 
+/// The picture that both hold: both places. Of a still one, where many look like the same, the pair that is nearest in
+/// time and then the earliest, which it is from either side.
+fn nearest(ours: &[Key], theirs: &[Key]) -> Option<(usize, usize)> {
+    let pairs = ours.iter().enumerate().flat_map(|one| theirs.iter().enumerate().map(move |other| (one, other)));
+    let same = pairs.filter(|((_, our), (_, their))| our.id == their.id && our.apart_ms(their) <= APART_MAX_MS);
+    let rank = |((_, our), (_, their)): &((usize, &Key), (usize, &Key))| {
+        (our.apart_ms(their), our.unix_ms.min(their.unix_ms), our.frame.saturating_add(their.frame))
+    };
+    same.min_by_key(rank).map(|((our, _), (their, _))| (our, their))
+}
+
 /// The first of `theirs` that is one of `ours`: both places.
 fn common(ours: &[Key], theirs: &[Key]) -> Option<(usize, usize)> {
     theirs.iter().enumerate().find_map(|(at, their)| {
-        let apart_ms = |our: &Key| our.unix_ms.saturating_sub(their.unix_ms).saturating_abs();
-        let same = ours.iter().enumerate().filter(|(_, our)| our.id == their.id && apart_ms(our) <= APART_MAX_MS);
-        same.min_by_key(|(_, our)| apart_ms(our)).map(|(our_at, _)| (our_at, at))
+        let same = ours.iter().enumerate();
+        let same = same.filter(|(_, our)| our.id == their.id && our.apart_ms(their) <= APART_MAX_MS);
+        same.min_by_key(|(_, our)| our.apart_ms(their)).map(|(our_at, _)| (our_at, at))
     })
 }
 
@@ -334,6 +346,30 @@ mod tests {
         assert_eq!(one.0, other.0);
         assert_eq!(one.0.numbers.zero_unix_ms, 5001);
         assert_eq!(((one.1, one.2), (other.1, other.2)), ((1, 60), (0, 60)), "one picture, one number");
+    }
+
+    #[test]
+    fn of_a_still_picture_both_mean_the_same_pair() {
+        let still = |id, at_ms: &[i64]| {
+            let keys = at_ms.iter().zip(0..).map(|(&at_ms, index)| key("still", 60 * index, at_ms));
+            Offer::new(epoch(id), keys.collect())
+        };
+        let (early, late) = (still(1, &[0, 2000, 4000]), still(2, &[1900, 3900]));
+        for [one, other] in [crossed(&early, &late), {
+            let [late, early] = crossed(&late, &early);
+            [early, late]
+        }] {
+            assert_eq!(one.0, other.0);
+            assert_eq!(one.0.bitrate, (1, 1), "who began earlier has the zero");
+            assert_eq!(((one.1, one.2), (other.1, other.2)), ((1, 60), (0, 60)), "one picture, one number");
+        }
+        let (mut at_early, mut at_late) = (Pairing::default(), Pairing::default());
+        at_early.offering(early.clone());
+        at_late.offering(late.clone());
+        let to_late = at_early.answer(&late);
+        let (told, alone) = (at_late.begin(&late, Some(to_late)), at_early.begin(&early, None));
+        assert_eq!((told.0, (told.1, told.2)), (alone.0, (0, 60)));
+        assert_eq!((alone.1, alone.2), (1, 60), "an answer that is lost changes nothing");
     }
 
     #[test]

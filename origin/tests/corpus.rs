@@ -1,7 +1,55 @@
-//! Replays the seeds of the fuzz target for RTMP sessions, each cut in several ways.
+//! Replays the seeds of the fuzz targets for RTMP sessions, each cut in several ways, journals, twins' offers and markers.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
-use origin::Ingested;
 use origin::rtmp::{Event, Session};
+use origin::{Ingested, outside};
+
+/// What each seed comes to, by its name.
+fn replayed<T>(target: &str, read: impl Fn(Vec<u8>) -> T) -> Vec<(String, T)> {
+    let folder = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let named = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let mut seeds: Vec<_> = named
+        .map(|entry| (entry.file_name().into_string().unwrap(), read(std::fs::read(entry.path()).unwrap())))
+        .collect();
+    seeds.sort_by(|one, other| one.0.cmp(&other.0));
+    seeds
+}
+
+fn named<T: Copy>(seeds: &[(String, T)]) -> Vec<(&str, T)> {
+    seeds.iter().map(|(name, value)| (name.as_str(), *value)).collect()
+}
+
+fn text(seed: Vec<u8>) -> String {
+    String::from_utf8(seed).unwrap()
+}
+
+#[test]
+fn journals() {
+    let seeds = replayed("journal", |seed| outside::journal(&text(seed)));
+    let expected = [
+        ("a_gap_beyond_all_numbers", (8, 3)),
+        ("a_gap_of_years", (9, 0)),
+        ("cut_off", (14, 3)),
+        ("long_ago", (8, 3)),
+        ("two_epochs_and_an_end", (22, 6)),
+    ];
+    assert_eq!(named(&seeds), expected);
+}
+
+#[test]
+fn offers_of_twins() {
+    let seeds = replayed("twin_offers", |seed| outside::offers(&text(seed)));
+    let expected = [("a_still_picture", true), ("alike", true), ("one_began_earlier", true), ("strangers", false)];
+    assert_eq!(named(&seeds), expected);
+}
+
+#[test]
+fn markers() {
+    let seeds = replayed("markers", |seed| outside::markers(&text(seed)));
+    assert_eq!(named(&seeds), [("a_splice", 1), ("attributes_and_refusals", 2)]);
+    let seeds = replayed("cue_point", |seed| outside::cue_point(&seed));
+    assert_eq!(named(&seeds), [("a_quote", 0), ("a_splice", 1), ("within_set_data_frame", 1)]);
+}
 
 #[test]
 fn sessions() {

@@ -2,6 +2,7 @@
 
 use super::{App, Refusal, Steps, answer, bearer, classed};
 use crate::clock::unix_ms;
+use crate::epoch::TIME_MAX_MS;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -47,13 +48,25 @@ pub(super) async fn marked(
     }
     let stream = app.stream(stream)?;
     let body = to_bytes(body, BODY_MAX).await.map_err(|_| Refusal::Marker("it is too long".to_owned()))?;
-    let marker: Marker = serde_json::from_slice(&body).map_err(|error| Refusal::Marker(error.to_string()))?;
-    let (start_unix_ms, now_unix_ms) = (marker.start_unix_ms, unix_ms());
-    let range = marker.range().ok_or_else(|| Refusal::Marker("a duration or a time is out of range".to_owned()))?;
-    let marked = stream.mark(range, (start_unix_ms.is_some(), now_unix_ms, app.0.markers_max));
+    let Said { range, starts } = read(&body).map_err(Refusal::Marker)?;
+    let marked = stream.mark(range, (starts, unix_ms(), app.0.markers_max));
     app.0.metrics.marked("http", &marked);
     marked.map_err(|error| Refusal::Marker(error.to_string()))?;
     Ok(classed("markers", answer::text(StatusCode::OK, "marked\n".to_owned())))
+}
+
+/// A marker, and whether it says when it starts.
+pub(crate) struct Said {
+    pub(crate) range: DateRange,
+    pub(crate) starts: bool,
+}
+
+/// Why it is none is said in words.
+pub(crate) fn read(body: &[u8]) -> Result<Said, String> {
+    let marker: Marker = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let starts = marker.start_unix_ms.is_some();
+    let range = marker.range().ok_or("a duration or a time is out of range")?;
+    Ok(Said { range, starts })
 }
 
 impl Marker {
@@ -80,7 +93,5 @@ fn seconds(seconds: Option<f64>) -> Option<Option<Duration>> {
     Duration::try_from_secs_f64(seconds).ok().filter(|_| usual).map(Some)
 }
 
-/// The end of the year 9999, which dates in playlists reach.
-const TIME_MAX_MS: i64 = 253_402_300_799_999;
 /// A year.
 const DURATION_MAX_S: f64 = 31_536_000.0;

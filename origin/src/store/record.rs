@@ -3,7 +3,7 @@
 //! A line is the CRC-32 of its text in eight hexadecimal digits, a space, the text as JSON, and a line feed. A crash can cut
 //! the last line anywhere; whatever does not end or does not add up is the end of the journal.
 
-use crate::epoch::{Bitrate, Known, Numbers};
+use crate::epoch::{Bitrate, Known, NUMBER_MAX, Numbers, TIME_MAX_MS};
 use crate::medium::Medium;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -107,6 +107,8 @@ pub(crate) struct Opened {
     pub(crate) tracks: Vec<(TrackConfig, Bytes)>,
 }
 
+/// No segment is longer.
+const DURATION_MAX_S: f64 = 3600.0;
 /// Of the records; one that is read differently is another version.
 pub(crate) const VERSION: u32 = 1;
 
@@ -124,6 +126,31 @@ impl Record {
             Self::Segment(segment) => Some(segment.unix_ms),
             Self::Break { unix_ms } | Self::Gap { unix_ms, .. } | Self::End { unix_ms } => Some(*unix_ms),
         }
+    }
+}
+
+impl Record {
+    /// Whether its numbers are such as an origin writes, so that no sum of them overflows.
+    fn is_sane(&self) -> bool {
+        let time = self.unix_ms().is_none_or(|unix_ms| (0..=TIME_MAX_MS).contains(&unix_ms));
+        time && match self {
+            Self::Stream { .. } | Self::Break { .. } | Self::End { .. } => true,
+            Self::Epoch(epoch) => epoch.numbers.are_sane() && epoch.joined < NUMBER_MAX,
+            Self::Segment(segment) => segment.is_sane(),
+            Self::Gap { through, .. } => *through < NUMBER_MAX,
+        }
+    }
+}
+
+impl Segment {
+    fn is_sane(&self) -> bool {
+        let length = self.ends.last().copied().unwrap_or_default();
+        config::is_stream_name(&self.rendition)
+            && self.epoch < NUMBER_MAX
+            && self.msn < NUMBER_MAX
+            && (0.0..=DURATION_MAX_S).contains(&self.duration_s)
+            && self.ends.is_sorted()
+            && self.picture_end.is_none_or(|end| end <= u64::from(length))
     }
 }
 
@@ -147,7 +174,7 @@ fn read_line(line: &[u8]) -> Option<Record> {
     let (sum, text) = line.split_at_checked(9)?;
     // One text has one spelling of its sum.
     let right = sum == format!("{:08x} ", crc(text)).as_bytes();
-    right.then(|| serde_json::from_slice(text).ok()).flatten()
+    right.then(|| serde_json::from_slice(text).ok()).flatten().filter(Record::is_sane)
 }
 
 pub(crate) fn crc(bytes: &[u8]) -> u32 {

@@ -54,7 +54,7 @@ impl Markers {
     }
 
     /// Those whose time is not over at `from_unix_ms`, each with a number of its own.
-    pub(super) fn since(&self, from_unix_ms: i64) -> impl Iterator<Item = &(u32, DateRange)> {
+    pub(crate) fn since(&self, from_unix_ms: i64) -> impl Iterator<Item = &(u32, DateRange)> {
         self.ranges.iter().filter(move |(_, range)| {
             // A splice that has opened and not closed has no end yet.
             let open = range.end_on_next || (range.scte35.out.is_some() && range.scte35.back.is_none());

@@ -19,6 +19,8 @@ pub(crate) struct Resumed {
 /// Segments that may have been served and are in no journal, besides those that time allows: the open one, and one that
 /// was on its way to the disk.
 const UNWRITTEN: u64 = 2;
+/// More than there are segments in the longest window.
+const GAPS_MAX: u64 = 1 << 18;
 
 impl Stream {
     /// Takes in a journal; `None` where it shows nothing.
@@ -60,7 +62,11 @@ impl Stream {
                     self.break_off(now, *unix_ms);
                     cut_off = false;
                 }
-                Record::Gap { through, unix_ms } => self.gap_through(*through, now, *unix_ms),
+                Record::Gap { through, unix_ms } => {
+                    let gaps = through.saturating_sub(self.next_msn().unwrap_or(*through));
+                    (gaps <= GAPS_MAX).then_some(())?;
+                    self.gap_through(*through, now, *unix_ms);
+                }
                 Record::End { .. } => ended = true,
             }
         }
@@ -72,8 +78,9 @@ impl Stream {
             self.break_off(now, last_unix_ms);
         }
         let next = self.next_msn()?;
-        if cut_off {
-            let silent_ms = u64::try_from(now_unix_ms - last_unix_ms).unwrap_or(0);
+        let silent_ms = u64::try_from(now_unix_ms - last_unix_ms).unwrap_or(0);
+        // After a whole window nothing of it is shown, and the list of what was lost could be long.
+        if cut_off && silent_ms < self.window().as_millis() as u64 {
             let segment_ms = (plan.segment().as_millis() as u64).max(1);
             let lost = UNWRITTEN + silent_ms.div_ceil(segment_ms);
             self.gap_through(next + lost - 1, now, now_unix_ms);

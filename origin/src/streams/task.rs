@@ -6,6 +6,7 @@ mod publisher;
 mod source;
 mod twin;
 
+pub(crate) use cue::marker_of_cue;
 pub(super) use twin::Agreeing;
 
 use super::live::Broken;

@@ -11,9 +11,8 @@ impl Task {
     /// A cue point has a place in an epoch alone: before the first there is no time that players know.
     pub(super) fn cue(&self, cue: &Cue) {
         let Phase::Live(live) = &self.phase else { return };
-        let range = range(cue, live.unix_ms(cue.at_ms));
-        let is_known = cue.parameters.iter().any(|(name, _)| name == "id");
-        let marked = self.stream.mark(range, (!is_known, live.unix_ms(cue.at_ms), self.context().config.markers.max));
+        let (range, starts) = marker_of_cue(cue, live.unix_ms(cue.at_ms));
+        let marked = self.stream.mark(range, (starts, live.unix_ms(cue.at_ms), self.context().config.markers.max));
         self.context().metrics.marked("cue_point", &marked);
         if let Err(error) = marked {
             tracing::warn!(stream = %self.stream.name, %error, "a cue point is not used");
@@ -22,8 +21,9 @@ impl Task {
 }
 
 /// `id`, `class`, `duration`, `planned_duration`, `scte35_out`, `scte35_in` and `scte35_cmd` mean what they do in
-/// EXT-X-DATERANGE; every other parameter becomes an `X-` attribute.
-fn range(cue: &Cue, start_unix_ms: i64) -> DateRange {
+/// EXT-X-DATERANGE; every other parameter becomes an `X-` attribute. With it comes whether it starts then, or whenever the
+/// marker of this name does.
+pub(crate) fn marker_of_cue(cue: &Cue, start_unix_ms: i64) -> (DateRange, bool) {
     let mut range = DateRange { start_unix_ms, class: Some(cue.name.clone()), ..DateRange::default() };
     range.id = format!("{}-{start_unix_ms}", cue.name);
     let seconds = |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -45,7 +45,7 @@ fn range(cue: &Cue, start_unix_ms: i64) -> DateRange {
         }
     }
     range.scte35 = scte35;
-    range
+    (range, !cue.parameters.iter().any(|(name, _)| name == "id"))
 }
 
 #[cfg(test)]
@@ -58,11 +58,11 @@ mod tests {
         let parameters = vec![pair("duration", "30"), pair("scte35_out", "0xFC30"), pair("spot no.", "7")];
         let cue = Cue { at_ms: 0, name: "ad".into(), parameters };
         assert_eq!(
-            range(&cue, 1_795_226_400_500).render(),
+            marker_of_cue(&cue, 1_795_226_400_500).0.render(),
             "#EXT-X-DATERANGE:ID=\"ad-1795226400500\",CLASS=\"ad\",START-DATE=\"2026-11-21T02:00:00.500Z\",\
              DURATION=30.000,SCTE35-OUT=0xFC30,X-SPOT-NO-=\"7\"\n"
         );
         let closing = Cue { parameters: vec![pair("id", "ad-1"), pair("scte35_in", "fc31")], ..cue };
-        assert_eq!(range(&closing, 0).id, "ad-1");
+        assert_eq!(marker_of_cue(&closing, 0).0.id, "ad-1");
     }
 }

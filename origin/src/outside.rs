@@ -1,0 +1,109 @@
+//! Readers of bytes from outside that nothing else shows, for fuzz targets and for the tests that replay their seeds.
+
+use crate::rtmp;
+use crate::store::{Record, crc, read_journal};
+use crate::streams::{Marked, Markers, Room, Stream, marker_of_cue};
+use crate::twin::{Answer, Offer, Outcome, Pairing};
+use crate::window::Memory;
+use manifest::DateRange;
+use manifest::follow::{Followed, read};
+use prometheus::IntCounter;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// When all of it is read, in Unix milliseconds: some day in 2026.
+const NOW_UNIX_MS: i64 = 1_795_226_500_000;
+const WINDOW: Duration = Duration::from_secs(120);
+
+/// Reads lines of a journal, to which it puts their sums, as an origin that starts. Returns how many were taken, and how
+/// many renditions are shown again.
+///
+/// # Panics
+/// If what is shown is no playlist, or goes on with another number than the stream.
+#[must_use]
+pub fn journal(lines: &str) -> (usize, usize) {
+    let with_sum = |line: &str| format!("{:08x} {line}\n", crc(line.as_bytes()));
+    let text: String = lines.lines().map(with_sum).collect();
+    let (records, length) = read_journal(text.as_bytes());
+    assert!(length <= text.len());
+    let Ok(shortened) = IntCounter::new("shortened", "windows") else { return (0, 0) };
+    let memory = Memory::new(usize::MAX, shortened);
+    let room = Room { length: WINDOW, in_memory: WINDOW, memory, life: Arc::default() };
+    let stream = Stream::new("a".to_owned(), room);
+    if stream.replay(&records, Instant::now(), NOW_UNIX_MS).is_none() {
+        return (records.len(), 0);
+    }
+    let _ = (stream.multivariant(), stream.mpd(NOW_UNIX_MS));
+    let opened = records.iter().filter_map(|record| match record {
+        Record::Epoch(epoch) => epoch.opened(),
+        _ => None,
+    });
+    let names = opened.flat_map(|opened| opened.plan.renditions).map(|rendition| rendition.name);
+    let shown = names.filter_map(|name| stream.rendition(&name)).map(|rendition| {
+        let _ = stream.iframes(&rendition);
+        let text = String::from_utf8_lossy(&stream.playlist(&rendition, false).plain().concat()).into_owned();
+        assert!(matches!(read(&text), Ok(Followed::Media(_))), "{text}");
+    });
+    (records.len(), shown.count())
+}
+
+/// Reads two offers, a line each, as two origins that send them to each other at once; returns whether they agreed.
+///
+/// # Panics
+/// If they did not come to the same.
+#[must_use]
+pub fn offers(lines: &str) -> bool {
+    let offer = |line: &str| serde_json::from_str(line).ok().filter(|offer: &Offer| offer.is_sane(NOW_UNIX_MS));
+    let mut lines = lines.lines();
+    let (Some(one), Some(other)) = (lines.next().and_then(offer), lines.next().and_then(offer)) else { return false };
+    let (mut at_one, mut at_other) = (Pairing::default(), Pairing::default());
+    at_one.offering(one.clone());
+    at_other.offering(other.clone());
+    let (to_one, to_other) = (at_other.answer(&one), at_one.answer(&other));
+    // What is answered goes through JSON, and is judged, as on its way.
+    let passed = |answer: &Answer, offer: &Offer| {
+        let text = serde_json::to_string(answer).ok()?;
+        serde_json::from_str(&text).ok().filter(|answer: &Answer| answer.suits(offer, NOW_UNIX_MS))
+    };
+    let (to_one, to_other) = (passed(&to_one, &one), passed(&to_other, &other));
+    let (epoch, _, _, outcome) = at_one.begin(&one, to_one);
+    let (same, _, _, also) = at_other.begin(&other, to_other);
+    let together = outcome == Outcome::Together && also == Outcome::Together;
+    assert!(!together || epoch == same, "{epoch:?} and {same:?}");
+    together
+}
+
+/// Reads bodies of requests for markers, a line each; returns how many are said.
+///
+/// # Panics
+/// If a marker says more than a line, or a line that is not one of markers.
+#[must_use]
+pub fn markers(lines: &str) -> usize {
+    said(lines.lines().filter_map(|body| {
+        let marker = crate::http::read_marker(body.as_bytes()).ok()?;
+        Some((marker.range, marker.starts))
+    }))
+}
+
+/// Reads a data message of a publisher; returns how many markers are said for it.
+///
+/// # Panics
+/// As [`markers`].
+#[must_use]
+pub fn cue_point(payload: &[u8]) -> usize {
+    said(rtmp::cue(payload, 0).map(|cue| marker_of_cue(&cue, NOW_UNIX_MS)).into_iter())
+}
+
+fn said(ranges: impl Iterator<Item = (DateRange, bool)>) -> usize {
+    const MAX: usize = 8;
+    let mut markers = Markers::default();
+    for (range, starts) in ranges {
+        let marked = markers.add(range, (starts, NOW_UNIX_MS, MAX));
+        assert!(matches!(marked, Ok(Marked::Added | Marked::Displaced) | Err(_)));
+    }
+    let lines = markers.lines(i64::MIN);
+    let one_each = lines.lines().all(|line| line.starts_with("#EXT-X-DATERANGE:ID=\""));
+    let count = lines.lines().count();
+    assert!(one_each && count <= MAX && count == markers.since(i64::MIN).count(), "{lines}");
+    count
+}
