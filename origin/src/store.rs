@@ -5,16 +5,19 @@ mod metrics;
 mod queue;
 mod record;
 mod recover;
+mod regular;
 mod writer;
 
 pub(crate) use life::{Given, Life};
 pub(crate) use metrics::DiskMetrics;
+#[cfg(test)]
+pub(crate) use record::Segment as SegmentRecord;
 pub(crate) use record::{Epoch as EpochRecord, Record, crc, read as read_journal};
 pub(crate) use recover::Recovered;
 
 use crate::clock::unix_ms;
 use parking_lot::Mutex;
-use queue::{Job, Queue, Work};
+use queue::Queue;
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -43,7 +46,7 @@ pub(crate) fn claim(root: Option<&Path>) -> Result<Option<Claim>, Taken> {
     let Some(root) = root else { return Ok(None) };
     let open = || {
         fs::create_dir_all(root)?;
-        File::options().create(true).truncate(false).write(true).open(root.join(LOCK))
+        regular::open(File::options().create(true).truncate(false).write(true), &root.join(LOCK))
     };
     let Ok(lock) = open() else { return Ok(None) };
     match lock.try_lock() {
@@ -72,7 +75,7 @@ impl Store {
             metrics.failing.set(1);
             (Vec::new(), HashMap::new())
         });
-        let (queue, jobs) = Queue::new(config.queue_bytes_max, metrics.clone());
+        let (queue, jobs) = Queue::new(config, metrics.clone());
         let writer = Writer::new(metrics.clone(), config.retry);
         let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || writer.run(&jobs));
         if let Err(error) = thread {
@@ -98,15 +101,15 @@ impl Store {
     /// A stream that was on the disk goes on.
     pub(crate) fn resume(&self, recovered: &Recovered) -> Life {
         let disk = self.disk.as_ref().map(|(_, queue)| (recovered.folder.clone(), queue.clone()));
-        Life::new(disk, self.given(&recovered.name))
+        Life::new(disk, self.given(&recovered.name)).resumed()
     }
 
     /// Returns once everything is written that was to be, or `patience` is over.
     pub(crate) async fn flush(&self, patience: Duration) {
-        let Some((root, queue)) = &self.disk else { return };
+        let Some((_, queue)) = &self.disk else { return };
         let (done, written) = oneshot::channel();
-        queue.push(Job { folder: root.clone(), work: Work::Flush(done) });
-        if tokio::time::timeout(patience, written).await.is_err() {
+        let is_told = queue.flush(done);
+        if !is_told || tokio::time::timeout(patience, written).await.is_err() {
             tracing::warn!("the disk is slow; what it has not taken is lost");
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Pure: `now` is passed in.
 
+mod gaps;
 mod memory;
 mod playlist;
 mod rendition;
@@ -9,6 +10,7 @@ mod rope;
 mod segment;
 mod text;
 
+pub(crate) use gaps::Gaps;
 pub(crate) use memory::Memory;
 pub(crate) use playlist::report;
 pub(crate) use rendition::Rendition;
@@ -254,7 +256,9 @@ impl Window {
             .segments
             .back()
             .map(|last| &last.epoch)
-            .filter(|last| last.id == epoch.id && last.discontinuities == epoch.discontinuities);
+            .filter(|last| last.id == epoch.id && last.discontinuities == epoch.discontinuities)
+            // Gaps keep another time than the epoch they are of.
+            .filter(|last| (last.first_msn, last.zero_unix_ms) == (epoch.first_msn, epoch.zero_unix_ms));
         let epoch = same.map_or_else(|| Arc::new(epoch), Arc::clone);
         while self.next_msn < joined_msn {
             let gap = self.vacant.take().unwrap_or_else(|| self.gap(&epoch, first_msn));
@@ -342,17 +346,6 @@ impl Window {
             Some(open) if open.parts.is_empty() => self.vacant = Some(open),
             Some(open) => self.append(open, now),
             None => {}
-        }
-    }
-
-    /// Lists what should come up to this segment as gaps, after an epoch that has broken off.
-    pub(crate) fn gap_through(&mut self, msn: u64, now: Instant) {
-        let Some(epoch) = self.segments.back().map(|last| Arc::clone(&last.epoch)).filter(|_| !self.ended) else {
-            return;
-        };
-        while self.open.is_none() && self.next_msn <= msn {
-            let gap = self.vacant.take().unwrap_or_else(|| Segment::new(self.next_msn, Arc::clone(&epoch)));
-            self.append(gap, now);
         }
     }
 

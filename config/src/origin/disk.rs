@@ -12,6 +12,8 @@ pub struct Disk {
     pub path: Option<PathBuf>,
     /// Segments that wait to be written, in bytes.
     pub queue_bytes_max: usize,
+    /// The same by number.
+    pub queue_segments_max: usize,
     /// Reads at once.
     pub reads_max: usize,
     /// Longest wait for a read, a place among them included.
@@ -25,6 +27,7 @@ pub struct Disk {
 pub(super) struct Raw {
     path: Option<PathBuf>,
     queue_bytes_max: usize,
+    queue_segments_max: usize,
     reads_max: usize,
     read_timeout_ms: u64,
     retry_ms: u64,
@@ -32,7 +35,14 @@ pub(super) struct Raw {
 
 impl Default for Raw {
     fn default() -> Self {
-        Self { path: None, queue_bytes_max: 256 << 20, reads_max: 64, read_timeout_ms: 2000, retry_ms: 10_000 }
+        Self {
+            path: None,
+            queue_bytes_max: 256 << 20,
+            queue_segments_max: 4096,
+            reads_max: 64,
+            read_timeout_ms: 2000,
+            retry_ms: 10_000,
+        }
     }
 }
 
@@ -49,6 +59,12 @@ impl Raw {
         Disk {
             path: self.path,
             queue_bytes_max: queue,
+            queue_segments_max: within(
+                problems,
+                "origin.disk.queue_segments_max",
+                self.queue_segments_max,
+                16..=1_000_000,
+            ),
             reads_max: within(problems, "origin.disk.reads_max", self.reads_max, 1..=256),
             read_timeout,
             retry,

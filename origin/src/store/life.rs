@@ -1,6 +1,6 @@
 //! One life of a stream, from its first publisher to its end, as the disk knows it.
 
-use super::queue::{Job, Queue, Work};
+use super::queue::{Entry, Queue, Shelf, Whole};
 use super::record::{Epoch, Record, Segment};
 use crate::clock::unix_ms;
 use crate::epoch::EpochId;
@@ -8,6 +8,7 @@ use crate::medium::Medium;
 use crate::window::{News, Window};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Shared by all renditions of the stream. Without a disk it only knows the names that were given.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
-    /// Its folder, and who writes there.
-    disk: Option<(PathBuf, Queue)>,
+    /// What waits to be written to its folder, and where that is told.
+    disk: Option<(Arc<Shelf>, Queue)>,
     given: Arc<Mutex<Given>>,
     /// What is read from the journal is not written to it again.
     is_read: AtomicBool,
@@ -33,7 +34,14 @@ pub(crate) struct Given {
 
 impl Life {
     pub(super) fn new(disk: Option<(PathBuf, Queue)>, given: Arc<Mutex<Given>>) -> Self {
+        let disk = disk.map(|(folder, queue)| (Shelf::new(folder), queue));
         Self { disk, given, is_read: AtomicBool::new(false) }
+    }
+
+    /// Goes on with the journal that is there.
+    pub(super) fn resumed(self) -> Self {
+        self.write(Entry::Resume);
+        self
     }
 
     pub(crate) fn given(&self) -> Given {
@@ -46,7 +54,15 @@ impl Life {
 
     /// Where a segment is, if there is a disk.
     pub(crate) fn file(&self, rendition: (&str, Medium), epoch: EpochId, msn: u64) -> Option<PathBuf> {
-        self.disk.as_ref().map(|(folder, _)| file(folder, rendition, epoch, msn))
+        self.disk.as_ref().map(|(shelf, _)| file(&shelf.folder, rendition, epoch, msn))
+    }
+
+    /// Returns once what was on disk is found not to be there any more.
+    pub(crate) async fn lost(&self) {
+        match &self.disk {
+            Some((shelf, _)) => shelf.lost.notified().await,
+            None => pending().await,
+        }
     }
 
     /// While the journal is read.
@@ -60,28 +76,37 @@ impl Life {
             given.epoch = given.epoch.max(epoch.numbers.id);
             given.next_msn = given.next_msn.max(epoch.numbers.first_msn);
         }
-        self.write(Work::Epoch(Record::Epoch(Box::new(epoch))));
+        self.line(Record::Epoch(Box::new(epoch)));
     }
 
-    pub(crate) fn broke_off(&self, unix_ms: i64) {
-        self.write(Work::Line(Record::Break { unix_ms }));
+    /// `next_msn` is above all numbers of the epoch.
+    pub(crate) fn broke_off(&self, next_msn: u64, unix_ms: i64) {
+        self.line(Record::Break { unix_ms, next_msn });
     }
 
-    pub(crate) fn gapped(&self, through: u64, unix_ms: i64) {
+    /// `is_unsure` where nobody knows which of them were given.
+    pub(crate) fn gapped(&self, (through, is_unsure): (u64, bool), unix_ms: i64) {
         {
             let mut given = self.given.lock();
             given.next_msn = given.next_msn.max(through + 1);
         }
-        self.write(Work::Line(Record::Gap { through, unix_ms }));
+        self.line(Record::Gap { through, unix_ms, is_unsure });
     }
 
     pub(crate) fn ended(&self, unix_ms: i64) {
-        self.write(Work::Line(Record::End { unix_ms }));
+        self.line(Record::End { unix_ms });
+    }
+
+    /// The origin stops: nothing is given from here on, and the journal lacks nothing.
+    pub(crate) fn stopped(&self, next_msn: u64, unix_ms: i64) {
+        self.line(Record::Stop { unix_ms, next_msn });
     }
 
     /// Nothing of it is asked for any more.
     pub(crate) fn forget(&self) {
-        self.write(Work::Forget(self.given()));
+        if let Some((shelf, queue)) = &self.disk {
+            queue.forget(shelf, self.given());
+        }
     }
 
     /// What became whole, and what is of no use any more, in the window of a rendition.
@@ -110,20 +135,25 @@ impl Life {
                         picture_end,
                         unix_ms: unix_ms(),
                     };
-                    self.write(Work::Segment { file, pieces, record, window: window.clone() });
+                    self.write(Entry::Segment(Whole { file, pieces, record, window: window.clone() }));
                 }
                 News::Gone { epoch, msn } => {
-                    let Some(file) = self.file((rendition, medium), epoch, msn) else { continue };
-                    self.write(Work::Delete { file, rendition: rendition.to_owned(), msn });
+                    if let Some((shelf, queue)) = self.disk.as_ref().filter(|_| !self.is_read.load(Ordering::Relaxed)) {
+                        queue.delete(shelf, (rendition, medium), (epoch, msn));
+                    }
                 }
             }
         }
     }
 
-    fn write(&self, work: Work) {
-        let Some((folder, queue)) = &self.disk else { return };
+    fn line(&self, record: Record) {
+        self.write(Entry::Line(record));
+    }
+
+    fn write(&self, entry: Entry) {
+        let Some((shelf, queue)) = &self.disk else { return };
         if !self.is_read.load(Ordering::Relaxed) {
-            queue.push(Job { folder: folder.clone(), work });
+            queue.push(shelf, entry);
         }
     }
 }

@@ -24,14 +24,24 @@ pub(crate) enum Record {
     },
     Epoch(Box<Epoch>),
     Segment(Segment),
-    /// The epoch ended.
+    /// The epoch ended, and gave no number from `next_msn` on.
     Break {
         unix_ms: i64,
+        #[serde(default)]
+        next_msn: u64,
     },
-    /// What should come up to this segment is listed as gaps.
+    /// What should come up to this segment is listed as gaps. Where nobody knows which of them were given, and in what
+    /// epochs, `is_unsure` is set.
     Gap {
         through: u64,
         unix_ms: i64,
+        #[serde(default)]
+        is_unsure: bool,
+    },
+    /// The origin stopped: as the last line it says that none is missing. It is taken out before the journal goes on.
+    Stop {
+        unix_ms: i64,
+        next_msn: u64,
     },
     /// The stream ended.
     End {
@@ -124,7 +134,10 @@ impl Record {
             Self::Stream { .. } => None,
             Self::Epoch(epoch) => Some(epoch.numbers.zero_unix_ms),
             Self::Segment(segment) => Some(segment.unix_ms),
-            Self::Break { unix_ms } | Self::Gap { unix_ms, .. } | Self::End { unix_ms } => Some(*unix_ms),
+            Self::Break { unix_ms, .. }
+            | Self::Gap { unix_ms, .. }
+            | Self::End { unix_ms }
+            | Self::Stop { unix_ms, .. } => Some(*unix_ms),
         }
     }
 }
@@ -134,7 +147,8 @@ impl Record {
     fn is_sane(&self) -> bool {
         let time = self.unix_ms().is_none_or(|unix_ms| (0..=TIME_MAX_MS).contains(&unix_ms));
         time && match self {
-            Self::Stream { .. } | Self::Break { .. } | Self::End { .. } => true,
+            Self::Stream { .. } | Self::End { .. } => true,
+            Self::Break { next_msn, .. } | Self::Stop { next_msn, .. } => *next_msn < NUMBER_MAX,
             Self::Epoch(epoch) => epoch.numbers.are_sane() && epoch.joined < NUMBER_MAX,
             Self::Segment(segment) => segment.is_sane(),
             Self::Gap { through, .. } => *through < NUMBER_MAX,
@@ -329,9 +343,10 @@ mod tests {
             Record::Epoch(Box::new(epoch)),
             Record::Segment(segment(100)),
             Record::Segment(segment(101)),
-            Record::Break { unix_ms: 5 },
-            Record::Gap { through: 102, unix_ms: 6 },
+            Record::Break { unix_ms: 5, next_msn: 102 },
+            Record::Gap { through: 102, unix_ms: 6, is_unsure: true },
             Record::End { unix_ms: 6 },
+            Record::Stop { unix_ms: 7, next_msn: 103 },
         ]
     }
 

@@ -2,10 +2,11 @@
 
 use super::life::{Given, file};
 use super::record::{self, Record, VERSION, crc};
+use super::regular;
 use super::writer::{GIVEN, JOURNAL, forget};
 use crate::epoch::EpochId;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,7 @@ pub(super) fn recover(root: &Path) -> io::Result<(Vec<Recovered>, HashMap<String
         else {
             continue;
         };
-        let read = fs::read_to_string(stream.join(GIVEN)).ok().and_then(|text| serde_json::from_str(&text).ok());
+        let read = regular::read(&stream.join(GIVEN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let mut given: Given = read.unwrap_or_default();
         let started = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u64>().ok();
         let mut folders: Vec<(u64, PathBuf)> =
@@ -55,17 +56,30 @@ pub(super) fn remove(folder: &Path, given: Given) {
 
 fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?;
-    Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
+    // A link to one is none.
+    let is_folder = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    Ok(entries.flatten().filter(is_folder).map(|entry| entry.path()).collect())
 }
 
 /// The journal up to where it is whole; what comes after that is cut off, so that it can be written on.
 fn read_journal(folder: &Path, name: &str) -> Vec<Record> {
     let path = folder.join(JOURNAL);
-    let Ok(bytes) = fs::read(&path) else { return Vec::new() };
-    let (mut records, length) = record::read(&bytes);
+    let bytes = match regular::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tracing::warn!(%error, folder = %folder.display(), "a journal cannot be read");
+            return Vec::new();
+        }
+    };
+    let (mut records, mut length) = record::read(&bytes);
     if length < bytes.len() {
         tracing::warn!(folder = %folder.display(), torn = bytes.len() - length, "the end of a journal is torn, and cut off");
-        let cut = File::options().write(true).open(&path).and_then(|file| file.set_len(length as u64));
+    }
+    // What comes may never reach the disk, and then this line would be wrong.
+    let stop = records.last().filter(|last| matches!(last, Record::Stop { .. })).map(Record::line);
+    length -= stop.as_ref().map_or(0, String::len);
+    if length < bytes.len() {
+        let cut = regular::open(File::options().write(true), &path).and_then(|file| file.set_len(length as u64));
         if let Err(error) = cut {
             tracing::warn!(%error, "a journal cannot be cut");
             return Vec::new();
@@ -85,7 +99,7 @@ fn drop_unwritten(folder: &Path, records: &mut Vec<Record>) {
     records.retain(|record| match record {
         Record::Segment(segment) if segment.unix_ms > newest - UNSURE_MS => {
             let file = file(folder, (&segment.rendition, segment.medium), EpochId(segment.epoch), segment.msn);
-            fs::read(file).is_ok_and(|bytes| {
+            regular::read(&file).is_ok_and(|bytes| {
                 segment.ends.last().is_some_and(|&end| end as usize == bytes.len()) && crc(&bytes) == segment.crc
             })
         }
@@ -106,7 +120,10 @@ fn raise(given: &mut Given, started: u64, records: &[Record]) {
             }
             Record::Segment(segment) => given.next_msn = given.next_msn.max(segment.msn + 1),
             Record::Gap { through, .. } => given.next_msn = given.next_msn.max(through + 1),
-            _ => {}
+            Record::Break { next_msn, .. } | Record::Stop { next_msn, .. } => {
+                given.next_msn = given.next_msn.max(*next_msn);
+            }
+            Record::Stream { .. } | Record::End { .. } => {}
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Lives of streams through the disk: what is written is read, and what is not whole is nobody's.
 
+use super::queue::{Entry, Gone, Next, Shelf};
 use super::record::{Epoch, Record};
 use super::*;
 use crate::epoch::{Bitrate, EpochId, Known, Numbers};
@@ -9,12 +10,16 @@ use crate::window::{News, Shape, Window};
 use bytes::Bytes;
 use prometheus::Registry;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::Receiver;
 use transcode::Source;
 
 fn open(root: &Path) -> (Store, Vec<Recovered>, DiskMetrics) {
     let origin = config::Config::parse("[origin]\n", []).unwrap().origin.unwrap();
-    let config = config::OriginDisk { path: Some(root.to_owned()), ..origin.disk };
+    let retry = Duration::from_millis(100);
+    let config = config::OriginDisk { path: Some(root.to_owned()), retry, ..origin.disk };
     let metrics = DiskMetrics::register(&Registry::new()).unwrap();
     let (store, left) = Store::open(&config, &metrics);
     (store, left, metrics)
@@ -62,7 +67,7 @@ async fn what_is_written_is_read_and_nothing_that_is_not_whole() {
     fs::write(life.file(("180p", Medium::Fragments), EpochId(7), 102).unwrap(), [0; 9]).unwrap();
     let journal = left_folder(root.path()).join("journal");
     let length = fs::metadata(&journal).unwrap().len();
-    let line = Record::Break { unix_ms: 5 }.line();
+    let line = Record::Break { unix_ms: 5, next_msn: 104 }.line();
     fs::write(&journal, [fs::read(&journal).unwrap(), line.as_bytes()[..20].to_vec()].concat()).unwrap();
 
     let (store, left, _) = open(root.path());
@@ -70,10 +75,10 @@ async fn what_is_written_is_read_and_nothing_that_is_not_whole() {
     assert_eq!(fs::metadata(&journal).unwrap().len(), length, "the torn line is cut off");
     // It is written on.
     let life = store.resume(&left[0]);
-    life.broke_off(9);
+    life.broke_off(104, 9);
     store.flush(Duration::from_secs(9)).await;
     let (_, left, _) = open(root.path());
-    assert_eq!(left[0].records.last(), Some(&Record::Break { unix_ms: 9 }));
+    assert_eq!(left[0].records.last(), Some(&Record::Break { unix_ms: 9, next_msn: 104 }));
 }
 
 fn left_folder(root: &Path) -> PathBuf {
@@ -126,6 +131,9 @@ async fn a_journal_does_not_grow_for_ever() {
         life.opened(epoch(id, first));
         for msn in first..first + 5000 {
             life.take(("180p", Medium::Fragments), &window, vec![whole(id, msn)]);
+            if msn % 1000 == 0 {
+                store.flush(Duration::from_secs(60)).await;
+            }
             if let Some(gone) = msn.checked_sub(10) {
                 let epoch = EpochId(if gone < 5000 { 7 } else { 8 });
                 life.take(("180p", Medium::Fragments), &window, vec![News::Gone { epoch, msn: gone }]);
@@ -156,4 +164,160 @@ fn a_folder_is_one_process_s_at_a_time() {
     assert!(claim(None).unwrap().is_none());
     fs::write(root.path().join("file"), "").unwrap();
     assert!(claim(Some(&root.path().join("file"))).unwrap().is_none(), "it fails as a disk does");
+}
+
+/// A queue that nobody empties.
+fn hung() -> (Queue, Receiver<queue::Job>, DiskMetrics) {
+    let origin =
+        config::Config::parse("[origin]\n[origin.disk]\nqueue_segments_max = 16\n", []).unwrap().origin.unwrap();
+    let metrics = DiskMetrics::register(&Registry::new()).unwrap();
+    let (queue, jobs) = Queue::new(&origin.disk, metrics.clone());
+    (queue, jobs, metrics)
+}
+
+#[test]
+fn what_waits_for_a_disk_that_hangs_is_bounded_and_lacks_no_line() {
+    let (queue, jobs, metrics) = hung();
+    let given = Arc::new(Mutex::new(Given::default()));
+    let life = Life::new(Some((PathBuf::from("a"), queue)), given);
+    let window = window(&metrics);
+    for id in 0..1000 {
+        life.opened(epoch(id, 100 * id));
+        let news = (0..50).map(|index| whole(id, 100 * id + index)).collect();
+        life.take(("180p", Medium::Fragments), &window, news);
+        life.broke_off(100 * id + 50, 5);
+        (50..60).for_each(|index| life.gapped((100 * id + index, false), 6));
+        let gone = (0..50).map(|index| News::Gone { epoch: EpochId(id / 100), msn: 50 * (id % 100) + index });
+        life.take(("180p", Medium::Fragments), &window, gone.collect());
+    }
+    assert_eq!(metrics.queue_segments.get(), 16);
+    assert_eq!(metrics.segments.with_label_values(&["refused"]).get(), 50 * 1000 - 16);
+    let waiting: Vec<queue::Job> = jobs.try_iter().collect();
+    let [queue::Job::Life(shelf)] = &waiting[..] else { panic!("{} jobs", waiting.len()) };
+    let next: Vec<Next> = std::iter::from_fn(|| shelf.next()).collect();
+    let lines = next.iter().filter_map(|next| match next {
+        Next::Entry(Entry::Line(record)) => Some(record.clone()),
+        _ => None,
+    });
+    let lines: Vec<Record> = lines.collect();
+    // The epoch whose segments wait, and the one that began last.
+    let epochs = lines.iter().filter_map(|record| match record {
+        Record::Epoch(epoch) => Some(epoch.numbers.id),
+        _ => None,
+    });
+    assert_eq!(epochs.collect::<Vec<_>>(), [0, 999]);
+    assert_eq!(lines.last(), Some(&Record::Gap { through: 99_959, unix_ms: 6, is_unsure: false }));
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    let deleted = next.iter().filter_map(|next| if let Next::Delete(gone) = next { Some(gone) } else { None });
+    let all = |epoch| Gone {
+        rendition: "180p".to_owned(),
+        medium: Medium::Fragments,
+        epoch: EpochId(epoch),
+        first: 0,
+        last: 4999,
+    };
+    assert_eq!(deleted.rev().collect::<Vec<_>>(), (0..10).map(all).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn of_a_life_that_is_forgotten_nothing_waits_any_more() {
+    let (queue, jobs, metrics) = hung();
+    let life = Life::new(Some((PathBuf::from("a"), queue.clone())), Arc::default());
+    life.opened(epoch(7, 100));
+    life.take(("180p", Medium::Fragments), &window(&metrics), vec![whole(7, 100)]);
+    assert_eq!((metrics.queue_segments.get(), metrics.queue_bytes.get()), (1, 9));
+    life.forget();
+    assert_eq!((metrics.queue_segments.get(), metrics.queue_bytes.get()), (0, 0));
+    let Ok(queue::Job::Life(shelf)) = jobs.try_recv() else { panic!("nobody is told") };
+    assert!(matches!(shelf.next(), Some(Next::Forget(_))) && shelf.next().is_none());
+    // Without a writer nothing waits.
+    drop(jobs);
+    queue.push(&Shelf::new(PathBuf::from("b")), Entry::Line(Record::End { unix_ms: 5 }));
+    assert!(!queue.flush(oneshot::channel().0));
+}
+
+/// Waits for what the disk's thread does in its own time.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let mut clock = tokio::time::interval(Duration::from_millis(20));
+    let waiting = async {
+        while !is_so() {
+            clock.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it never was so");
+}
+
+#[tokio::test]
+async fn lines_that_a_full_disk_did_not_take_are_written_once_it_does() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, _, metrics) = open(root.path());
+    fs::write(root.path().join("a"), "in the way").unwrap();
+    let (life, window) = (store.begin("a"), window(&metrics));
+    life.opened(epoch(7, 100));
+    life.take(("180p", Medium::Fragments), &window, vec![whole(7, 100)]);
+    life.broke_off(101, 5);
+    life.opened(epoch(8, 101));
+    life.broke_off(102, 6);
+    life.ended(7);
+    store.flush(Duration::from_secs(9)).await;
+    assert_eq!((metrics.failing.get(), metrics.segments.with_label_values(&["failed"]).get()), (1, 1));
+    fs::remove_file(root.path().join("a")).unwrap();
+    until(|| metrics.failing.get() == 0).await;
+    store.flush(Duration::from_secs(9)).await;
+    let (_, left, _) = open(root.path());
+    let records = &left[0].records;
+    assert!(matches!(&records[1], Record::Epoch(epoch) if epoch.numbers.id == 8), "{records:?}");
+    assert_eq!(records[2..], [Record::Break { unix_ms: 6, next_msn: 102 }, Record::End { unix_ms: 7 }]);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_taken_away_is_told_and_begun_anew() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, _, metrics) = open(root.path());
+    let (life, window) = (store.begin("a"), window(&metrics));
+    life.opened(epoch(7, 100));
+    life.take(("180p", Medium::Fragments), &window, vec![whole(7, 100)]);
+    store.flush(Duration::from_secs(9)).await;
+    fs::remove_dir_all(root.path().join("a")).unwrap();
+    tokio::time::timeout(Duration::from_secs(20), life.lost()).await.expect("nobody is told");
+    assert_eq!((metrics.lost.get(), metrics.failing.get()), (1, 1));
+    until(|| metrics.failing.get() == 0).await;
+    life.take(("180p", Medium::Fragments), &window, vec![whole(7, 101)]);
+    store.flush(Duration::from_secs(9)).await;
+    let (store, left, metrics) = open(root.path());
+    assert_eq!(msns(&left[0].records), [101]);
+    // A window that is read again is watched as well, before anything is written.
+    let life = store.resume(&left[0]);
+    store.flush(Duration::from_secs(9)).await;
+    fs::rename(root.path().join("a"), root.path().join("b")).unwrap();
+    tokio::time::timeout(Duration::from_secs(20), life.lost()).await.expect("nobody is told");
+    assert_eq!(metrics.lost.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_not_opened() {
+    let root = tempfile::tempdir().unwrap();
+    let target = root.path().join("target");
+    let text = "0123456789 this is no journal\n";
+    fs::write(&target, text).unwrap();
+    for name in ["given", "7/journal", "lock"] {
+        for is_pipe in [true, false] {
+            let folder = root.path().join("origin");
+            let path = if name == "lock" { folder.join(name) } else { folder.join("a").join(name) };
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            if is_pipe {
+                assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+            } else {
+                symlink(&target, &path).unwrap();
+            }
+            let opening = tokio::task::spawn_blocking(move || {
+                assert!(claim(Some(&folder)).is_ok());
+                let (_, left, _) = open(&folder);
+                assert!(left.iter().all(|left| left.records.is_empty()));
+                fs::remove_dir_all(folder).unwrap();
+            });
+            tokio::time::timeout(Duration::from_secs(9), opening).await.expect("it hangs").unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), text);
+        }
+    }
 }

@@ -25,8 +25,9 @@ const GAPS_MAX: u64 = 1 << 18;
 impl Stream {
     /// Takes in a journal; `None` where it shows nothing.
     ///
-    /// A stream that was cut off in an epoch goes on behind all that can have been served: what was is listed as gaps, so
-    /// that no number is given twice and no playlist goes backwards.
+    /// Unless the journal says that it is whole, the stream goes on behind all that can have been served, in epochs that
+    /// the disk did not take as well: what was is listed as gaps, so that no number is given twice and no playlist goes
+    /// backwards.
     pub(crate) fn replay(&self, records: &[Record], now: Instant, now_unix_ms: i64) -> Option<Resumed> {
         self.life().set_read(true);
         let resumed = self.read(records, now, now_unix_ms);
@@ -58,37 +59,194 @@ impl Stream {
                     let name = (EpochId(segment.epoch), segment.msn);
                     self.restore(&segment.rendition, name, OnDisk { ends, duration_s, picture_end }, now);
                 }
-                Record::Break { unix_ms } => {
+                Record::Break { unix_ms, next_msn } => {
                     self.break_off(now, *unix_ms);
+                    self.lack(*next_msn, now, *unix_ms)?;
                     cut_off = false;
                 }
-                Record::Gap { through, unix_ms } => {
-                    let gaps = through.saturating_sub(self.next_msn().unwrap_or(*through));
-                    (gaps <= GAPS_MAX).then_some(())?;
-                    self.gap_through(*through, now, *unix_ms);
+                Record::Gap { through, unix_ms, is_unsure } => {
+                    self.lists(*through)?;
+                    self.gap_through((*through, *is_unsure), now, *unix_ms);
+                }
+                Record::Stop { unix_ms, next_msn } => {
+                    if std::mem::take(&mut cut_off) {
+                        self.break_off(now, *unix_ms);
+                    }
+                    self.lack(*next_msn, now, *unix_ms)?;
                 }
                 Record::End { .. } => ended = true,
             }
         }
         let plan = last?;
         let last_unix_ms = records.iter().filter_map(Record::unix_ms).max()?;
+        // What follows is new, and for the next one who reads.
+        self.life().set_read(ended);
         if cut_off {
-            // This is new, and for the next one who reads.
-            self.life().set_read(false);
             self.break_off(now, last_unix_ms);
         }
         let next = self.next_msn()?;
         let silent_ms = u64::try_from(now_unix_ms - last_unix_ms).unwrap_or(0);
         // After a whole window nothing of it is shown, and the list of what was lost could be long.
-        if cut_off && silent_ms < self.window().as_millis() as u64 {
+        let is_over = silent_ms >= self.window().as_millis() as u64;
+        if !ended && !is_over && !matches!(records.last(), Some(Record::Stop { .. })) {
             let segment_ms = (plan.segment().as_millis() as u64).max(1);
             let lost = UNWRITTEN + silent_ms.div_ceil(segment_ms);
-            self.gap_through(next + lost - 1, now, now_unix_ms);
+            self.gap_through((next + lost - 1, true), now, now_unix_ms);
         }
         if ended {
             self.set_ended();
             self.end(now, last_unix_ms);
         }
         Some(Resumed { plan, last_unix_ms, ended })
+    }
+
+    /// Segments before this one that the disk did not take.
+    fn lack(&self, next_msn: u64, now: Instant, unix_ms: i64) -> Option<()> {
+        if self.next_msn().is_some_and(|next| next < next_msn) {
+            self.lists(next_msn)?;
+            self.gap_through((next_msn - 1, false), now, unix_ms);
+        }
+        Some(())
+    }
+
+    /// `None` where gaps up to this number would be more than any window has.
+    fn lists(&self, through: u64) -> Option<()> {
+        let gaps = through.saturating_sub(self.next_msn().unwrap_or(through));
+        (gaps <= GAPS_MAX).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::{Bitrate, Known, Numbers};
+    use crate::medium::Medium;
+    use crate::store::{EpochRecord, SegmentRecord};
+    use crate::streams::stream::Room;
+    use crate::testing::{aac, aac_config, avc, avc_config, plan};
+    use bytes::Bytes;
+    use std::time::Duration;
+    use transcode::Source;
+
+    /// When the first epoch begins; segments are of two seconds.
+    const ZERO_MS: i64 = 1_795_226_400_000;
+
+    fn epoch(first_msn: u64, zero_unix_ms: i64, discontinuities: u64) -> Record {
+        let plan = plan(30, 60, 10);
+        let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
+        let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 }, captions: media::Captions::default() };
+        let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
+        let numbers = Numbers { id: 7 + discontinuities, first_msn, discontinuities, zero_unix_ms };
+        Record::Epoch(Box::new(EpochRecord::new((numbers, 0, false), (&known, &plan), &tracks)))
+    }
+
+    /// An epoch of five segments in both renditions.
+    fn five() -> Vec<Record> {
+        let segment = |rendition: &str, index: u64| {
+            Record::Segment(SegmentRecord {
+                rendition: rendition.to_owned(),
+                medium: Medium::Fragments,
+                epoch: 7,
+                msn: 100 + index,
+                duration_s: 2.0,
+                ends: vec![9],
+                crc: 0,
+                picture_end: Some(5).filter(|_| rendition != "audio"),
+                unix_ms: ZERO_MS + 2000 * (index as i64 + 1),
+            })
+        };
+        let segments = (0..5).flat_map(|index| [segment("180p", index), segment("audio", index)]);
+        std::iter::once(epoch(100, ZERO_MS, 0)).chain(segments).collect()
+    }
+
+    fn stream() -> Stream {
+        Stream::new("a".to_owned(), Room::for_tests(Duration::from_secs(300)))
+    }
+
+    fn text(stream: &Stream, rendition: &str) -> String {
+        let rendition = stream.rendition(rendition).unwrap();
+        String::from_utf8(stream.playlist(&rendition, false).identity().to_vec()).unwrap()
+    }
+
+    fn dates(text: &str) -> Vec<&str> {
+        text.lines().filter_map(|line| line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:")).collect()
+    }
+
+    /// The disk was full while a publisher went, came back and sent for so long: nothing of that is in the journal.
+    #[test]
+    fn no_number_is_given_twice_whatever_line_is_missing() {
+        let killed = five();
+        let waited = [five(), vec![Record::Break { unix_ms: ZERO_MS + 10_000, next_msn: 105 }]].concat();
+        let gapped = [waited.clone(), vec![Record::Gap { through: 106, unix_ms: ZERO_MS + 14_000, is_unsure: false }]];
+        for records in [killed, waited, gapped.concat()] {
+            for away_s in [0, 1, 7, 60, 250] {
+                let stream = stream();
+                let last_ms = records.iter().filter_map(Record::unix_ms).max().unwrap();
+                let now_ms = last_ms + 1000 * away_s;
+                stream.replay(&records, Instant::now(), now_ms).unwrap();
+                // Half a second after its last line the origin may have had a new epoch, which sent until it was killed.
+                let given = 105 + (now_ms - ZERO_MS - 10_000 + 1999) / 2000;
+                let next = stream.next_msn().unwrap();
+                assert!(next as i64 > given, "{next} is given again after {away_s} s");
+                // What comes is of neither that epoch nor the one before it.
+                assert_eq!(stream.discontinuities(next), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_stopped_goes_on_where_it_was() {
+        for records in [
+            vec![
+                Record::Break { unix_ms: ZERO_MS + 10_000, next_msn: 105 },
+                Record::Stop { unix_ms: ZERO_MS + 10_000, next_msn: 105 },
+            ],
+            vec![Record::Stop { unix_ms: ZERO_MS + 10_000, next_msn: 105 }],
+        ] {
+            let stream = stream();
+            stream.replay(&[five(), records].concat(), Instant::now(), ZERO_MS + 30_000).unwrap();
+            assert_eq!((stream.next_msn(), stream.discontinuities(105)), (Some(105), 1));
+            assert!(!text(&stream, "180p").contains("EXT-X-GAP"));
+        }
+    }
+
+    #[test]
+    fn segments_that_the_disk_did_not_take_are_gaps() {
+        let broke_off = Record::Break { unix_ms: ZERO_MS + 16_000, next_msn: 108 };
+        let stopped = Record::Stop { unix_ms: ZERO_MS + 16_000, next_msn: 108 };
+        let stream = stream();
+        let records = [five(), vec![broke_off, stopped]].concat();
+        stream.replay(&records, Instant::now(), ZERO_MS + 30_000).unwrap();
+        for rendition in ["180p", "audio"] {
+            assert_eq!(text(&stream, rendition).matches("#EXT-X-GAP\n#EXTINF:2.00000,\n").count(), 3);
+        }
+        assert_eq!((stream.next_msn(), stream.discontinuities(108)), (Some(108), 1));
+    }
+
+    #[test]
+    fn no_date_is_after_the_present_and_none_goes_back() {
+        for away_ms in [600, 1500, 3999, 4001, 30_000] {
+            let (stream, now_ms) = (stream(), ZERO_MS + 10_000 + away_ms);
+            stream.replay(&five(), Instant::now(), now_ms).unwrap();
+            let end_ms = ["180p", "audio"].map(|name| stream.rendition(name).unwrap().end_unix_ms().unwrap());
+            assert!(end_ms.iter().all(|&end_ms| end_ms <= now_ms + 1), "{end_ms:?} after {now_ms}");
+            // A publisher is there at once.
+            let next = stream.next_msn().unwrap();
+            let Record::Epoch(epoch) = epoch(next, now_ms, stream.discontinuities(next)) else { unreachable!() };
+            let opened = epoch.opened().unwrap();
+            stream.open(
+                Opening {
+                    numbers: epoch.numbers,
+                    joined: 0,
+                    known: &opened.known,
+                    plan: &opened.plan,
+                    alone: false,
+                    tracks: opened.tracks,
+                },
+                Instant::now(),
+            );
+            let text = text(&stream, "180p");
+            assert!(dates(&text).is_sorted(), "{text}");
+        }
     }
 }

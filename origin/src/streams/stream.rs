@@ -8,7 +8,7 @@ use crate::epoch::{EpochId, Known, Numbers};
 use crate::segmenter::{Grid, Part};
 use crate::store::{EpochRecord, Given, Life};
 use crate::twin::Pairing;
-use crate::window::{EpochStart, Memory, OnDisk, Rendition, Shape, Text, Window, report};
+use crate::window::{EpochStart, Gaps, Memory, OnDisk, Rendition, Shape, Text, Window, report};
 use bytes::Bytes;
 use manifest::DateRange;
 use manifest::date_range::DateRangeError;
@@ -59,6 +59,8 @@ struct Shelf {
     /// How many of them are in the current plan.
     current: usize,
     shape: Option<Shape>,
+    /// Of whole segments, in seconds.
+    segment_s: f64,
     /// The epoch that began last: discontinuities up to it, and its first number.
     began: Option<(u64, u64)>,
     multivariant: Option<Arc<Text>>,
@@ -86,6 +88,8 @@ pub(crate) struct Opening<'a> {
 /// Renditions of earlier plans that are still answered, newest first. A source that changes its size all the time must
 /// not fill the memory.
 const LEFT_MAX: usize = 4;
+/// No gap is listed as shorter, in seconds: a date that is a little early is better than a playlist of nothing.
+const GAP_S_MIN: f64 = 0.1;
 
 impl Stream {
     pub(crate) fn new(name: String, room: Room) -> Self {
@@ -213,7 +217,7 @@ impl Stream {
         let segment_s = Grid::new(opening.plan).segment_s();
         let Numbers { id, first_msn, discontinuities, zero_unix_ms } = opening.numbers;
         let (id, joined_msn) = (EpochId(id), first_msn + opening.joined);
-        shelf.began = Some((discontinuities, first_msn));
+        (shelf.began, shelf.segment_s) = (Some((discontinuities, first_msn)), segment_s);
         let start = |init| EpochStart { id, discontinuities, first_msn, joined_msn, zero_unix_ms, segment_s, init };
         let Opening { numbers, joined, known, plan, alone, .. } = opening;
         let record = EpochRecord::new((numbers, joined, alone), (known, plan), &opening.tracks);
@@ -286,21 +290,42 @@ impl Stream {
             let length = shelf.renditions.first().map(|rendition| rendition.length(id)).unwrap_or_default();
             shelf.epochs.end(now_unix_ms, length);
         }
-        self.room.life.broke_off(now_unix_ms);
         drop(shelf);
         self.announce();
+        self.room.life.broke_off(self.next_msn().unwrap_or(0), now_unix_ms);
         self.reveal();
     }
 
     /// What should be a segment of every rendition does not come. The epoch has broken off.
     pub(crate) fn gap(&self, now: Instant, now_unix_ms: i64) {
         let Some(msn) = self.next_msn() else { return };
-        self.gap_through(msn, now, now_unix_ms);
+        self.gap_through((msn, false), now, now_unix_ms);
     }
 
-    pub(super) fn gap_through(&self, msn: u64, now: Instant, now_unix_ms: i64) {
-        self.room.life.gapped(msn, now_unix_ms);
-        self.shelf.read().renditions.iter().for_each(|rendition| rendition.gap_through(msn, now));
+    /// What comes up to this segment is listed as gaps that end now, so that no date is after what comes then. Numbers that
+    /// may have been given, nobody knows in what epochs, are unsure.
+    pub(super) fn gap_through(&self, (last, is_unsure): (u64, bool), now: Instant, now_unix_ms: i64) {
+        self.room.life.gapped((last, is_unsure), now_unix_ms);
+        let Some(first) = self.next_msn() else { return };
+        let mut shelf = self.shelf.write();
+        let newest = shelf.renditions.iter().filter(|rendition| rendition.head().next.msn == first);
+        let ends = newest.filter_map(|rendition| rendition.end_unix_ms()).max();
+        let Some(unix_ms) = ends else { return };
+        let count = (last + 1).saturating_sub(first).max(1) as f64;
+        let each_s = (now_unix_ms - unix_ms) as f64 / 1000.0 / count;
+        let each_s = each_s.min(shelf.segment_s).max(GAP_S_MIN);
+        let gaps = Gaps { first, last, unix_ms, each_s, is_unsure };
+        shelf.renditions.iter().for_each(|rendition| rendition.gap_through(&gaps, now));
+        if is_unsure {
+            shelf.began = shelf.began.map(|(discontinuities, _)| (discontinuities + 1, first));
+        }
+        drop(shelf);
+        self.announce();
+    }
+
+    /// What was on disk is not there any more.
+    pub(crate) fn lose_disk(&self, now: Instant) {
+        self.shelf.read().renditions.iter().for_each(|rendition| rendition.lose_disk(now));
         self.announce();
     }
 

@@ -10,7 +10,7 @@ pub(crate) use cue::marker_of_cue;
 pub(super) use twin::Agreeing;
 
 use super::live::Broken;
-use super::phase::{ABSENCE_MAX, Phase, Reason};
+use super::phase::{Phase, Reason};
 use super::replay::Resumed;
 use super::{Context, Directory, Incoming, Stream};
 use crate::clock::unix_ms;
@@ -70,6 +70,7 @@ enum Event {
     /// The other of two origins has said its word, or was silent.
     Agreed(Option<Answer>),
     Stalled,
+    DiskLost,
     Deadline,
 }
 
@@ -110,15 +111,10 @@ impl Task {
             let ago = u64::try_from(unix_ms() - resumed.last_unix_ms).unwrap_or(0);
             Phase::Ended { until: now + self.kept().saturating_sub(Duration::from_millis(ago)) }
         } else {
-            let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
-            Phase::Lingering {
-                until: now + self.context().config.ingest.linger,
-                holds_until: Some(holds_until),
-                gap_at: None,
-            }
+            // Its source is learnt anew: not all that is known of one is in a journal.
+            self.plan = Some(resumed.plan);
+            self.lingering(now)
         };
-        // Its source is learnt anew: not all that is known of one is in a journal.
-        self.plan = Some(resumed.plan);
         self
     }
 
@@ -128,6 +124,9 @@ impl Task {
                 Event::Stop => {
                     // What is open is kept as it is: the stream may go on here.
                     self.end_epoch().await;
+                    if let Some(next_msn) = self.stream.next_msn().filter(|_| !self.stream.has_ended()) {
+                        self.stream.life().stopped(next_msn, unix_ms());
+                    }
                     ControlFlow::Break(())
                 }
                 Event::Deadline => self.deadline().await,
@@ -154,7 +153,7 @@ impl Task {
         };
         let stalled = self.stalls_at();
         let agreeing = matches!(self.phase, Phase::Agreeing(_));
-        let stop = self.directory.0.stop.clone();
+        let (stop, stream) = (self.directory.0.stop.clone(), Arc::clone(&self.stream));
         tokio::select! {
             () = stop.cancelled() => Event::Stop,
             Some(incoming) = self.publishers.recv() => Event::Publisher(incoming),
@@ -162,6 +161,7 @@ impl Task {
             item = receive(&mut self.items), if !agreeing => item.map_or(Event::PublisherGone, Event::Item),
             made = receive(&mut self.made) => made.map_or(Event::WorkerGone, Event::Made),
             () = at(stalled) => Event::Stalled,
+            () = stream.life().lost() => Event::DiskLost,
             () = at(deadline) => Event::Deadline,
         }
     }
@@ -192,6 +192,8 @@ impl Task {
                 self.pictured = None;
                 self.stream.set_abandoned(true);
             }
+            Event::DiskLost if self.stream.has_ended() => self.phase = Phase::Ended { until: Instant::now() },
+            Event::DiskLost => self.stream.lose_disk(std::time::Instant::now()),
             Event::Stop | Event::Deadline => {}
         }
     }

@@ -1,6 +1,6 @@
 //! A window that many requests share: who waits for it, and its playlist rendered once per change.
 
-use super::{EpochStart, Lookup, Name, OnDisk, Text, Window};
+use super::{EpochStart, Gaps, Lookup, Name, OnDisk, Text, Window};
 use crate::epoch::EpochId;
 use crate::medium::Medium;
 use crate::segmenter::Part;
@@ -113,8 +113,17 @@ impl Rendition {
         self.change(|window| window.break_off(now));
     }
 
-    pub(crate) fn gap_through(&self, msn: u64, now: Instant) {
-        self.change(|window| window.gap_through(msn, now));
+    pub(crate) fn gap_through(&self, gaps: &Gaps, now: Instant) {
+        self.change(|window| window.gap_through(gaps, now));
+    }
+
+    /// When the newest segment ends, in Unix milliseconds; `None` before the first.
+    pub(crate) fn end_unix_ms(&self) -> Option<i64> {
+        self.window.lock().end_unix_ms()
+    }
+
+    pub(crate) fn lose_disk(&self, now: Instant) {
+        self.change(|window| window.lose_disk(now));
     }
 
     pub(crate) fn end(&self, now: Instant) {

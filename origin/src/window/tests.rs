@@ -227,6 +227,29 @@ fn what_is_on_disk_leaves_the_memory_behind_the_head_and_no_line_changes() {
 }
 
 #[test]
+fn what_a_lost_disk_had_alone_leaves_the_playlist() {
+    for ended in [false, true] {
+        let mut life = Life::of(Shape { length_s: 60.0, ..SHAPE });
+        life.begin(1, 100);
+        life.parts(PARTS * 30);
+        (100..130).for_each(|msn| life.window.stored(EpochId(1), msn));
+        if ended {
+            life.window.end(life.now);
+        }
+        life.window.lose_disk(life.now);
+        let text = life.said().render();
+        let listed = life.window.first_msn()..life.window.head().next.msn;
+        assert_eq!((listed.end, listed.clone().count()), (130, if ended { 1 } else { 6 }), "{text}");
+        for msn in listed {
+            let there = matches!(life.window.lookup(EpochId(1), Name::Segment(msn)), Lookup::Found(_));
+            assert!(there || text.contains(&format!("#EXT-X-GAP\n#EXTINF:2.00000,\n1/{msn}.m4s")), "{text}");
+        }
+        let held: usize = life.window.segments.iter().map(Segment::weight).sum();
+        assert_eq!(life.window.bytes(), held + life.window.open.as_ref().map_or(0, Segment::weight));
+    }
+}
+
+#[test]
 fn a_window_from_disk_says_what_it_said_before() {
     let mut life = Life::of(Shape { length_s: 60.0, ..SHAPE });
     let mut again = Life::of(Shape { length_s: 60.0, ..SHAPE });
@@ -255,7 +278,10 @@ fn a_window_from_disk_says_what_it_said_before() {
     // Reports tell of parts, which the disk knows as well.
     assert_eq!(without_parts(&life), without_parts(&again));
     assert_eq!(life.window.iframes("").unwrap().identity(), again.window.iframes("").unwrap().identity());
-    again.window.gap_through(life.window.head().next.msn + 2, life.now);
+    let first = life.window.head().next.msn;
+    let unix_ms = again.window.end_unix_ms().unwrap();
+    let gaps = Gaps { first, last: first + 2, unix_ms, each_s: 2.0, is_unsure: false };
+    again.window.gap_through(&gaps, life.now);
     assert_eq!(
         again.said().render().matches("#EXT-X-GAP").count(),
         life.said().render().matches("#EXT-X-GAP").count() + 3

@@ -28,17 +28,21 @@ impl Task {
         tracing::info!(stream = %self.stream.name, "publisher gone");
         self.dismiss().await;
         self.stream.pairing.lock().absent();
-        let now = Instant::now();
+        self.phase = self.lingering(Instant::now());
+        self.directory.release(&self.stream);
+    }
+
+    /// Nobody publishes from now on.
+    pub(super) fn lingering(&self, now: Instant) -> Phase {
         let ingest = &self.context().config.ingest;
         let until = now + ingest.linger;
         let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
         let segment = self.plan.as_ref().filter(|_| ingest.while_away == WhileAway::Gap).map(Plan::segment);
-        self.phase = match segment {
+        match segment {
             // Who waits is answered with a gap.
             Some(segment) => Phase::Lingering { until, holds_until: None, gap_at: Some(now + segment) },
             None => Phase::Lingering { until, holds_until: Some(holds_until), gap_at: None },
-        };
-        self.directory.release(&self.stream);
+        }
     }
 
     /// Ends what the publisher began, and remembers what it sent.

@@ -1,0 +1,72 @@
+//! What a window lacks: segments that do not come, and those that a disk has lost. Pure.
+
+use super::rope::Rope;
+use super::segment::{Kept, Segment};
+use super::{EpochStart, Window};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Numbers that should be segments of every rendition, and are in none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Gaps {
+    /// What a rendition lacks before is in others, on the grid of their epoch.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// When the first begins, and how long each is taken to be.
+    pub(crate) unix_ms: i64,
+    pub(crate) each_s: f64,
+    /// Nobody knows of what epochs they are: they are taken for one of their own.
+    pub(crate) is_unsure: bool,
+}
+
+impl Window {
+    /// Lists what should have come as gaps, after an epoch that has broken off.
+    pub(crate) fn gap_through(&mut self, gaps: &Gaps, now: Instant) {
+        let is_between = self.open.is_none() && !self.ended && self.next_msn <= gaps.last;
+        let Some(last) = self.segments.back().map(|last| Arc::clone(&last.epoch)).filter(|_| is_between) else {
+            return;
+        };
+        let of_epoch = self.vacant.take().map_or(last, |vacant| vacant.epoch);
+        let own = Arc::new(EpochStart {
+            first_msn: gaps.first,
+            zero_unix_ms: gaps.unix_ms,
+            segment_s: gaps.each_s,
+            discontinuities: of_epoch.discontinuities + u64::from(gaps.is_unsure),
+            ..EpochStart::clone(&of_epoch)
+        });
+        while self.next_msn <= gaps.last {
+            let epoch = if self.next_msn < gaps.first { &of_epoch } else { &own };
+            let gap = Segment { discontinuity: self.breaks(epoch), ..Segment::new(self.next_msn, Arc::clone(epoch)) };
+            self.append(gap, now);
+        }
+    }
+
+    /// When the newest segment ends, in Unix milliseconds; `None` before the first.
+    pub(crate) fn end_unix_ms(&self) -> Option<i64> {
+        self.segments.back().map(|last| last.unix_ms() + (last.duration_s() * 1000.0).round() as i64)
+    }
+
+    /// What is on disk is not there any more: what memory does not have leaves the playlist, and what came before it.
+    pub(crate) fn lose_disk(&mut self, now: Instant) {
+        for segment in &mut self.segments {
+            if matches!(segment.kept, Kept::Both) {
+                segment.kept = Kept::Memory;
+            }
+        }
+        let Some(newest) = self.segments.iter().rposition(|segment| matches!(segment.kept, Kept::Disk(_))) else {
+            return;
+        };
+        // The last one stays, as a gap: what comes is counted from there.
+        for _ in 0..(newest + 1).min(self.segments.len() - 1) {
+            self.is_short = true;
+            self.drop_oldest(now);
+        }
+        if let Some(mut last) = self.segments.pop_back_if(|last| matches!(last.kept, Kept::Disk(_))) {
+            last.kept = Kept::Memory;
+            self.listed_s = last.duration_s();
+            self.frames.iter_mut().for_each(|frames| *frames = Rope::default());
+            self.add_frame(&last);
+            self.segments.push_back(last);
+        }
+    }
+}
