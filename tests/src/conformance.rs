@@ -1,7 +1,9 @@
 //! A checker of live HLS and DASH, anyone's: it reads with readers of its own and holds what it sees against the rules by their sections.
 
 mod dash;
+pub mod rates;
 pub mod rules;
+mod segments;
 pub mod text;
 mod watch;
 
@@ -62,6 +64,9 @@ rules! { RULES:
     SAME_BYTES, "3.2", true, "a segment is its parts, one after the other";
     CADENCE, "6.2.1", true, "the next part comes within a part target of the last; half of one is allowed for the way";
     VARIANTS, "4.4.6.2; Apple 9.1, 9.2, 9.14, 9.15", true, "variants tell CODECS, RESOLUTION, FRAME-RATE, BANDWIDTH and AVERAGE-BANDWIDTH, and those agree";
+    PEAK_RATE, "4.4.6.2; Apple 1.27, 1.29", true, "BANDWIDTH is a bound of what a variant and its sound weigh at most: exceeded by less than a quarter while live; within a tenth once ended";
+    AVERAGE_RATE, "4.4.6.2; Apple 1.26, 1.28", false, "AVERAGE-BANDWIDTH is within a tenth of what they weigh on average; while live, exceeded by less than that over an hour";
+    SEGMENTS_THERE, "6.2.1", true, "each segment that is listed can be had, and its init section, but those at gaps";
     INDEPENDENT, "Apple 9.11", true, "EXT-X-INDEPENDENT-SEGMENTS is said";
     I_FRAMES, "Apple 6.1", true, "there are I-frame playlists";
     GZIP, "Apple 10.1", true, "playlists are compressed for those who take it";

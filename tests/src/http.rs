@@ -42,12 +42,17 @@ pub async fn get(url: &str) -> anyhow::Result<Answer> {
 
 /// GET with headers.
 pub async fn get_with(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
-    send(Method::GET, url, headers).await
+    send(Method::GET, url, headers, Bytes::new()).await
 }
 
 /// POST without a body.
 pub async fn post(url: &str) -> anyhow::Result<Answer> {
-    send(Method::POST, url, &[]).await
+    post_with(url, &[], "").await
+}
+
+/// POST with headers and a body.
+pub async fn post_with(url: &str, headers: &[(&str, &str)], body: &str) -> anyhow::Result<Answer> {
+    send(Method::POST, url, headers, Bytes::copy_from_slice(body.as_bytes())).await
 }
 
 /// The sum of a metric over its labels that contain `labels`, as a tier's `/_vivid/metrics` says.
@@ -63,8 +68,8 @@ pub(crate) async fn open(url: &str) -> anyhow::Result<Response> {
     Ok(tokio::time::timeout(DEADLINE, CLIENT.get(url).send()).await??)
 }
 
-async fn send(method: Method, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
-    let mut request = CLIENT.request(method, url).timeout(DEADLINE);
+async fn send(method: Method, url: &str, headers: &[(&str, &str)], body: Bytes) -> anyhow::Result<Answer> {
+    let mut request = CLIENT.request(method, url).body(body).timeout(DEADLINE);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -5,4 +5,4 @@ mod dev;
 mod http;
 
 pub use dev::{Dev, Ended, run_vivid, vivid_binary};
-pub use http::{Answer, get, get_with, metric, post};
+pub use http::{Answer, get, get_with, metric, post, post_with};

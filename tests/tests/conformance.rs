@@ -2,21 +2,37 @@
 
 use std::time::Duration;
 use tests::conformance::{Report, watch};
-use tests::{Dev, get};
+use tests::{Dev, get, post_with};
 
 #[tokio::test]
 async fn what_origin_and_edge_say_keeps_the_rules() {
-    let dev = Dev::start(&[]).await.unwrap();
-    dev.wait_live(&format!("{}/live/demo/index.m3u8", dev.url("cdn-a"))).await.unwrap();
+    let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    std::fs::write(file.path(), format!("[origin.markers]\ntoken = \"{TOKEN}\"\n")).unwrap();
+    let dev = Dev::start(&["--config", file.path().to_str().unwrap()]).await.unwrap();
     let at = |tier: &str| format!("{}/live/demo/index.m3u8", dev.url(tier));
     let (origin, edge) = (at("origin"), at("cdn-a"));
+    dev.wait_live(&edge).await.unwrap();
+    // Delta updates leave out what is older than six target durations.
+    let tallest = edge.replace("index.m3u8", "720p/index.m3u8");
+    dev.wait_until(&tallest, |answer| answer.text().matches("#EXTINF").count() >= 8).await.unwrap();
+    for marker in [
+        "{\"id\":\"ad\",\"planned_duration_s\":9,\"scte35_out\":\"0xFC30\"}",
+        "{\"id\":\"goal\",\"class\":\"com.example\",\"attributes\":{\"X-SCORE\":\"1:0\"}}",
+        "{\"id\":\"ad\",\"duration_s\":9,\"scte35_in\":\"0xFC31\"}",
+    ] {
+        let markers = format!("{}/_vivid/markers/demo", dev.url("origin"));
+        let marked = post_with(&markers, &[("authorization", &format!("Bearer {TOKEN}"))], marker).await.unwrap();
+        assert_eq!(marked.status, 200, "{}", marked.text());
+    }
     let seen = tokio::join!(watch(&origin, WATCHED), watch(&edge, WATCHED));
     for report in [seen.0.unwrap(), seen.1.unwrap()] {
         println!("{report}");
         let broken: Vec<_> = report.found.iter().filter(|(rule, _)| rule.must && !is_pace(rule.name)).collect();
         assert!(broken.is_empty(), "{broken:#?}");
         assert!(report.reloads > 60 && report.segments >= 9, "too little was seen:\n{report}");
-        assert!(checked(&report, "HINT") > 0 && checked(&report, "SAME_BYTES") > 0 && checked(&report, "REPORTS") > 0);
+        for rule in ["HINT", "SAME_BYTES", "REPORTS", "DELTA", "DATE_RANGES", "PEAK_RATE", "SEGMENTS_THERE"] {
+            assert!(checked(&report, rule) > 0, "{rule}");
+        }
     }
     assert_eq!(get(&edge).await.unwrap().status, 200);
     let mpd = |playlist: &str| playlist.replace(".m3u8", ".mpd");
@@ -33,6 +49,7 @@ async fn what_origin_and_edge_say_keeps_the_rules() {
     }
 }
 
+const TOKEN: &str = "who-marks-in-tests";
 const WATCHED: Duration = Duration::from_secs(12);
 
 /// What depends on how busy the machine is that encodes and watches at once is told and not judged here.

@@ -1,5 +1,6 @@
 //! A checker that finds nothing is worth nothing: playlists with one rule broken, each found for that rule alone.
 
+use super::rates::{Rates, of_variants};
 use super::rules::{Checks, of_delta, of_multivariant, of_one, of_two};
 use super::text;
 use std::collections::BTreeSet;
@@ -165,5 +166,38 @@ fn deltas_and_multivariant_playlists_have_their_faults_too() {
         let mut checks = Checks::default();
         of_multivariant(&text::multivariant(&good.replacen(from, to, 1)), &mut checks);
         assert_eq!(found(&checks), rule.into_iter().collect(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn variants_that_weigh_otherwise_than_is_told_are_found() {
+    let told = |peak: u32, average: u32| {
+        text::multivariant(&format!(
+            "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"a\",URI=\"a.m3u8\"\n\
+             #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"b\",NAME=\"b\",URI=\"b.m3u8\"\n\
+             #EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},AUDIO=\"a\"\nv.m3u8\n"
+        ))
+    };
+    // The sound of another group does not count.
+    let weighs = |uri: &str| match uri {
+        "v.m3u8" => Some(Rates { peak: 1000.0, average: 500.0 }),
+        "a.m3u8" => Some(Rates { peak: 200.0, average: 100.0 }),
+        _ => Some(Rates { peak: 9000.0, average: 9000.0 }),
+    };
+    for (peak, average, ended, expected) in [
+        (1200, 600, false, &[][..]),
+        (1000, 550, false, &[]),
+        (900, 600, false, &["PEAK_RATE"]),
+        (1200, 540, false, &["AVERAGE_RATE"]),
+        (5000, 5000, false, &[]),
+        (1100, 560, true, &[]),
+        (1000, 600, true, &["PEAK_RATE"]),
+        (1400, 600, true, &["PEAK_RATE"]),
+        (1200, 400, true, &["AVERAGE_RATE"]),
+    ] {
+        let mut checks = Checks::default();
+        of_variants(&told(peak, average), weighs, ended, &mut checks);
+        assert_eq!(found(&checks), expected.iter().copied().collect(), "{peak}, {average}, ended: {ended}");
+        assert_eq!(checks.made.len(), 2);
     }
 }

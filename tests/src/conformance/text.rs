@@ -159,7 +159,7 @@ fn split(line: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn attributes(list: &str) -> Attributes {
+pub(super) fn attributes(list: &str) -> Attributes {
     let mut attributes = Attributes::new();
     let mut rest = list;
     while let Some((name, after)) = rest.split_once('=') {

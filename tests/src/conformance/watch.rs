@@ -1,10 +1,11 @@
 //! Watches a live presentation for a while, as players ask for it, and holds all it sees against the rules.
 
+use super::rates::{Rates, of_variants};
 use super::rules::{self, Checks};
 use super::text::{self, Media};
 use super::{
     BLOCKING, CADENCE, DASH_RULES, DELTA, DIRECTIVES, Finding, GZIP, REPORTS, RULES, Rule, SAME_BYTES, TARGET_CONSTANT,
-    TOO_FAR, dash,
+    TOO_FAR, dash, segments,
 };
 use crate::http::{Answer, get, get_with};
 use anyhow::{Context, ensure};
@@ -80,7 +81,7 @@ impl Display for Report {
 const DEEP_EVERY: u64 = 4;
 const REDIRECTS_NONE: &str = "no redirects are followed: give the URL that answers";
 
-/// Watches for `length` of time what the multivariant playlist or the MPD at `url` names.
+/// Watches for `length` of time what the multivariant playlist or the MPD at `url` names. What has ended is read once.
 ///
 /// # Errors
 /// The presentation cannot be read at all. What breaks a rule is in the report.
@@ -91,10 +92,7 @@ pub async fn watch(url: &str, length: Duration) -> anyhow::Result<Report> {
         return dash::watch(url, length).await;
     }
     let mut report = Report { playlists: 1, ..Report::default() };
-    ensure!(
-        text::is_multivariant(&said),
-        "{url} is no multivariant playlist and no MPD; give one, of a stream that is live now"
-    );
+    ensure!(text::is_multivariant(&said), "{url} is no multivariant playlist and no MPD; give one");
     let said = text::multivariant(&said);
     let mut checks = Checks::default();
     rules::of_multivariant(&said, &mut checks);
@@ -110,13 +108,17 @@ pub async fn watch(url: &str, length: Duration) -> anyhow::Result<Report> {
         watched.spawn(async move { one(&url, length).await.with_context(|| url.clone()).map(|seen| (url, seen)) });
     }
     let mut last: BTreeMap<String, Media> = BTreeMap::new();
+    let mut rates = BTreeMap::new();
     while let Some(seen) = watched.join_next().await {
-        let (url, (of_one, media)) = seen??;
+        let (url, (of_one, media, weighs)) = seen??;
         report.merge(of_one);
+        rates.extend(weighs.map(|weighs| (url.clone(), weighs)));
         last.insert(url, media);
     }
     let mut checks = Checks::default();
     of_all(&urls, &last, &mut checks);
+    let ended = last.values().all(|media| media.ended);
+    of_variants(&said, |uri| rates.get(&resolve(url, uri)).copied(), ended, &mut checks);
     report.add(url, checks);
     Ok(report)
 }
@@ -139,7 +141,7 @@ fn of_all(urls: &[String], last: &BTreeMap<String, Media>, checks: &mut Checks) 
     }
 }
 
-async fn one(url: &str, length: Duration) -> anyhow::Result<(Report, Media)> {
+async fn one(url: &str, length: Duration) -> anyhow::Result<(Report, Media, Option<Rates>)> {
     let mut report = Report { playlists: 1, ..Report::default() };
     let mut before = text::media(&answered(url).await?.text());
     let mut checks = Checks::default();
@@ -185,8 +187,14 @@ async fn one(url: &str, length: Duration) -> anyhow::Result<(Report, Media)> {
         }
         before = after;
     }
+    if before.ended {
+        let after = text::media(&answered(url).await?.text());
+        rules::of_two(&before, &after, &mut checks);
+    }
+    let (segments, rates) = segments::fetch(url, &before, &mut checks).await?;
+    report.segments += segments;
     report.add(url, checks);
-    Ok((report, before))
+    Ok((report, before, rates))
 }
 
 /// What a player asks for next.

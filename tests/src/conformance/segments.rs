@@ -1,0 +1,86 @@
+//! Fetches what a playlist lists: whether it is all there, and what it weighs.
+
+use super::SEGMENTS_THERE;
+use super::rates::Rates;
+use super::rules::Checks;
+use super::text::{Attributes, Media, attributes};
+use super::watch::resolve;
+use crate::http::{Answer, get, get_with};
+use std::collections::BTreeMap;
+
+/// Of a live playlist, so many of the newest: the rest was there when it was new.
+const LIVE_MAX: usize = 30;
+
+/// What came of it: how many segments there were, and what they weigh.
+pub(super) async fn fetch(url: &str, media: &Media, checks: &mut Checks) -> anyhow::Result<(u64, Option<Rates>)> {
+    let target_s = media.target_durations.first().copied().unwrap_or_default();
+    let skipped = if media.ended { 0 } else { media.segments.len().saturating_sub(LIVE_MAX) };
+    let (mut runs, mut count, mut init, mut ends) = (vec![Vec::new()], 0, None, BTreeMap::new());
+    for segment in &media.segments[skipped..] {
+        if segment.gap {
+            runs.push(Vec::new());
+            continue;
+        }
+        if segment.map != init {
+            init.clone_from(&segment.map);
+            if let Some((uri, range)) = init.as_deref().map(attributes).as_ref().and_then(section) {
+                there(&resolve(url, uri), range, checks).await?;
+            }
+        }
+        let range = segment.range.as_deref().and_then(|range| following(range, &segment.uri, &mut ends));
+        if let Some(bytes) = there(&resolve(url, &segment.uri), range, checks).await? {
+            runs.last_mut().expect("one at least").push((segment.duration_s, bytes));
+        }
+        count += 1;
+    }
+    let rates = Rates::of(&runs.concat(), target_s).map(|all| {
+        let peaks = runs.iter().filter_map(|run| Rates::of(run, target_s)).map(|rates| rates.peak);
+        Rates { peak: peaks.fold(0.0, f64::max), ..all }
+    });
+    Ok((count, rates))
+}
+
+/// How many bytes came.
+async fn there(url: &str, range: Option<(u64, u64)>, checks: &mut Checks) -> anyhow::Result<Option<u64>> {
+    let (answer, expected): (Answer, u16) = match range {
+        None => (get(url).await?, 200),
+        Some((from, length)) => {
+            let last = (from + length).saturating_sub(1);
+            (get_with(url, &[("range", &format!("bytes={from}-{last}"))]).await?, 206)
+        }
+    };
+    let whole = range.is_none_or(|(_, length)| length == answer.body.len() as u64);
+    let holds = answer.status == expected && whole;
+    checks.check(SEGMENTS_THERE, holds, || format!("{url}: {}, {} bytes", answer.status, answer.body.len()));
+    Ok(holds.then_some(answer.body.len() as u64))
+}
+
+/// EXT-X-MAP's URI and range, which begins at 0 where it does not say.
+fn section(map: &Attributes) -> Option<(&str, Option<(u64, u64)>)> {
+    let range = map.get("BYTERANGE").and_then(|range| following(range, "", &mut BTreeMap::new()));
+    Some((map.get("URI")?, range))
+}
+
+/// `LENGTH@OFFSET`, as offset and length. Without an offset it follows the last range of the same file (4.4.4.2).
+fn following(range: &str, uri: &str, ends: &mut BTreeMap<String, u64>) -> Option<(u64, u64)> {
+    let (length, from) = match range.split_once('@') {
+        Some((length, from)) => (length, from.parse().ok()?),
+        None => (range, ends.get(uri).copied().unwrap_or_default()),
+    };
+    let length = length.parse().ok()?;
+    ends.insert(uri.to_owned(), from + length);
+    Some((from, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_follow_each_other_within_a_file() {
+        let mut ends = BTreeMap::new();
+        let read = [("10@5", "a"), ("7", "a"), ("3", "b"), ("x", "a")];
+        let read = read.map(|(range, uri)| following(range, uri, &mut ends));
+        assert_eq!(read, [Some((5, 10)), Some((15, 7)), Some((0, 3)), None]);
+    }
+}
