@@ -31,7 +31,8 @@ pub fn delta_update(full: &str, skip_until_s: f64) -> Option<String> {
 ///
 /// Parts of segments that are left out are listed no more, and what still applies is said once.
 pub fn restore(before: &str, delta: &str) -> Option<String> {
-    let skip_at = delta.find("#EXT-X-SKIP:")?;
+    // Within a line it is somebody's comment.
+    let skip_at = delta.find("\n#EXT-X-SKIP:")? + 1;
     let (header, rest) = delta.split_at(skip_at);
     let (skip, rest) = rest.split_once('\n')?;
     // What was removed of the metadata is not asked for, as that is `v2` (4.4.5.2.1).

@@ -1,6 +1,6 @@
 //! Replays the seeds of the fuzz targets for rewritten playlists, delta updates and MPDs.
 
-use manifest::delta::delta_update;
+use manifest::delta::{delta_update, restore};
 use manifest::follow::{Followed, read};
 use manifest::mpd::{self, MpdError};
 use manifest::rewrite::{Pathway, Source, Template, relocate};
@@ -44,6 +44,10 @@ fn delta_updates_leave_out_what_they_say() {
         assert_eq!(uris(&full), uris(&delta) + skipped, "{delta}");
         assert!(delta.contains(&format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")), "{delta}");
     }
+    let looks_alike = std::fs::read_to_string(seed_path("delta", "a_comment_that_looks_like_a_skip")).expect("UTF-8");
+    let uris = |text: &str| text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).count();
+    let delta = delta_update(&looks_alike, 6.0).expect("something to skip");
+    assert_eq!(restore(&looks_alike, &delta).map(|restored| uris(&restored)), Some(uris(&looks_alike)));
     let skips = std::fs::read_to_string(seed_path("delta", "skips_already")).expect("UTF-8");
     assert_eq!(delta_update(&skips, 6.0), None);
 }

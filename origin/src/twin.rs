@@ -11,6 +11,7 @@ pub(crate) use client::{BODY_MAX, Client};
 use crate::epoch::Numbers;
 use media::Frame;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 /// A key frame of the source.
@@ -266,10 +267,14 @@ impl Pairing {
 fn agree(mine: &Offer, theirs: &Offer) -> Option<(Epoch, usize, i64)> {
     let (my_key, key) = nearest(&mine.keys, &theirs.keys)?;
     let (my_frame, their_frame) = (mine.keys[my_key].frame, theirs.keys[key].frame);
-    let (first, second) = if my_frame > their_frame { (mine, theirs) } else { (theirs, mine) };
+    // Where both began with one picture, something has to decide that is the same from either side.
+    let rank = |frame: i64, Epoch { numbers, rate, gop, .. }: &Epoch| {
+        (Reverse(frame), numbers.zero_unix_ms, numbers.id, *rate, *gop)
+    };
+    let mine_first = rank(my_frame, &mine.epoch) <= rank(their_frame, &theirs.epoch);
+    let (first, second) = if mine_first { (mine, theirs) } else { (theirs, mine) };
     let mut epoch = first.epoch.clone().above(second.epoch.numbers);
     if my_frame == their_frame {
-        epoch.numbers.zero_unix_ms = mine.epoch.numbers.zero_unix_ms.min(theirs.epoch.numbers.zero_unix_ms);
         epoch.bitrate = mine.epoch.bitrate.max(theirs.epoch.bitrate);
     }
     Some((epoch, key, my_frame.max(their_frame)))
