@@ -27,6 +27,9 @@ fn unusable(config: &Config) -> Vec<Problem> {
     let mut check = |key: &str, checked: Result<(), String>| {
         problems.extend(checked.err().map(|message| Problem::new(key, message)));
     };
+    if let Some(path) = config.origin.as_ref().and_then(|origin| origin.ingest.slate.as_ref()) {
+        check("origin.ingest.slate", origin::check_slate(path).map_err(|why| format!("{} {why}", path.display())));
+    }
     if let Some(edge) = &config.edge {
         for (index, files) in edge.tls.certificates.iter().enumerate() {
             check(&format!("edge.tls.certificates[{index}]"), Tls::check(files).map_err(told));

@@ -19,6 +19,7 @@ use crate::bounded::{address, within};
 use crate::transcode::{Ladder, RawLadder, RawSegmenting, RawWorker, Segmenting, Worker};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +57,8 @@ pub struct Ingest {
     /// How long a stream waits for its publisher to come back before it ends.
     pub linger: Duration,
     pub while_away: WhileAway,
+    /// What is shown then, if that is to be a slate.
+    pub slate: Option<PathBuf>,
 }
 
 /// `stream` may be published with `key`; [`ANY_STREAM`] is any.
@@ -93,6 +96,7 @@ struct RawIngest {
     message_bytes_max: usize,
     linger_ms: u64,
     while_away: WhileAway,
+    slate: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +136,7 @@ impl Default for RawIngest {
             message_bytes_max: 8 << 20,
             linger_ms: 10_000,
             while_away: WhileAway::Wait,
+            slate: None,
         }
     }
 }
@@ -140,7 +145,7 @@ impl Raw {
     pub(crate) fn valid(self, problems: &mut Vec<Problem>) -> Origin {
         let profiles = self.profiles.into_iter().enumerate().map(|(index, raw)| raw.valid(index, problems)).collect();
         let twin = self.twin.valid(problems);
-        if twin.is_some() && self.ingest.while_away == WhileAway::Gap {
+        if twin.is_some() && self.ingest.while_away != WhileAway::Wait {
             let text = "must be \"wait\" where origin.twin.url is set: an edge goes to the other origin if this one stands still";
             problems.push(Problem::new("origin.ingest.while_away", text));
         }
@@ -207,6 +212,7 @@ impl RawIngest {
             ),
             linger,
             while_away: self.while_away,
+            slate: away::slate(problems, self.while_away, self.slate),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Payloads of FLV tags, which RTMP carries as audio and video messages (Adobe FLV 10.1, annex E; Enhanced RTMP v2).
 
+pub mod file;
+
 use crate::avc::{access_unit, nal_length_size};
 use crate::{AacConfig, AvcConfig, CodecError};
 use bytes::{Buf, Bytes};

@@ -11,6 +11,7 @@ pub mod outside;
 pub mod rtmp;
 mod segmenter;
 mod server;
+mod slate;
 mod store;
 mod streams;
 #[cfg(test)]
@@ -20,3 +21,4 @@ mod window;
 
 pub use ingest::{Announced, Cue, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit};
 pub use server::{OriginError, Server};
+pub use slate::{SlateError, check_slate};

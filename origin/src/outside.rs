@@ -1,10 +1,12 @@
 //! Readers of bytes from outside that nothing else shows, for fuzz targets and for the tests that replay their seeds.
 
 use crate::rtmp;
+use crate::slate::Slate;
 use crate::store::{Record, crc, read_journal};
 use crate::streams::{Marked, Markers, Room, Stream, marker_of_cue};
 use crate::twin::{Answer, Offer, Outcome, Pairing};
 use crate::window::Memory;
+use bytes::Bytes;
 use manifest::DateRange;
 use manifest::follow::{Followed, read};
 use prometheus::IntCounter;
@@ -92,6 +94,20 @@ pub fn markers(lines: &str) -> usize {
 #[must_use]
 pub fn cue_point(payload: &[u8]) -> usize {
     said(rtmp::cue(payload, 0).map(|cue| marker_of_cue(&cue, NOW_UNIX_MS)).into_iter())
+}
+
+/// Reads a file as a slate; returns how many of its frames are repeated, none if it is refused.
+///
+/// # Panics
+/// If a turn goes back behind the one before it.
+#[must_use]
+pub fn slate(file: &[u8]) -> usize {
+    let Ok(slate) = Slate::read(Bytes::copy_from_slice(file)) else { return 0 };
+    let count = slate.frames();
+    let turns: Vec<_> = slate.repeated().take(2 * count).map(|frame| frame.dts).collect();
+    let (one, next) = turns.split_at(count);
+    assert!(one.iter().zip(next).all(|(one, next)| one < next), "{turns:?}");
+    count
 }
 
 fn said(ranges: impl Iterator<Item = (DateRange, bool)>) -> usize {

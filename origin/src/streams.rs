@@ -19,6 +19,7 @@ pub(crate) use task::marker_of_cue;
 use crate::clock::unix_ms;
 use crate::ingest::{Ending, Ingested, PublishRequest, Publisher, Publishing, Refusal};
 use crate::metrics::Metrics;
+use crate::slate::Slate;
 use crate::store::{Life, Recovered, Store};
 use crate::twin;
 use crate::window::Memory;
@@ -52,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) transcode_metrics: transcode::Metrics,
     /// The other of two origins that are fed alike.
     pub(crate) twin: Option<twin::Client>,
+    /// What is shown while a publisher is away.
+    pub(crate) slate: Option<Arc<Slate>>,
     pub(crate) store: Store,
     pub(crate) memory: Memory,
 }
@@ -65,8 +68,15 @@ impl Context {
     ) -> (Self, Vec<Recovered>) {
         let (store, left) = Store::open(&config.disk, &metrics.disk);
         let twin = config.twin.as_ref().map(twin::Client::new);
+        let slate = config.ingest.slate.as_ref().and_then(|path| {
+            let loaded = Slate::load(path);
+            let path = path.display();
+            loaded
+                .inspect_err(|error| tracing::error!(%path, %error, "origin.ingest.slate cannot be shown; there are gaps instead"))
+                .ok()
+        });
         let memory = Memory::new(config.window.memory_bytes_max, metrics.disk.shortened.clone());
-        (Self { config, program, metrics, transcode_metrics, twin, store, memory }, left)
+        (Self { config, program, metrics, transcode_metrics, twin, slate: slate.map(Arc::new), store, memory }, left)
     }
 }
 

@@ -58,6 +58,12 @@ fn markers() {
 }
 
 #[test]
+fn slates() {
+    let seeds = replayed("slate", |seed| outside::slate(&seed));
+    assert_eq!(named(&seeds), [("cut_off", 0), ("whole_gops", 57)]);
+}
+
+#[test]
 fn sessions() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/rtmp_session");
     let (mut publishes, mut frames) = (0, 0);

@@ -58,6 +58,8 @@ pub(crate) enum Reason {
     OffGrid,
     TimeJump,
     WorkerEnded,
+    /// The publisher is away.
+    Slate,
 }
 
 /// An epoch that ran for so long was not a failure.
@@ -68,8 +70,15 @@ pub(super) const ABSENCE_MAX: Duration = Duration::from_millis(500);
 const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 impl Reason {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::First, Self::PublisherBack, Self::SourceChanged, Self::OffGrid, Self::TimeJump, Self::WorkerEnded];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::First,
+        Self::PublisherBack,
+        Self::SourceChanged,
+        Self::OffGrid,
+        Self::TimeJump,
+        Self::WorkerEnded,
+        Self::Slate,
+    ];
 
     /// The value of the `reason` label in metrics.
     pub(crate) fn label(self) -> &'static str {
@@ -80,6 +89,7 @@ impl Reason {
             Self::OffGrid => "off_grid",
             Self::TimeJump => "time_jump",
             Self::WorkerEnded => "worker_ended",
+            Self::Slate => "slate",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod cue;
 mod epochs;
 mod publisher;
+mod slate;
 mod source;
 mod twin;
 
@@ -18,6 +19,7 @@ use crate::epoch::Known;
 use crate::ingest::{Announced, Ending, Ingested, StreamClosed};
 use crate::metrics::Share;
 use crate::twin::Answer;
+use slate::Slated;
 use std::future::pending;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -52,6 +54,7 @@ pub(super) struct Task {
     weighed: Instant,
     /// When the last picture went into an epoch; absent while requests are told not to wait for the next.
     pictured: Option<Instant>,
+    slated: Slated,
     /// In the gauges of live streams, and of bytes held.
     live: Share,
     bytes: Share,
@@ -98,6 +101,7 @@ impl Task {
             ladder_from: Instant::now(),
             weighed: Instant::now(),
             pictured: None,
+            slated: Slated::No,
             live,
             bytes,
         }
@@ -151,6 +155,7 @@ impl Task {
             Phase::Ended { until } | Phase::Analysing { until, .. } => Some(*until),
             Phase::Waiting { .. } | Phase::Agreeing(_) | Phase::Live(_) => None,
         };
+        let deadline = deadline.into_iter().chain(self.slate_ends_at()).min();
         let stalled = self.stalls_at();
         let agreeing = matches!(self.phase, Phase::Agreeing(_));
         let (stop, stream) = (self.directory.0.stop.clone(), Arc::clone(&self.stream));
@@ -169,7 +174,9 @@ impl Task {
     async fn on(&mut self, event: Event) {
         match event {
             Event::Publisher(incoming) => {
-                if self.items.is_some() {
+                if self.end_slate().await {
+                    tracing::info!(stream = %self.stream.name, "a publisher takes over from the slate");
+                } else if self.items.is_some() {
                     tracing::info!(stream = %self.stream.name, "another publisher takes the name over");
                     self.ending.because(StreamClosed::TakenOver);
                     self.dismiss().await;
@@ -177,6 +184,10 @@ impl Task {
                 self.welcome(incoming);
             }
             Event::Item(item) => self.item(item).await,
+            Event::PublisherGone if self.slate_ends_at().is_some() => {
+                self.end_epoch().await;
+                self.slate_failed();
+            }
             Event::PublisherGone => self.publisher_gone().await,
             Event::Made(made) => {
                 let Phase::Live(live) = &mut self.phase else { return };
@@ -199,6 +210,10 @@ impl Task {
     }
 
     async fn deadline(&mut self) -> ControlFlow<()> {
+        if self.slate_ends_at().is_some_and(|until| until <= Instant::now()) {
+            self.end_slate().await;
+            return ControlFlow::Continue(());
+        }
         match &mut self.phase {
             // An analysis counts the time of the source; this is for one that sends more slowly, or nothing of use.
             Phase::Analysing { analysis, .. } => match analysis.decide() {
@@ -217,7 +232,10 @@ impl Task {
             }
             Phase::Lingering { until, gap_at: Some(gap_at), .. } if *gap_at <= *until => {
                 *gap_at += self.plan.as_ref().map_or(Duration::MAX, Plan::segment);
-                self.stream.gap(std::time::Instant::now(), unix_ms());
+                let until = *until;
+                if !self.begin_slate(until) {
+                    self.stream.gap(std::time::Instant::now(), unix_ms());
+                }
             }
             Phase::Lingering { until, .. } => {
                 if self.directory.retire(&self.stream) {

@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes};
 use media::flv::{AudioTag, VideoTag, VideoTags};
 use media::{Frame, TrackKind};
 use origin::{Announced, Ingested};
+use std::path::Path;
 use std::process::Command;
 
 /// What a publisher sends, in its order.
@@ -33,6 +34,12 @@ impl Recipe {
     pub(crate) fn clip(&self) -> Clip {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clip.flv");
+        self.write(&path);
+        Clip { items: read(std::fs::read(&path).unwrap().into(), self.rate.parse().ok()) }
+    }
+
+    /// The same as a file.
+    pub(crate) fn write(&self, path: &Path) {
         let (width, height) = self.size;
         let picture = format!("testsrc2=size={width}x{height}:rate={}:duration={}", self.rate, self.seconds);
         let sound = format!("sine=frequency=440:sample_rate=48000:duration={}", self.seconds);
@@ -42,10 +49,8 @@ impl Recipe {
             ffmpeg.args(["-f", "lavfi", "-i", &sound, "-c:a", "aac", "-b:a", "96k", "-ac", "2"]);
         }
         ffmpeg.args(["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]).args(self.video);
-        let made = ffmpeg.args(["-f", "flv"]).arg(&path).output().expect("the tests need Debian's ffmpeg");
+        let made = ffmpeg.args(["-f", "flv"]).arg(path).output().expect("the tests need Debian's ffmpeg");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let announced = self.rate.parse().ok();
-        Clip { items: read(std::fs::read(&path).unwrap().into(), announced) }
     }
 }
 

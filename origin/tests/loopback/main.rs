@@ -14,6 +14,7 @@ mod players;
 mod rates;
 mod requests;
 mod returns;
+mod slates;
 mod trick_play;
 mod twins;
 mod world;

@@ -138,7 +138,7 @@ async fn another_height_is_the_same_rendition_to_its_viewers() {
 }
 
 /// What a media playlist lists of each number: a gap, a segment behind a discontinuity, or neither.
-fn told(text: &str) -> Vec<(u64, bool, bool)> {
+pub(crate) fn told(text: &str) -> Vec<(u64, bool, bool)> {
     let mut msn: u64 = text.split("MEDIA-SEQUENCE:").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
     let (mut told, mut gap, mut broken) = (Vec::new(), false, false);
     for line in text.lines() {

@@ -33,6 +33,9 @@ impl Task {
         let (ran, passes) = (live.began.elapsed(), live.passes_through());
         tracing::warn!(stream = %self.stream.name, %broken, ?ran, "epoch broken off");
         self.end_epoch().await;
+        if self.slate_failed() {
+            return;
+        }
         let Phase::Waiting { known, not_before, .. } = &mut self.phase else { return };
         let (reason, keep_passthrough) = verdict(broken, ran);
         if std::mem::replace(&mut self.reason, reason) == Reason::PublisherBack && is_other_gop(broken) {
@@ -127,6 +130,9 @@ impl Task {
                 let not_before = Instant::now() + if passes { Duration::ZERO } else { delay };
                 self.worker_failed(delay);
                 tracing::error!(stream = %self.stream.name, %error, ?delay, "epoch cannot start; trying again");
+                if self.slate_failed() {
+                    return;
+                }
                 let said = Said { video: true, audio: true };
                 self.phase = Phase::Waiting { known: Box::new(known), said, not_before };
                 self.learning();

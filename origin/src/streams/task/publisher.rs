@@ -1,6 +1,7 @@
 //! Publishers of a stream: they come, they go, and one takes over from another.
 
 use super::Task;
+use super::slate::Slated;
 use crate::ingest::Announced;
 use crate::streams::Incoming;
 use crate::streams::phase::{ABSENCE_MAX, Phase, Reason, Said};
@@ -10,7 +11,7 @@ use transcode::Plan;
 
 impl Task {
     pub(super) fn welcome(&mut self, (items, ending): Incoming) {
-        (self.items, self.ending) = (Some(items), ending);
+        (self.items, self.ending, self.slated) = (Some(items), ending, Slated::No);
         self.announced = Announced::default();
         self.stream.set_abandoned(false);
         self.pictured = Some(Instant::now());
@@ -37,9 +38,9 @@ impl Task {
         let ingest = &self.context().config.ingest;
         let until = now + ingest.linger;
         let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
-        let segment = self.plan.as_ref().filter(|_| ingest.while_away == WhileAway::Gap).map(Plan::segment);
+        let segment = self.plan.as_ref().filter(|_| ingest.while_away != WhileAway::Wait).map(Plan::segment);
         match segment {
-            // Who waits is answered with a gap.
+            // Who waits is answered with a gap, or the slate.
             Some(segment) => Phase::Lingering { until, holds_until: None, gap_at: Some(now + segment) },
             None => Phase::Lingering { until, holds_until: Some(holds_until), gap_at: None },
         }

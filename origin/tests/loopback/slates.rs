@@ -1,0 +1,94 @@
+//! What viewers see while a publisher is away, where there is a slate for that.
+
+use crate::clip::Recipe;
+use crate::follower::Follower;
+use crate::returns::told;
+use crate::world::{World, config, send};
+use std::path::Path;
+use std::time::Duration;
+
+const RENDITIONS: [&str; 3] = ["180p", "90p", "audio"];
+
+fn slated(path: &Path, linger: Duration) -> config::Origin {
+    config(|config| {
+        config.ingest.linger = linger;
+        config.ingest.while_away = config::WhileAway::Slate;
+        config.ingest.slate = Some(path.to_owned());
+    })
+}
+
+/// Those of each number that follows a discontinuity.
+fn breaks(text: &str) -> Vec<u64> {
+    told(text).iter().filter(|(_, _, broken)| *broken).map(|(msn, ..)| *msn).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slate_goes_on_in_all_renditions_until_the_publisher_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slate.flv");
+    // Two GOPs, and half of one that is left out.
+    Recipe::regular(5).write(&path);
+    let world = World::start(slated(&path, Duration::from_secs(120)));
+    let clip = Recipe::regular(5).clip();
+    let publisher = world.play("a", clip.clone(), 2.0).await.unwrap();
+    let mut followers = Vec::new();
+    for rendition in RENDITIONS {
+        followers.push(Follower::join(&world.client, "a", rendition).await);
+    }
+    drop(publisher);
+    for follower in &mut followers {
+        // It goes round twice.
+        while breaks(&follower.text).first().is_none_or(|first| follower.media.head.next.msn < first + 5) {
+            assert!(follower.step().await, "the stream ended");
+        }
+    }
+    assert_eq!(world.metric("vivid_origin_epochs_total{reason=\"slate\"}").await, 1.0);
+    let publisher = world.publish_again("a").await;
+    let sending = tokio::spawn(async move {
+        send(&publisher, clip.later(60_000), 2.0).await;
+        publisher
+    });
+    let mut all = Vec::new();
+    for follower in &mut followers {
+        while breaks(&follower.text).len() < 2 {
+            assert!(follower.step().await, "the stream ended");
+        }
+        assert!(!follower.text.contains("EXT-X-GAP"), "{}", follower.text);
+        all.push(breaks(&follower.text));
+    }
+    assert!(all.iter().all(|breaks| *breaks == all[0]), "{all:?}");
+    assert_eq!(world.metric("vivid_origin_epochs_total{reason=\"slate\"}").await, 1.0);
+    assert_eq!(world.metric("vivid_origin_epochs_total{reason=\"publisher_back\"}").await, 1.0);
+    drop(sending.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slate_ends_with_the_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slate.flv");
+    Recipe::regular(2).write(&path);
+    let world = World::start(slated(&path, Duration::from_secs(6)));
+    // Its publisher sends no sound, and nobody was told of any.
+    let clip = Recipe { silent: true, ..Recipe::regular(5) }.clip();
+    drop(world.play("a", clip, 2.0).await.unwrap());
+    let mut follower = Follower::join(&world.client, "a", "180p").await;
+    follower.follow_to_end().await;
+    assert_eq!(breaks(&follower.text).len(), 1, "{}", follower.text);
+    assert!(follower.text.ends_with("#EXT-X-ENDLIST\n"), "{}", follower.text);
+    assert!(!world.client.get("/live/a/index.m3u8").await.text().contains("audio"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slate_that_cannot_be_shown_is_gaps() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slate.flv");
+    std::fs::write(&path, "no slate").unwrap();
+    let world = World::start(slated(&path, Duration::from_secs(60)));
+    let publisher = world.play("a", Recipe::regular(5).clip(), 2.0).await.unwrap();
+    let mut follower = Follower::join(&world.client, "a", "180p").await;
+    drop(publisher);
+    while !follower.text.contains("#EXT-X-GAP\n") {
+        assert!(follower.step().await);
+    }
+    assert_eq!(world.metric("vivid_origin_epochs_total{reason=\"slate\"}").await, 0.0);
+}
