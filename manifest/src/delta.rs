@@ -1,4 +1,8 @@
-//! Playlist Delta Updates (RFC 8216bis, 6.2.5.1), made from anyone's full playlist.
+//! Playlist Delta Updates (RFC 8216bis, 6.2.5.1), made from anyone's full playlist, and what they stand for.
+
+mod replica;
+
+pub use replica::{Change, Full, Replica, Update};
 
 /// The Delta Update of a media playlist whose EXT-X-SERVER-CONTROL says `CAN-SKIP-UNTIL=skip_until_s`; `None` where there
 /// is nothing to skip. Every byte that it keeps is as the packager wrote it.
@@ -79,8 +83,9 @@ const VERSION: u64 = 9;
 /// A whole segment, from the first of its tags to its URI.
 #[derive(Debug, Default)]
 struct Segment {
-    /// Where its first tag begins.
+    /// Where its first tag begins, and its URI's line ends.
     start: usize,
+    end: usize,
     duration_s: f64,
     has_parts: bool,
     /// Its EXT-X-BYTERANGE begins where that of the segment before ends.
@@ -105,6 +110,7 @@ fn segments(full: &str) -> Option<Vec<Segment>> {
         }
         let Some(segment) = open.as_mut() else { continue };
         if is_uri {
+            segment.end = at;
             segments.extend(open.take());
         } else if let Some(duration) = text.strip_prefix("#EXTINF:") {
             segment.duration_s = duration.split(',').next()?.trim().parse().ok().filter(|s: &f64| s.is_finite())?;
@@ -291,7 +297,12 @@ mod tests {
     }
 
     /// A window that moves: segments `first` to `end`, a new init section every nine.
-    fn moving(first: u64, end: u64) -> String {
+    pub(super) fn moving(first: u64, end: u64) -> String {
+        moving_within(first, end, |msn| msn / 9)
+    }
+
+    /// The same with init sections by the number of the segment.
+    pub(super) fn moving_within(first: u64, end: u64, init: impl Fn(u64) -> u64) -> String {
         let mut text = format!(
             "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=12.0\n\
              #EXT-X-MEDIA-SEQUENCE:{first}\n#EXT-X-DATERANGE:ID=\"a\"\n"
@@ -301,7 +312,7 @@ mod tests {
                 text.push_str("#EXT-X-DISCONTINUITY\n");
             }
             if msn % 9 == 0 || msn == first {
-                text.push_str(&format!("#EXT-X-MAP:URI=\"{}.mp4\"\n", msn / 9));
+                text.push_str(&format!("#EXT-X-MAP:URI=\"{}.mp4\"\n", init(msn)));
             }
             if msn + 3 > end {
                 text.push_str(&format!("#EXT-X-PART:DURATION=2.0,URI=\"{msn}.0.m4s\"\n"));

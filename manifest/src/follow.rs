@@ -29,6 +29,8 @@ pub struct Media {
     pub head: Head,
     /// EXT-X-MEDIA-SEQUENCE: the number of the first segment listed.
     pub first_msn: u64,
+    /// EXT-X-SKIP: how many segments from the first on are left out; 0 in a whole playlist.
+    pub skipped: u64,
     /// EXT-X-TARGETDURATION, in seconds.
     pub target_duration_s: u64,
     /// EXT-X-PART-INF:PART-TARGET, in seconds, where there are parts.
@@ -75,7 +77,28 @@ pub enum FollowError {
 }
 
 /// Reads a playlist (RFC 8216bis, 4). Lines that do not parse are passed over, as unknown tags are.
+///
+/// # Errors
+/// The text is none, or one that must not be shown as a whole.
 pub fn read(text: &str) -> Result<Followed, FollowError> {
+    match scan(text)? {
+        Followed::Media(media) if media.skipped > 0 => Err(FollowError::Delta),
+        followed => Ok(followed),
+    }
+}
+
+/// Reads a media playlist of which segments may be left out (4.4.5.2).
+///
+/// # Errors
+/// As [`read`]; a multivariant playlist is none.
+pub fn read_update(text: &str) -> Result<Media, FollowError> {
+    match scan(text)? {
+        Followed::Media(media) => Ok(media),
+        Followed::Multivariant(_) => Err(FollowError::NoTargetDuration),
+    }
+}
+
+fn scan(text: &str) -> Result<Followed, FollowError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.lines().next().is_none_or(|line| line.trim_end() != "#EXTM3U") {
         return Err(FollowError::NotAPlaylist);
@@ -104,6 +127,7 @@ struct Scan {
     can_block_reload: bool,
     can_skip_until_s: Option<f64>,
     first_msn: u64,
+    skipped: u64,
     segments: u64,
     open_parts: u32,
     last_parts: u32,
@@ -149,7 +173,8 @@ impl Scan {
                 self.segment_start_ms = unix_ms(&tag.program_date_time());
                 self.clock_ms = self.segment_start_ms;
             }
-            Tag::Skip(_) => return Err(FollowError::Delta),
+            // Nothing left out is no Delta Update either, and not for a viewer.
+            Tag::Skip(skip) => self.skipped = skip.skipped_segments().max(1),
             Tag::Endlist(_) => self.ended = true,
             _ => {}
         }
@@ -193,7 +218,8 @@ impl Scan {
                 Err(FollowError::NoTargetDuration)
             };
         };
-        let msn = self.first_msn.checked_add(self.segments).ok_or(FollowError::OutOfRange)?;
+        let listed = self.skipped.checked_add(self.segments);
+        let msn = listed.and_then(|listed| self.first_msn.checked_add(listed)).ok_or(FollowError::OutOfRange)?;
         Ok(Followed::Media(Media {
             head: Head {
                 next: Position { msn, part: self.open_parts },
@@ -201,6 +227,7 @@ impl Scan {
                 ended: self.ended,
             },
             first_msn: self.first_msn,
+            skipped: self.skipped,
             target_duration_s,
             part_target_s: self.part_target_s,
             can_block_reload: self.can_block_reload,
