@@ -158,19 +158,29 @@ impl Live {
         now_named: impl IntoIterator<Item = (Arc<str>, Named)>,
         until: Instant,
     ) -> HashSet<Arc<str>> {
-        let mut next = HashSet::with_capacity(names.0.len());
+        let now_named: Vec<_> = now_named.into_iter().collect();
+        let kept: HashSet<_> = now_named.iter().map(|(key, _)| key).collect();
+        let gone: Vec<_> = names.0.iter().filter(|key| !kept.contains(key)).cloned().collect();
+        self.rename(names, gone, now_named, until)
+    }
+
+    /// A playlist names `named` as well, and `gone` no more, which stays until `until`. Returns what is new.
+    pub fn rename(
+        &self,
+        names: &mut Names,
+        gone: impl IntoIterator<Item = Arc<str>>,
+        named: impl IntoIterator<Item = (Arc<str>, Named)>,
+        until: Instant,
+    ) -> HashSet<Arc<str>> {
         let (mut new, mut spelt_anew) = (Vec::new(), Vec::new());
-        for (key, named) in now_named {
-            if !next.insert(key.clone()) {
-                continue;
-            }
-            if !names.0.remove(&key) {
+        for (key, named) in named {
+            if names.0.insert(key.clone()) {
                 new.push((key, named));
             } else if named.url.is_some() {
                 spelt_anew.push((key, named.url));
             }
         }
-        let gone = std::mem::replace(&mut names.0, next);
+        let gone: Vec<_> = gone.into_iter().filter(|key| names.0.remove(key)).collect();
         // Only the difference is done under the lock: a long window changes by little from one version to the next.
         let mut state = self.state.write();
         new.iter().for_each(|(key, named)| state.named(key, named));

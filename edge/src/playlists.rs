@@ -10,6 +10,7 @@ use crate::subscription::{Standing, Subscription, Viewers};
 use crate::upstream::{Passed, PeerId};
 use crate::variants::Variants;
 use bytes::Bytes;
+use manifest::delta::Full;
 use manifest::follow::{self, Followed as Read, Media};
 use manifest::{Verdict, Wait};
 use parking_lot::RwLock;
@@ -162,7 +163,7 @@ impl Playlists {
     /// The first answer to a playlist request decides: a live media playlist is followed from here on.
     fn offered(self: &Arc<Self>, key: Arc<str>, object: &Object, source: PeerId, passed: Passed) -> Offered {
         let whole_life = Offered::Cache { at_most: None };
-        let Some((bytes, media)) = read(&object.chunks, object.length) else {
+        let Some((text, media)) = read(&object.chunks, object.length) else {
             return if self.multivariant(&key, object) {
                 whole_life
             } else {
@@ -173,7 +174,8 @@ impl Playlists {
         if media.head.ended || object.head.lease == Err(Unstored::Private) {
             return whole_life;
         }
-        let first = First { bytes, media, lifetime: object.head.lifetime(), head: object.head.clone() };
+        let (text, lifetime) = (Text::Whole(text), object.head.lifetime());
+        let first = First { text, media, lifetime, head: object.head.clone() };
         if self.follow(key, first, source, passed) {
             Offered::Taken
         } else {
@@ -323,17 +325,24 @@ pub fn answers_now(object: &Object, wait: Option<Wait>) -> bool {
 
 /// An answer of upstream that can be followed.
 struct First {
-    bytes: Vec<u8>,
+    text: Text,
     media: Media,
     lifetime: Option<Duration>,
     head: Arc<Head>,
 }
 
+/// A playlist as it came: whole, or what is new in it and how the whole is put together.
+#[derive(Clone)]
+enum Text {
+    Whole(String),
+    Update { delta: String, full: Full },
+}
+
 /// Reads a media playlist; `None` for anything else.
-fn read(chunks: &[Bytes], length: u64) -> Option<(Vec<u8>, Media)> {
-    let bytes = text(chunks, length)?;
-    match follow::read(std::str::from_utf8(&bytes).ok()?) {
-        Ok(Read::Media(media)) => Some((bytes, media)),
+fn read(chunks: &[Bytes], length: u64) -> Option<(String, Media)> {
+    let text = String::from_utf8(text(chunks, length)?).ok()?;
+    match follow::read(&text) {
+        Ok(Read::Media(media)) => Some((text, media)),
         Ok(Read::Multivariant(_)) | Err(_) => None,
     }
 }
@@ -357,6 +366,11 @@ impl Named {
     fn spelling(&self) -> Option<Arc<str>> {
         (self.url != self.key).then(|| self.url.clone())
     }
+}
+
+/// The keys of references in the playlist at `key`.
+fn keys(key: &str, references: &[String]) -> impl Iterator<Item = Arc<str>> {
+    written::uris(key, references.iter().map(String::as_str)).into_values().map(|(key, _)| key)
 }
 
 /// What a playlist names; what is on another host is none of ours.

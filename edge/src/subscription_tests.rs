@@ -15,6 +15,7 @@ fn media(next: Position) -> Media {
         part_target_s: Some(0.25),
         can_block_reload: true,
         can_skip_until_s: None,
+        skipped: 0,
         edge_unix_ms: None,
         objects: Vec::new(),
     }

@@ -2,14 +2,25 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use manifest::delta::{delta_update, restore};
+use manifest::delta::{Replica, delta_update, restore};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(full) = std::str::from_utf8(data) else { return };
     // Nor does an update that was never one break anything.
     let (before, after) = full.split_at(full.char_indices().nth(full.len() / 2).map_or(0, |(at, _)| at));
     let _ = restore(before, after);
+    if let Some(mut replica) = Replica::of(before)
+        && let Some(update) = replica.read(after)
+    {
+        let _ = replica.apply(&update).full.text();
+        let _ = replica.read(after);
+    }
     let Some(delta) = delta_update(full, 6.0) else { return };
+    if let Some(mut replica) = Replica::of(full)
+        && let Some(update) = replica.read(&delta)
+    {
+        assert_eq!(Some(replica.apply(&update).full.text()), restore(full, &delta));
+    }
     if let Some(restored) = restore(full, &delta) {
         let segments = |text: &str| text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).count();
         assert_eq!(segments(&restored), segments(full));

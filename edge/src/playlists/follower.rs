@@ -1,7 +1,7 @@
 //! The task that follows one rendition: it does what the rules say, shows what came, and fetches ahead.
 
 use super::account::What;
-use super::{First, Named, Over, PLAYLIST_BYTES_MAX, Playlists, Rendition, Shown, Version, named, read};
+use super::{First, Named, Over, PLAYLIST_BYTES_MAX, Playlists, Rendition, Shown, Text, Version, keys, named, read};
 use crate::key::{Class, epoch};
 use crate::live;
 use crate::metrics::{PlaylistNews, Second, Unstored};
@@ -12,7 +12,10 @@ use crate::subscription::{Ask, Brought, Effect, Heard, Step, Subscription, Viewe
 use crate::upstream::{Errand, Passed, PeerId, Promise, Verdict};
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use manifest::delta::restore;
+use manifest::delta::{Change, Replica, Update, restore};
+use manifest::follow::Media;
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
@@ -25,14 +28,18 @@ pub(super) struct Follower {
     passed: Passed,
     /// The part that the last version hinted at.
     hinted: Option<Arc<str>>,
-    last: Vec<u8>,
+    /// What was shown last, as it came.
+    last: Text,
+    /// What that listed.
+    listed: HashSet<Arc<str>>,
     whole: Option<Whole>,
 }
 
 /// The last playlist that an upstream gave, where it gives Delta Updates of it.
 struct Whole {
     source: PeerId,
-    text: String,
+    text: Text,
+    replica: Replica,
     /// 6.3.7: a copy must be younger than half the Skip Boundary to be brought up to date.
     until: Instant,
 }
@@ -45,9 +52,22 @@ struct Told {
 }
 
 enum Said {
-    Playlist(First),
+    Playlist(Came),
     Missing,
     Failed { retry_after: Option<Duration> },
+}
+
+/// A playlist as it came.
+struct Came {
+    news: News,
+    lifetime: Option<Duration>,
+    head: Arc<Head>,
+}
+
+enum News {
+    Whole(String, Media),
+    /// Of [`Whole`].
+    Update(Box<Update>),
 }
 
 impl Follower {
@@ -59,15 +79,16 @@ impl Follower {
     ) -> Self {
         // The trace of whoever came first says nothing about what is asked on behalf of all.
         let passed = Passed { traceparent: None, ..passed };
-        Self { playlists, rendition, rules, passed, hinted: None, last: Vec::new(), whole: None }
+        let (last, listed) = (Text::Whole(String::new()), HashSet::new());
+        Self { playlists, rendition, rules, passed, hinted: None, last, listed, whole: None }
     }
 
     pub(super) async fn run(mut self, first: First) {
         tracing::info!(rendition = %self.rendition.key, "following");
         self.disown(&first, false).await;
-        self.name(&first, self.rules.shown());
+        self.name(&first, None, self.rules.shown());
         self.whole = Whole::of(&first, self.rules.shown(), Instant::now());
-        self.last = first.bytes;
+        self.last = first.text;
         let stop = self.playlists.store.stop.clone();
         let over = tokio::select! {
             over = self.follow() => over,
@@ -137,7 +158,7 @@ impl Follower {
             async move { Told { source, ask, said: self.fetch_from(source, ask).await } }
         };
         let judge = |told: &Told| match &told.said {
-            Said::Playlist(first) if self.rules.is_news(told.ask, &first.media, told.source, Instant::now()) => {
+            Said::Playlist(came) if self.rules.is_news(told.ask, came.media(), told.source, Instant::now()) => {
                 Verdict::Good
             }
             Said::Playlist(_) => Verdict::Bad(Second::Late),
@@ -173,7 +194,6 @@ impl Follower {
         };
         match status {
             200 => {
-                let chunks = whole.and_then(|whole| whole.updated(&chunks)).map_or(chunks, |text| vec![text]);
                 let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
                 let (rules, now) = (&store.rules, Instant::now());
                 let mut head = Head::from_upstream(rules, answer.status, &answer.headers, Class::Playlist, now);
@@ -183,14 +203,15 @@ impl Follower {
                     account.went_wrong(source, What::Private);
                     return Said::Missing;
                 }
-                let head = Arc::new(head);
-                let Some((bytes, media)) = read(&chunks, length) else {
+                let update = |chunks: &[Bytes]| whole.and_then(|whole| whole.updated(chunks));
+                let whole = || read(&chunks, length).map(|(text, media)| News::Whole(text, media));
+                let Some(news) = update(&chunks).or_else(whole) else {
                     store.metrics.followed(PlaylistNews::Unreadable);
                     tracing::warn!(rendition = %self.rendition.key, length, "upstream's playlist cannot be read");
                     account.went_wrong(source, What::Unreadable);
                     return Said::Failed { retry_after: None };
                 };
-                Said::Playlist(First { bytes, media, lifetime: head.lifetime(), head })
+                Said::Playlist(Came { news, lifetime: head.lifetime(), head: Arc::new(head) })
             }
             404 | 410 => {
                 account.went_wrong(source, What::Status(status));
@@ -208,16 +229,16 @@ impl Follower {
     /// A stream has ended once no upstream has more of it: its encoder may have left only one of them.
     async fn unless_another_goes_on(&self, told: Told) -> Told {
         let end = match &told.said {
-            Said::Playlist(first) if first.media.head.ended => first.media.head.next,
+            Said::Playlist(came) if came.media().head.ended => came.media().head.next,
             _ => return told,
         };
         let upstreams = &self.playlists.store.upstreams;
         for source in upstreams.order(&self.rendition.key, None).into_iter().filter(|id| *id != told.source) {
             let ask = Ask::default();
             let Ok(said) = timeout(GOES_ON, self.fetch_from(source, ask)).await else { continue };
-            if let Said::Playlist(first) = &said
-                && !first.media.head.ended
-                && first.media.head.next > end
+            if let Said::Playlist(came) = &said
+                && !came.media().head.ended
+                && came.media().head.next > end
             {
                 tracing::info!(rendition = %self.rendition.key, "one upstream has ended; another goes on");
                 return Told { source, ask, said };
@@ -230,7 +251,7 @@ impl Follower {
         let Told { source, ask, said } = told;
         let now = Instant::now();
         let heard = match &said {
-            Said::Playlist(first) => Heard::Playlist(Brought { media: &first.media, lifetime: first.lifetime, source }),
+            Said::Playlist(came) => Heard::Playlist(Brought { media: came.media(), lifetime: came.lifetime, source }),
             Said::Missing => Heard::Missing,
             Said::Failed { retry_after } => Heard::Failed { retry_after: *retry_after },
         };
@@ -239,9 +260,10 @@ impl Follower {
         let began_anew = self.rules.lives() > lives;
         let metrics = &self.playlists.store.metrics;
         match (effect, said) {
-            (Effect::Publish, Said::Playlist(first)) => {
-                self.whole = Whole::of(&first, source, now);
-                self.publish(first.hiding(self.rules.hidden()), source, now, began_anew).await
+            (Effect::Publish, Said::Playlist(came)) => {
+                if let Some((first, change)) = self.first(came, source, now) {
+                    self.publish(first, change, (source, now), began_anew).await;
+                }
             }
             (Effect::Backwards, _) => {
                 metrics.followed(PlaylistNews::Backwards);
@@ -260,11 +282,43 @@ impl Follower {
         effect
     }
 
+    /// What is to be shown of what came, and what has changed in it, where it is an update.
+    /// `None` for an update of nothing, which nobody reads.
+    fn first(&mut self, came: Came, source: PeerId, now: Instant) -> Option<(First, Option<Change>)> {
+        let Came { news, lifetime, head } = came;
+        let (first, change) = match news {
+            News::Update(update) => {
+                let whole = self.whole.as_mut()?;
+                let mut change = whole.replica.apply(&update);
+                let Update { text: delta, media, .. } = *update;
+                let full = std::mem::take(&mut change.full);
+                let first = First { text: Text::Update { delta, full }, media, lifetime, head };
+                (whole.text, whole.until) = (first.text.clone(), whole_until(&first.media, now).unwrap_or(now));
+                (first, Some(change))
+            }
+            News::Whole(text, media) => {
+                let first = First { text: Text::Whole(text), media, lifetime, head };
+                self.whole = Whole::of(&first, source, now);
+                (first, None)
+            }
+        };
+        Some(match self.rules.hidden() {
+            Some(hidden) => (first.hiding(hidden), None),
+            None => (first, change),
+        })
+    }
+
     /// Shows a playlist: every hold that it satisfies is released by this one change.
-    async fn publish(&mut self, first: First, source: PeerId, arrived: Instant, began_anew: bool) {
+    async fn publish(
+        &mut self,
+        first: First,
+        change: Option<Change>,
+        (source, arrived): (PeerId, Instant),
+        began_anew: bool,
+    ) {
         let store = self.playlists.store.clone();
         let standing = self.rules.standing();
-        if first.bytes == self.last {
+        if first.text.as_it_came() == self.last.as_it_came() {
             store.metrics.followed(PlaylistNews::Same);
             self.stand();
             return;
@@ -283,14 +337,14 @@ impl Follower {
         self.rendition.shown.send_replace(Shown { standing, version, over: None });
         self.playlists.release(&self.rendition);
         store.metrics.followed(PlaylistNews::Newer);
-        let ahead = self.name(&first, source);
+        let ahead = self.name(&first, change, source);
         if standing.blocks && self.rendition.takes_parts(standing.linger()) {
             for (promise, Named { key, url, class, .. }) in ahead {
                 let wanted = Wanted { key: &key, url: &url, class, passed: &self.passed, promise: Some(promise) };
                 store.prefetch(&wanted).await;
             }
         }
-        self.last = first.bytes;
+        self.last = first.text;
     }
 
     /// What a playlist takes up anew stands for nothing that was fetched before: an origin that is started again may begin
@@ -326,16 +380,27 @@ impl Follower {
 
     /// Tells the live window what is named now; returns what viewers will ask for next: new parts, the
     /// hinted one, inits.
-    fn name(&mut self, first: &First, source: PeerId) -> Vec<(Promise, Named)> {
+    fn name(&mut self, first: &First, change: Option<Change>, source: PeerId) -> Vec<(Promise, Named)> {
         let named = named(&self.rendition.key, &first.media);
         let late = self.rules.late(Instant::now());
         let promise =
             |object: &Named| Promise { class: object.class, source, late: object.hint.then_some(late), due: None };
         let said = |object: &Named| live::Named { promise: promise(object), url: object.spelling() };
-        let keys = named.iter().map(|object| (object.key.clone(), said(object)));
+        let now_named = named.iter().map(|object| (object.key.clone(), said(object)));
         let gone_at = Instant::now() + self.rules.standing().linger();
         let account = &self.rendition.account;
-        let new = self.playlists.store.live.name(&mut account.names.lock(), keys, gone_at);
+        let live = &self.playlists.store.live;
+        let listed: HashSet<Arc<str>> = named.iter().map(|object| object.key.clone()).collect();
+        let listed_before = std::mem::replace(&mut self.listed, listed);
+        let new = match change {
+            None => live.name(&mut account.names.lock(), now_named, gone_at),
+            Some(Change { settled, left, .. }) => {
+                let settled: HashSet<Arc<str>> = keys(&self.rendition.key, &settled).collect();
+                let is_gone = |key: &Arc<str>| !self.listed.contains(key) && !settled.contains(key);
+                let gone = listed_before.into_iter().filter(is_gone).chain(keys(&self.rendition.key, &left));
+                live.rename(&mut account.names.lock(), gone, now_named, gone_at)
+            }
+        };
         account.facts.lock().newest = named.last().map(|object| object.key.clone());
         // An origin that does not hold requests for a hint had nothing to give before; now it has.
         let came_true = std::mem::take(&mut self.hinted);
@@ -349,32 +414,68 @@ impl Follower {
     }
 }
 
+impl Came {
+    fn media(&self) -> &Media {
+        match &self.news {
+            News::Whole(_, media) => media,
+            News::Update(update) => &update.media,
+        }
+    }
+}
+
 impl First {
     /// The same without the parts of segments up to `hidden`: players may have begun these with other bytes.
-    fn hiding(self, hidden: Option<u64>) -> Self {
-        let shown = hidden.and_then(|hidden| {
-            let text = without_parts(std::str::from_utf8(&self.bytes).ok()?, self.media.first_msn, hidden);
-            read(&[Bytes::from(text)], 0)
-        });
-        match shown {
-            Some((bytes, media)) => Self { bytes, media, ..self },
+    fn hiding(self, hidden: u64) -> Self {
+        let text = without_parts(&self.text.whole(), self.media.first_msn, hidden);
+        match read(&[Bytes::from(text)], 0) {
+            Some((text, media)) => Self { text: Text::Whole(text), media, ..self },
             None => self,
+        }
+    }
+}
+
+impl Text {
+    fn as_it_came(&self) -> &str {
+        match self {
+            Self::Whole(text) => text,
+            Self::Update { delta, .. } => delta,
+        }
+    }
+
+    fn whole(&self) -> Cow<'_, str> {
+        match self {
+            Self::Whole(text) => Cow::Borrowed(text),
+            Self::Update { full, .. } => Cow::Owned(full.text()),
         }
     }
 }
 
 impl Whole {
     fn of(first: &First, source: PeerId, now: Instant) -> Option<Self> {
-        let boundary_s = first.media.can_skip_until_s.filter(|_| first.bytes.len() >= WORTH_SKIPPING)?;
-        let until = now + Duration::try_from_secs_f64(boundary_s / 2.0).ok()?;
-        Some(Self { source, text: String::from_utf8(first.bytes.clone()).ok()?, until })
+        let until = whole_until(&first.media, now)?;
+        let text = first.text.whole();
+        let replica = Some(&text).filter(|text| text.len() >= WORTH_SKIPPING).and_then(|text| Replica::of(text))?;
+        Some(Self { source, text: first.text.clone(), replica, until })
     }
 
-    /// The playlist that a Delta Update stands for; `None` if this is none, or of another playlist.
-    fn updated(&self, chunks: &[Bytes]) -> Option<Bytes> {
-        let update = chunks.concat();
-        restore(&self.text, std::str::from_utf8(&update).ok()?).map(Bytes::from)
+    /// What a Delta Update brings; `None` if this is none, or of another playlist.
+    fn updated(&self, chunks: &[Bytes]) -> Option<News> {
+        let update = String::from_utf8(chunks.concat()).ok()?;
+        // With arguments, one playlist's names can only be told apart together.
+        let plain = |update: &Update| update.media.objects.iter().all(|object| !object.uri.contains('?'));
+        let fits = |update: &Update| plain(update) && self.replica.length(update) as u64 <= PLAYLIST_BYTES_MAX;
+        if let Some(update) = self.replica.read(&update).filter(fits) {
+            return Some(News::Update(Box::new(update)));
+        }
+        let text = restore(&self.text.whole(), &update)?;
+        let length = text.len() as u64;
+        read(&[Bytes::from(text)], length).map(|(text, media)| News::Whole(text, media))
     }
+}
+
+/// How long a copy may be brought up to date.
+fn whole_until(media: &Media, now: Instant) -> Option<Instant> {
+    Some(now + Duration::try_from_secs_f64(media.can_skip_until_s? / 2.0).ok()?)
 }
 
 /// A playlist that is shorter is asked for whole, in bytes: most are, and what is simple is always right.

@@ -212,7 +212,7 @@ fn whole(version: &Arc<Version>, spelling: Spelling, notes: &Notes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{First, read};
+    use super::super::{First, Text, read};
     use super::*;
     use crate::metrics::Metrics;
     use crate::object::Head;
@@ -230,11 +230,11 @@ mod tests {
 
     fn shown() -> Shown {
         let now = Instant::now();
-        let (bytes, media) = read(&[Bytes::from_static(PLAYLIST.as_bytes())], 0).unwrap();
+        let (text, media) = read(&[Bytes::from_static(PLAYLIST.as_bytes())], 0).unwrap();
         let rules = Subscription::new(&media, None, PeerId::default(), Duration::from_secs(9), now);
         let head = Arc::new(Head::own(Class::Playlist, now, Duration::ZERO, &[]));
         let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
-        let first = First { bytes, media, lifetime: None, head };
+        let first = First { text: Text::Whole(text), media, lifetime: None, head };
         let version = Arc::new(Version::new(&first, rules.standing(), now, (&metrics, &Arc::default())));
         Shown { standing: rules.standing(), version, over: None }
     }

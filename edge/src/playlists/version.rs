@@ -1,6 +1,6 @@
 //! One version of a playlist: every answer that a viewer may get of it, built once, when the first one asks for it.
 
-use super::First;
+use super::{First, Text};
 use crate::coding::Coding;
 use crate::key::Class;
 use crate::metrics::Metrics;
@@ -10,7 +10,7 @@ use crate::subscription::Standing;
 use crate::upstream::PeerId;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use manifest::delta::delta_update;
+use manifest::delta::{Full, delta_update};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -40,9 +40,15 @@ pub struct Spelling {
 /// One text in each coding, asked for without directives and with them. A coding that nobody takes is never made, so
 /// that no held viewer waits for it.
 struct Answers {
-    plain: Bytes,
+    plain: Plain,
     told: Arc<Told>,
     by_coding: [OnceLock<[Arc<Object>; 2]>; Coding::ALL.len()],
+}
+
+/// A text that is there, or is put together for the first who wants it.
+enum Plain {
+    There(Bytes),
+    Full(Full, OnceLock<Bytes>),
 }
 
 /// What all answers of a version say.
@@ -62,9 +68,15 @@ impl Version {
         arrived: Instant,
         (metrics, releases): (&Arc<Metrics>, &Arc<Releases>),
     ) -> Self {
-        let full = Bytes::copy_from_slice(&first.bytes);
-        let text = std::str::from_utf8(&first.bytes).unwrap_or_default();
-        let delta = first.media.can_skip_until_s.and_then(|skip_until_s| delta_update(text, skip_until_s));
+        let (full, delta) = match &first.text {
+            Text::Whole(text) => {
+                let skip_until_s = first.media.can_skip_until_s;
+                let delta = skip_until_s.and_then(|skip_until_s| delta_update(text, skip_until_s));
+                (Plain::There(Bytes::copy_from_slice(text.as_bytes())), delta)
+            }
+            // Whoever asks here gets the update that this node got.
+            Text::Update { delta, full } => (Plain::Full(full.clone(), OnceLock::new()), Some(delta.clone())),
+        };
         let names = [header::DATE, header::LAST_MODIFIED, HeaderName::from_static("cache-status")];
         let fields = names.into_iter().filter_map(|name| {
             let value = first.head.field(name.as_str())?.to_owned();
@@ -74,7 +86,7 @@ impl Version {
         let told = Arc::new(Told { arrived, lifetimes, fields: fields.collect(), source: first.head.source });
         Self {
             full: Answers::new(full, &told),
-            delta: delta.map(|text| Answers::new(Bytes::from(text), &told)),
+            delta: delta.map(|text| Answers::new(Plain::There(text.into()), &told)),
             arrived,
             last_written: AtomicU64::new(0),
             metrics: metrics.clone(),
@@ -106,16 +118,26 @@ impl Drop for Version {
     }
 }
 
+impl Plain {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Self::There(bytes) => bytes,
+            Self::Full(full, text) => text.get_or_init(|| full.text().into()),
+        }
+    }
+}
+
 impl Answers {
-    fn new(plain: Bytes, told: &Arc<Told>) -> Self {
+    fn new(plain: Plain, told: &Arc<Told>) -> Self {
         Self { plain, told: told.clone(), by_coding: Default::default() }
     }
 
     fn of(&self, coding: Coding) -> &[Arc<Object>; 2] {
         self.by_coding[coding as usize].get_or_init(|| {
-            let packed = coding.pack(&self.plain);
+            let plain = self.plain.bytes();
+            let packed = coding.pack(plain);
             let coding = if packed.is_some() { coding } else { Coding::Identity };
-            let body = packed.unwrap_or_else(|| self.plain.clone());
+            let body = packed.unwrap_or_else(|| plain.clone());
             self.told.lifetimes.map(|lifetime| self.object(coding, &body, lifetime))
         })
     }
@@ -123,7 +145,7 @@ impl Answers {
     fn object(&self, coding: Coding, body: &Bytes, lifetime: Duration) -> Arc<Object> {
         let packed = coding != Coding::Identity;
         let control = format!("public, max-age={}", lifetime.as_secs());
-        let etag = fingerprint(&self.plain);
+        let etag = fingerprint(self.plain.bytes());
         let tag = if packed { format!("\"{etag:016x}-{}\"", coding.token()) } else { format!("\"{etag:016x}\"") };
         let mut pairs = vec![
             (header::CONTENT_TYPE, "application/vnd.apple.mpegurl"),

@@ -81,8 +81,13 @@ impl Sources {
     /// Whether it calls the newest segment shown by the same name.
     fn is_same_cut(&self, media: &Media) -> bool {
         let Some((msn, name)) = &self.newest else { return false };
-        let index = msn.checked_sub(media.first_msn).and_then(|index| usize::try_from(index).ok());
-        index.and_then(|index| segments(media).nth(index)).is_some_and(|uri| self::name(uri) == name)
+        let Some(index) = msn.checked_sub(media.first_msn) else { return false };
+        // What an update leaves out is as it was: else it would not have fitted.
+        let Some(listed) = index.checked_sub(media.skipped) else { return true };
+        usize::try_from(listed)
+            .ok()
+            .and_then(|index| segments(media).nth(index))
+            .is_some_and(|uri| self::name(uri) == name)
     }
 }
 

@@ -10,10 +10,17 @@ const PLAYLIST: &str = "/foreign/v/media.m3u8";
 
 /// Segments of one second up to `next`, from an origin that offers delta updates and never sees that one is asked for.
 fn long_playlist(next: u64) -> String {
-    let mut playlist = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:1\n\
-        #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=6.0\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-MAP:URI=\"i.mp4\"\n"
-        .to_owned();
-    (0..next).for_each(|msn| playlist.push_str(&format!("#EXTINF:1.0,\n{msn}.m4s\n")));
+    windowed(0, next)
+}
+
+/// The same from the segment `first` on.
+fn windowed(first: u64, next: u64) -> String {
+    let mut playlist = format!(
+        "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:1\n\
+         #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=6.0\n#EXT-X-MEDIA-SEQUENCE:{first}\n\
+         #EXT-X-MAP:URI=\"i.mp4\"\n"
+    );
+    (first..next).for_each(|msn| playlist.push_str(&format!("#EXTINF:1.0,\n{msn}.m4s\n")));
     playlist
 }
 
@@ -105,6 +112,49 @@ async fn of_a_long_playlist_upstream_is_asked_for_what_is_new_and_viewers_get_it
     let skipping = asked.iter().filter(|asked| asked.target.contains("&_HLS_skip=YES")).count();
     let plain = asked.iter().filter(|asked| !asked.target.contains('?')).count();
     assert!(skipping >= 4 && plain <= 2, "{asked:?}");
+}
+
+#[tokio::test]
+async fn names_of_a_long_window_come_and_go_with_it_and_its_updates_are_passed_on() {
+    const LENGTH: u64 = 1500;
+    let (next, shown) = watch::channel(LENGTH);
+    let fake = Fake::start(move |asked: Asked| {
+        let mut next = shown.clone();
+        Box::pin(async move {
+            let Some((PLAYLIST, query)) = asked.target.split_once('?').or(Some((&asked.target, ""))) else {
+                return whole("video/mp4", vec![1; 1000]);
+            };
+            let directives = Directives::from_query(query).unwrap();
+            let at = match directives.wait {
+                Some(manifest::Wait::Segment(msn)) => *next.wait_for(|next| *next > msn).await.unwrap(),
+                _ => *next.borrow(),
+            };
+            let full = windowed(at - LENGTH, at);
+            let delta = delta_update(&full, 6.0).filter(|_| directives.skip);
+            whole("application/vnd.apple.mpegurl", delta.unwrap_or(full))
+        })
+    })
+    .await;
+    let edge = Node::start("edge", fake.addr);
+    let (mut viewer, mut skipping) = (Viewer::connect(edge.addr).await, Viewer::connect(edge.addr).await);
+    viewer.get(PLAYLIST).await;
+    for msn in LENGTH..LENGTH + 100 {
+        viewer.ask(&format!("{PLAYLIST}?_HLS_msn={msn}"), "").await;
+        skipping.ask(&format!("{PLAYLIST}?_HLS_msn={msn}&_HLS_skip=YES"), "").await;
+        edge.until("vivid_edge_holds", &[], 2.0).await;
+        next.send_replace(msn + 1);
+        let expected = windowed(msn + 1 - LENGTH, msn + 1);
+        assert_eq!(skipping.read().await.unwrap().text(), delta_update(&expected, 6.0).unwrap());
+        assert_eq!(viewer.read().await.unwrap().text().replace("VERSION:9", "VERSION:6"), expected);
+    }
+    // Both are kept as live objects are: the one has long been left out of updates, the other leaves the window now.
+    for msn in [LENGTH / 2, 100] {
+        assert_eq!(viewer.get(&format!("/foreign/v/{msn}.m4s")).await.status, 200);
+    }
+    let told: serde_json::Value = serde_json::from_slice(&edge.get("/_vivid/streams/foreign/v").await.body).unwrap();
+    let rendition = &told["renditions"][0];
+    assert_eq!((&rendition["objects_named"], &rendition["objects_kept"]), (&(LENGTH + 1).into(), &2.into()), "{told}");
+    assert!(fake.asked().iter().filter(|asked| asked.target.contains("&_HLS_skip=YES")).count() >= 99);
 }
 
 #[tokio::test]
