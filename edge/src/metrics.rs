@@ -114,7 +114,7 @@ label!(
         RetryBudget = "retry_percent", HedgeBudget = "hedge_percent", LookBudget = "look_percent", Resumes = "resumes_max",
         CmsdBefore = "cmsd_before_bytes_max", Pacing = "pacing",
         DiskQueue = "disk_queue_bytes_max", DiskReads = "disk_reads_max", DiskReadTimeout = "disk_read_timeout",
-        DiskPurges = "disk_purges_max", ForOne = "for_one_max",
+        DiskPurges = "disk_purges_max", ForOne = "for_one_max", Found = "found_max",
     }
 );
 label!(

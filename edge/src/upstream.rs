@@ -4,6 +4,7 @@
 //! the stream's rhythm explains; both within a budget, so that trouble upstream is not doubled from here.
 
 mod away;
+mod found;
 pub mod health;
 pub mod hedge;
 mod peer;
@@ -25,6 +26,7 @@ use crate::metrics::{Asked, Metrics, PeerMetrics, Second};
 use crate::refusal::Refusal;
 use crate::store::freshness::is_failure;
 use bytes::Bytes;
+use found::Found;
 use health::{Health, Rules, Sign, Standing};
 use hedge::Budget;
 use http::{HeaderName, StatusCode};
@@ -33,7 +35,7 @@ use peer::{Ask, Peer, ThisNode};
 use probe::Probing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tally::Tally;
 use tokio::sync::watch;
@@ -44,6 +46,7 @@ pub struct Upstreams {
     members: Vec<Member>,
     health: Mutex<Vec<Health>>,
     budgets: Mutex<Budgets>,
+    found: Found,
     /// No viewer waits for longer.
     patience: Duration,
     probing: Probing,
@@ -180,6 +183,7 @@ impl Upstreams {
             members: peers.iter().map(member).collect::<Result<_, _>>()?,
             health: Mutex::new(vec![Health::new(rules); peers.len()]),
             budgets: Mutex::new(budgets),
+            found: Found::new(metrics.clone()),
             patience: config.hold_max,
             probing: Probing {
                 path: shields.health_path.clone(),
@@ -237,20 +241,33 @@ impl Upstreams {
     /// # Errors
     /// `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`.
     pub async fn get(self: &Arc<Self>, errand: &Errand<'_>) -> Result<Answer, Refusal> {
-        let order = self.order(errand.target, errand.promise.map(|promise| promise.source));
+        let stream = rendezvous::stream(errand.target);
+        let known = errand.promise.map(|promise| promise.source).or_else(|| self.found.get(stream));
+        let order = self.order(errand.target, known);
         // What a playlist names exists; and a playlist that one origin does not know may be another's.
         let exists = errand.promise.is_some_and(|promise| !promise.is_early()) || errand.class.is_manifest();
+        let is_elsewhere = AtomicBool::new(false);
         let judge = |got: &Result<Answer, Refusal>| match got {
             Err(Refusal::Malformed) => Verdict::Good,
             Err(_) => Verdict::Bad(Second::Failed),
             Ok(answer) if is_failure(answer.status) => Verdict::Bad(Second::Failed),
-            Ok(answer) if exists && is_missing(answer.status) => Verdict::Bad(Second::Missing),
+            Ok(answer) if exists && is_missing(answer.status) => {
+                is_elsewhere.store(true, Ordering::Relaxed);
+                Verdict::Bad(Second::Missing)
+            }
             Ok(_) => Verdict::Good,
         };
         // Who asks for a hint after it was due has the time of whoever asked before.
         let late = errand.promise.and_then(|promise| promise.late).filter(|late| *late > Instant::now());
         let attempt = |id| self.ask(id, errand);
-        self.first_good(&order, late, attempt, judge).await.unwrap_or(Err(Refusal::UpstreamTimeout))
+        let got = self.first_good(&order, late, attempt, judge).await.unwrap_or(Err(Refusal::UpstreamTimeout));
+        if let Ok(answer) = &got
+            && is_elsewhere.into_inner()
+            && answer.status.is_success()
+        {
+            self.found.note(stream, answer.peer);
+        }
+        got
     }
 
     /// Asks one upstream.

@@ -1,18 +1,20 @@
 //! Which upstream serves which stream: weighted rendezvous hashing, so that all nodes agree without talking, and an
 //! upstream that comes or goes moves no other's streams.
 
-/// The key of a request's stream: the folder of its path, or `/live/{stream}` for what lies below that. All renditions of
-/// a stream then share an upstream, which follows the stream once.
+/// The key of a request's stream: the folder of its path, or `/live/{stream}` and `/archive/{stream}/{started}` for what
+/// lies below those. All renditions of a stream then share an upstream, which follows the stream once.
 pub fn stream(path: &str) -> &str {
     let path = path.split('?').next().unwrap_or(path);
     let folder = path.rfind('/').map_or(path, |slash| &path[..slash]);
-    let name = folder.strip_prefix("/live/").map(|rest| rest.find('/').unwrap_or(rest.len()));
-    match name {
-        Some(length) => &folder[.."/live/".len() + length],
+    let steps = match folder {
         // What lies at the root has no folder to share.
-        None if folder.is_empty() => path,
-        None => folder,
-    }
+        "" => return path,
+        _ if folder.starts_with("/live/") => 2,
+        _ if folder.starts_with("/archive/") => 3,
+        _ => return folder,
+    };
+    let end = folder.match_indices('/').nth(steps).map_or(folder.len(), |(end, _)| end);
+    &folder[..end]
 }
 
 /// How strongly `upstream`, known by its URL, claims `key`: whoever claims most is asked first. Of many keys, each
@@ -61,6 +63,11 @@ mod tests {
             ("/live/a/index.m3u8", "/live/a"),
             ("/live/a/720p/index.m3u8?_HLS_msn=3", "/live/a"),
             ("/live/a/720p/k3x/12.3.m4s", "/live/a"),
+            ("/archive/a/17/index.m3u8", "/archive/a/17"),
+            ("/archive/a/17/720p/k3x/12.m4s?x=/", "/archive/a/17"),
+            ("/archive/a/index.json", "/archive/a"),
+            ("/archive/index.json", "/archive"),
+            ("/archived/a/17/b/c", "/archived/a/17/b"),
             ("/app/show/llhls.m3u8", "/app/show"),
             ("/app/show/part_1.m4s?a=/b/c", "/app/show"),
             ("/flat.m3u8", "/flat.m3u8"),

@@ -23,6 +23,7 @@ mod origins;
 mod pieces;
 mod purge;
 mod qoe;
+mod recordings;
 mod resumes;
 mod secure;
 mod shields;
