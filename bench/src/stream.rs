@@ -114,6 +114,7 @@ pub(crate) fn playlist(next: Position) -> String {
     MediaPlaylist {
         target_duration_s: SEGMENT_S,
         part_target_s: Some(PART_S),
+        images_only: false,
         skip_until_s: None,
         first_msn: next.msn - SEGMENTS,
         discontinuity_sequence: 0,
@@ -166,6 +167,7 @@ fn segment(msn: u64, open: u64) -> Segment {
         duration_s: SEGMENT_S as f64,
         uri: format!("e/{msn}.m4s"),
         gap: false,
+        tiles: None,
     }
 }
 

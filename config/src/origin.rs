@@ -4,6 +4,8 @@ mod away;
 mod disk;
 mod markers;
 mod profiles;
+mod subtitles;
+mod thumbnails;
 mod twin;
 mod window;
 
@@ -11,6 +13,8 @@ pub use away::WhileAway;
 pub use disk::Disk;
 pub use markers::Markers;
 pub use profiles::Profile;
+pub use subtitles::Subtitles;
+pub use thumbnails::Thumbnails;
 pub use twin::Twin;
 pub use window::Window;
 
@@ -34,6 +38,7 @@ pub struct Origin {
     pub worker: Worker,
     pub window: Window,
     pub markers: Markers,
+    pub subtitles: Subtitles,
     /// The other origin that the same encoder publishes to.
     pub twin: Option<Twin>,
     pub disk: Disk,
@@ -80,6 +85,8 @@ pub(crate) struct Raw {
     worker: RawWorker,
     window: window::Raw,
     markers: markers::Raw,
+    subtitles: subtitles::Raw,
+    thumbnails: thumbnails::Raw,
     twin: twin::Raw,
     disk: disk::Raw,
 }
@@ -118,6 +125,8 @@ impl Default for Raw {
             worker: RawWorker::default(),
             window: window::Raw::default(),
             markers: markers::Raw::default(),
+            subtitles: subtitles::Raw::default(),
+            thumbnails: thumbnails::Raw::default(),
             twin: twin::Raw::default(),
             disk: disk::Raw::default(),
         }
@@ -152,12 +161,13 @@ impl Raw {
         Origin {
             profiles,
             markers: self.markers.valid(problems),
+            subtitles: self.subtitles.valid(problems),
             twin,
             rtmp_listen: address(problems, "origin.rtmp_listen", &self.rtmp_listen),
             http_listen: address(problems, "origin.http_listen", &self.http_listen),
             ingest: self.ingest.valid(problems),
             segment: self.segment.valid(problems),
-            ladder: self.ladder.valid(problems),
+            ladder: Ladder { thumbnails: self.thumbnails.valid(problems), ..self.ladder.valid(problems) },
             worker: self.worker.valid(problems),
             window: self.window.valid(problems),
             disk: self.disk.valid(problems),

@@ -3,6 +3,7 @@
 
 use crate::Problem;
 use crate::bounded::within;
+use crate::origin::Thumbnails;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Ladder {
     pub top_bits_per_pixel: f64,
     /// An x264 preset, for every encoded rung.
     pub preset: String,
+    /// Beside the rungs, where any is encoded.
+    pub thumbnails: Option<Thumbnails>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +157,7 @@ impl RawLadder {
             audio: Audio { bitrate: self.audio_bitrate },
             top_bits_per_pixel: self.top_bits_per_pixel,
             preset: self.preset,
+            thumbnails: None,
         }
     }
 }

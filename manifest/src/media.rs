@@ -10,6 +10,8 @@ pub struct MediaPlaylist {
     pub target_duration_s: u64,
     /// EXT-X-PART-INF:PART-TARGET; no part is longer. `None` for what comes in whole segments only.
     pub part_target_s: Option<f64>,
+    /// EXT-X-IMAGES-ONLY: its segments are images, with [`Segment::tiles`] each (Image Media Playlists, version 0.4).
+    pub images_only: bool,
     /// CAN-SKIP-UNTIL: Delta Updates are given, and leave out what ends further from the end of the last segment.
     pub skip_until_s: Option<f64>,
     /// EXT-X-MEDIA-SEQUENCE: the number of the first segment.
@@ -44,6 +46,20 @@ pub struct Segment {
     pub uri: String,
     /// EXT-X-GAP: there is no media, and the URI is not to be asked for.
     pub gap: bool,
+    /// Of a segment that is an image.
+    pub tiles: Option<Tiles>,
+}
+
+/// EXT-X-TILES: the pictures in an image, in reading order and at even distances in its time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tiles {
+    /// Of each picture, in pixels.
+    pub width: u32,
+    pub height: u32,
+    pub columns: u32,
+    pub rows: u32,
+    /// How long each is shown, in seconds.
+    pub duration_s: f64,
 }
 
 /// The segment at the live edge.
@@ -105,7 +121,7 @@ impl MediaPlaylist {
         }
         writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.first_msn)?;
         writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence)?;
-        writeln!(out, "#EXT-X-INDEPENDENT-SEGMENTS")
+        writeln!(out, "{}", if self.images_only { "#EXT-X-IMAGES-ONLY" } else { "#EXT-X-INDEPENDENT-SEGMENTS" })
     }
 
     fn render_rest_into(&self, out: &mut String) -> std::fmt::Result {
@@ -138,6 +154,10 @@ impl Segment {
         render_parts(&self.parts, out)?;
         if self.gap {
             writeln!(out, "#EXT-X-GAP")?;
+        }
+        if let Some(Tiles { width, height, columns, rows, duration_s }) = self.tiles {
+            let (size, layout) = (format_args!("{width}x{height}"), format_args!("{columns}x{rows}"));
+            writeln!(out, "#EXT-X-TILES:RESOLUTION={size},LAYOUT={layout},DURATION={duration_s:.5}")?;
         }
         writeln!(out, "#EXTINF:{:.5},\n{}", self.duration_s, self.uri)
     }
@@ -213,10 +233,12 @@ mod tests {
             duration_s: 2.0,
             uri: format!("e/{msn}.m4s"),
             gap: false,
+            tiles: None,
         };
         MediaPlaylist {
             target_duration_s: 2,
             part_target_s: Some(0.277_333),
+            images_only: false,
             skip_until_s: Some(12.0),
             first_msn: 7,
             discontinuity_sequence: 0,

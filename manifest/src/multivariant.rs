@@ -9,6 +9,10 @@ pub struct MultivariantPlaylist {
     pub audio: Option<AudioRendition>,
     /// Captions in every variant's pictures, as INSTREAM-ID names them: `CC1`, `SERVICE1`.
     pub captions: Vec<String>,
+    /// WebVTT that goes with every variant.
+    pub subtitles: Vec<SubtitleRendition>,
+    /// Thumbnails.
+    pub images: Option<Images>,
     /// In the order in which players are to see them.
     pub variants: Vec<Variant>,
 }
@@ -19,6 +23,27 @@ pub struct AudioRendition {
     /// NAME, as a menu shows it.
     pub name: String,
     pub channels: u16,
+    pub uri: String,
+}
+
+/// EXT-X-MEDIA of TYPE=SUBTITLES.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubtitleRendition {
+    /// NAME, as a menu shows it.
+    pub name: String,
+    /// LANGUAGE (RFC 5646), where it is known.
+    pub language: Option<String>,
+    pub uri: String,
+}
+
+/// EXT-X-IMAGE-STREAM-INF (Image Media Playlists, version 0.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// BANDWIDTH.
+    pub peak_bitrate: u64,
+    /// RESOLUTION of each picture, in pixels.
+    pub width: u32,
+    pub height: u32,
     pub uri: String,
 }
 
@@ -51,6 +76,7 @@ pub struct TrickPlay {
 
 const AUDIO_GROUP: &str = "audio";
 const CAPTIONS_GROUP: &str = "captions";
+const SUBTITLES_GROUP: &str = "subtitles";
 
 impl MultivariantPlaylist {
     pub fn render(&self) -> String {
@@ -74,14 +100,33 @@ impl MultivariantPlaylist {
                  INSTREAM-ID=\"{channel}\""
             )?;
         }
-        let groups = (self.audio.is_some(), !self.captions.is_empty());
-        self.variants.iter().try_for_each(|variant| variant.render_into(out, groups))?;
-        self.variants.iter().try_for_each(|variant| variant.render_trick_play_into(out))
+        for SubtitleRendition { name, language, uri } in &self.subtitles {
+            write!(out, "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"{SUBTITLES_GROUP}\",NAME=\"{name}\"")?;
+            if let Some(language) = language {
+                write!(out, ",LANGUAGE=\"{language}\"")?;
+            }
+            writeln!(out, ",AUTOSELECT=YES,URI=\"{uri}\"")?;
+        }
+        let groups: Vec<(&str, &str)> = [
+            ("AUDIO", AUDIO_GROUP, self.audio.is_some()),
+            ("CLOSED-CAPTIONS", CAPTIONS_GROUP, !self.captions.is_empty()),
+            ("SUBTITLES", SUBTITLES_GROUP, !self.subtitles.is_empty()),
+        ]
+        .into_iter()
+        .filter_map(|(attribute, group, is_there)| is_there.then_some((attribute, group)))
+        .collect();
+        self.variants.iter().try_for_each(|variant| variant.render_into(out, &groups))?;
+        self.variants.iter().try_for_each(|variant| variant.render_trick_play_into(out))?;
+        let Some(Images { peak_bitrate, width, height, uri }) = &self.images else { return Ok(()) };
+        writeln!(
+            out,
+            "#EXT-X-IMAGE-STREAM-INF:BANDWIDTH={peak_bitrate},RESOLUTION={width}x{height},CODECS=\"jpeg\",URI=\"{uri}\""
+        )
     }
 }
 
 impl Variant {
-    fn render_into(&self, out: &mut String, (with_audio, with_captions): (bool, bool)) -> std::fmt::Result {
+    fn render_into(&self, out: &mut String, groups: &[(&str, &str)]) -> std::fmt::Result {
         write!(
             out,
             "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",RESOLUTION={}x{},FRAME-RATE={:.3}",
@@ -92,12 +137,7 @@ impl Variant {
             self.height,
             self.frame_rate_hz
         )?;
-        if with_audio {
-            write!(out, ",AUDIO=\"{AUDIO_GROUP}\"")?;
-        }
-        if with_captions {
-            write!(out, ",CLOSED-CAPTIONS=\"{CAPTIONS_GROUP}\"")?;
-        }
+        groups.iter().try_for_each(|(attribute, group)| write!(out, ",{attribute}=\"{group}\""))?;
         writeln!(out, "\n{}", self.uri)
     }
 
@@ -149,6 +189,34 @@ mod tests {
         }
     }
 
+    fn empty() -> MultivariantPlaylist {
+        MultivariantPlaylist { audio: None, captions: vec![], subtitles: vec![], images: None, variants: vec![] }
+    }
+
+    #[test]
+    fn thumbnails_and_subtitles_are_told() {
+        let subtitle = |name: &str, language: Option<&str>, uri: &str| SubtitleRendition {
+            name: name.to_owned(),
+            language: language.map(str::to_owned),
+            uri: uri.to_owned(),
+        };
+        let images = Images { peak_bitrate: 24_000, width: 160, height: 90, uri: "thumbs/index.m3u8".into() };
+        let subtitles =
+            vec![subtitle("en", Some("en"), "text-en/index.m3u8"), subtitle("text", None, "text/index.m3u8")];
+        let variants = vec![variant(360, &["avc1.42C01E"])];
+        let text = MultivariantPlaylist { subtitles, images: Some(images), variants, ..empty() }.render();
+        let told = "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"subtitles\",NAME=\"en\",LANGUAGE=\"en\",AUTOSELECT=YES,\
+            URI=\"text-en/index.m3u8\"\n\
+            #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"subtitles\",NAME=\"text\",AUTOSELECT=YES,URI=\"text/index.m3u8\"\n";
+        assert!(text.contains(told), "{text}");
+        assert!(text.contains(",SUBTITLES=\"subtitles\"\n360p/"), "{text}");
+        let told = "\n#EXT-X-IMAGE-STREAM-INF:BANDWIDTH=24000,RESOLUTION=160x90,CODECS=\"jpeg\",\
+            URI=\"thumbs/index.m3u8\"\n";
+        assert!(text.ends_with(told), "{text}");
+        let Ok(Followed::Multivariant(followed)) = follow::read(&text) else { panic!("not multivariant") };
+        assert_eq!(followed.playlists, ["text-en/index.m3u8", "text/index.m3u8", "360p/index.m3u8"]);
+    }
+
     #[test]
     fn a_ladder_with_audio_says_all_that_players_choose_by() {
         let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
@@ -156,6 +224,8 @@ mod tests {
         let ladder = MultivariantPlaylist {
             audio: Some(audio),
             captions: vec![],
+            subtitles: vec![],
+            images: None,
             variants: vec![variant(720, &codecs), variant(360, &codecs)],
         };
         let expected = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n\
@@ -174,8 +244,7 @@ mod tests {
     #[test]
     fn silent_streams_name_no_audio_group() {
         let text =
-            MultivariantPlaylist { audio: None, captions: vec![], variants: vec![variant(360, &["avc1.42C01E"])] }
-                .render();
+            MultivariantPlaylist { audio: None, variants: vec![variant(360, &["avc1.42C01E"])], ..empty() }.render();
         assert!(!text.contains("AUDIO"), "{text}");
     }
 
@@ -183,7 +252,7 @@ mod tests {
     fn captions_are_told_in_every_variant() {
         let captions = vec!["CC1".to_owned(), "SERVICE1".to_owned()];
         let variants = vec![variant(720, &["avc1.64001F"]), variant(360, &["avc1.64001F"])];
-        let text = MultivariantPlaylist { audio: None, captions, variants }.render();
+        let text = MultivariantPlaylist { captions, variants, ..empty() }.render();
         let told = "#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID=\"captions\",NAME=\"CC1\",AUTOSELECT=YES,INSTREAM-ID=\"CC1\"\n\
             #EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID=\"captions\",NAME=\"SERVICE1\",AUTOSELECT=YES,INSTREAM-ID=\"SERVICE1\"\n";
         assert!(text.contains(told), "{text}");
@@ -193,12 +262,9 @@ mod tests {
     #[test]
     fn a_follower_finds_every_playlist() {
         let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
-        let text = MultivariantPlaylist {
-            audio: Some(audio),
-            captions: vec![],
-            variants: vec![variant(360, &["avc1.42C01E"])],
-        }
-        .render();
+        let text =
+            MultivariantPlaylist { audio: Some(audio), variants: vec![variant(360, &["avc1.42C01E"])], ..empty() }
+                .render();
         let Ok(Followed::Multivariant(followed)) = follow::read(&text) else { panic!("not multivariant") };
         assert_eq!(followed.playlists, ["audio/index.m3u8", "360p/index.m3u8"]);
     }

@@ -89,7 +89,7 @@ pub struct AdaptationSet {
     pub reference_unix_ms: Option<i64>,
     /// Captions in its pictures, as HLS names them: `CC1`, `SERVICE1`.
     pub captions: Vec<String>,
-    /// Steps of the path between representation and file: `{representation}/{folder}/{number}.m4s`.
+    /// Steps of the path between representation and file: `{representation}/{folder}/{number}.m4s`, of images `.jpg`.
     pub folder: String,
     pub representations: Vec<Representation>,
 }
@@ -98,6 +98,8 @@ pub struct AdaptationSet {
 pub enum Kind {
     Video,
     Audio,
+    /// Thumbnails (DASH-IF IOP, 6.2.6).
+    Image,
 }
 
 /// Bit rates in bits per second.
@@ -107,7 +109,7 @@ pub struct Representation {
     pub id: String,
     /// `@bandwidth`.
     pub bitrate: u64,
-    /// RFC 6381.
+    /// RFC 6381; empty for images, whose media type says all.
     pub codec: String,
     pub media: Media,
 }
@@ -124,10 +126,19 @@ pub enum Media {
         sample_rate: u32,
         channels: u16,
     },
+    /// Size of the whole image in pixels, and the pictures in it.
+    Tiles {
+        width: u32,
+        height: u32,
+        columns: u32,
+        rows: u32,
+    },
 }
 
 /// How the time of a reference is written: without it, it would be read as the bits of NTP (5.12).
 const UTC: &str = "urn:mpeg:dash:utc:direct:2014";
+/// Several pictures in one image (DASH-IF IOP, 6.2.6).
+const TILES: &str = "http://dashif.org/guidelines/thumbnail_tile";
 /// Playback may run slower and faster by so much to keep the latency; few hear it.
 const PLAYBACK_RATE: (f64, f64) = (0.96, 1.04);
 
@@ -242,12 +253,15 @@ impl AdaptationSet {
         let kind = match self.kind {
             Kind::Video => "video",
             Kind::Audio => "audio",
+            Kind::Image => "image",
         };
-        writeln!(
-            out,
-            "  <AdaptationSet id=\"{id}\" contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" \
-             startWithSAP=\"1\">"
-        )?;
+        write!(out, "  <AdaptationSet id=\"{id}\" contentType=\"{kind}\"")?;
+        match self.kind {
+            Kind::Video | Kind::Audio => {
+                writeln!(out, " mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">")?;
+            }
+            Kind::Image => writeln!(out, " mimeType=\"image/jpeg\" segmentAlignment=\"true\">")?,
+        }
         if let Some(unix_ms) = self.reference_unix_ms.filter(|_| live) {
             writeln!(
                 out,
@@ -281,10 +295,11 @@ impl AdaptationSet {
             )?;
         }
         let folder = &self.folder;
-        writeln!(
-            out,
-            " initialization=\"$RepresentationID$/{folder}/init.mp4\" media=\"$RepresentationID$/{folder}/$Number$.m4s\"/>"
-        )?;
+        let extension = if self.kind == Kind::Image { "jpg" } else { "m4s" };
+        if self.kind != Kind::Image {
+            write!(out, " initialization=\"$RepresentationID$/{folder}/init.mp4\"")?;
+        }
+        writeln!(out, " media=\"$RepresentationID$/{folder}/$Number$.{extension}\"/>")?;
         self.representations.iter().try_for_each(|representation| representation.render_into(out))?;
         writeln!(out, "  </AdaptationSet>")
     }
@@ -293,7 +308,10 @@ impl AdaptationSet {
 impl Representation {
     fn render_into(&self, out: &mut String) -> std::fmt::Result {
         let Self { id, bitrate, codec, media } = self;
-        write!(out, "   <Representation id=\"{id}\" bandwidth=\"{bitrate}\" codecs=\"{codec}\"")?;
+        write!(out, "   <Representation id=\"{id}\" bandwidth=\"{bitrate}\"")?;
+        if !codec.is_empty() {
+            write!(out, " codecs=\"{codec}\"")?;
+        }
         match media {
             Media::Video { width, height, rate: (num, den) } => {
                 write!(out, " width=\"{width}\" height=\"{height}\" frameRate=\"{num}")?;
@@ -302,6 +320,11 @@ impl Representation {
                 }
                 writeln!(out, "\"/>")
             }
+            Media::Tiles { width, height, columns, rows } => writeln!(
+                out,
+                " width=\"{width}\" height=\"{height}\">\n    <EssentialProperty schemeIdUri=\"{TILES}\" \
+                 value=\"{columns}x{rows}\"/>\n   </Representation>"
+            ),
             Media::Audio { sample_rate, channels } => writeln!(
                 out,
                 " audioSamplingRate=\"{sample_rate}\">\n    <AudioChannelConfiguration \

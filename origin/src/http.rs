@@ -101,6 +101,7 @@ impl App {
             .route("/live/{stream}/index.mpd", get(mpd))
             .route("/live/{stream}/{rendition}/index.m3u8", get(playlist))
             .route("/live/{stream}/{rendition}/iframes.m3u8", get(iframes))
+            .route("/live/{stream}/{rendition}/index.vtt", get(sprites))
             .route("/live/{stream}/{rendition}/{epoch}/{file}", get(object))
             .route("/_vivid/markers/{stream}", post(markers::marked))
             .route("/_vivid/twin/{stream}", post(twin::offered))
@@ -235,6 +236,18 @@ async fn iframes(
     let (class, caching) = app.wait(&stream, &rendition, directives.wait.map(whole_segment)).await?;
     let text = stream.iframes(&rendition).ok_or(Refusal::NoSuchPath)?;
     Ok(classed(class, answer::manifest(&text, &headers, (Manifest::Hls, caching))))
+}
+
+/// Where each thumbnail is, for players' plug-ins.
+async fn sprites(
+    State(app): State<App>,
+    Steps((stream, rendition)): Steps<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let stream = app.stream(stream)?;
+    let rendition = app.rendition(&stream, rendition)?;
+    let text = rendition.sprites().ok_or(Refusal::NoSuchPath)?;
+    Ok(classed("sprites", answer::manifest(&text, &headers, (Manifest::WebVtt, Caching::Briefly))))
 }
 
 /// What to wait for in a playlist without parts.

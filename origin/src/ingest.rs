@@ -13,6 +13,7 @@ pub enum Ingested {
     Audio(AacConfig),
     Frame(Frame),
     Cue(Cue),
+    Text(Said),
 }
 
 /// What the publisher says of a moment (`onCuePoint`).
@@ -23,6 +24,18 @@ pub struct Cue {
     pub name: String,
     /// Numbers as text.
     pub parameters: Vec<(String, String)>,
+}
+
+/// What the publisher wants to be read (`onTextData`), until it says something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// On the clock of the frames, in milliseconds.
+    pub at_ms: i64,
+    /// Letters, digits and hyphens.
+    pub language: Option<String>,
+    pub track: Option<u32>,
+    /// Anything; empty where there is to be nothing.
+    pub text: String,
 }
 
 /// What the publisher says of its stream (`onMetaData`): a hint, to be checked against the frames.

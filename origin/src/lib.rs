@@ -19,6 +19,6 @@ mod testing;
 mod twin;
 mod window;
 
-pub use ingest::{Announced, Cue, Ingested, PublishRequest, Publisher, Publishing, Refusal, StreamClosed, admit};
+pub use ingest::{Announced, Cue, Ingested, PublishRequest, Publisher, Publishing, Refusal, Said, StreamClosed, admit};
 pub use server::{OriginError, Server};
 pub use slate::{SlateError, check_slate};

@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     pub(crate) twin_agreements: IntCounterVec,
     pub(crate) stalls: IntCounter,
     markers: IntCounterVec,
+    pub(crate) texts: IntCounterVec,
+    pub(crate) thumbnails_late: IntCounter,
     pub(crate) window_bytes: IntGauge,
     pub(crate) holds: IntGauge,
     pub(crate) holds_ended: IntCounterVec,
@@ -70,6 +72,17 @@ impl Metrics {
                 ),
                 &["source", "result"],
             )?,
+            texts: IntCounterVec::new(
+                opts!(
+                    "vivid_origin_texts_total",
+                    "texts of publishers (onTextData), by what came of them: shown, early (no epoch ran), or bounded"
+                ),
+                &["result"],
+            )?,
+            thumbnails_late: counter(
+                "vivid_origin_thumbnails_dropped_total",
+                "images of thumbnails that came for a segment that is none of the epoch's next",
+            )?,
             window_bytes: gauge("vivid_origin_window_bytes", "bytes of media held for all live windows")?,
             holds: gauge("vivid_origin_holds", "requests that wait for a part or playlist now")?,
             holds_ended: IntCounterVec::new(
@@ -111,7 +124,7 @@ impl Metrics {
     }
 
     fn register_all(&self, registry: &Registry) -> Result<()> {
-        for vec in [&self.parts, &self.epochs, &self.twin_agreements, &self.holds_ended, &self.requests] {
+        for vec in [&self.parts, &self.epochs, &self.twin_agreements, &self.holds_ended, &self.requests, &self.texts] {
             registry.register(Box::new(vec.clone()))?;
         }
         for gauge in [&self.streams, &self.window_bytes, &self.holds, &self.connections] {
@@ -121,6 +134,7 @@ impl Metrics {
         registry.register(Box::new(self.hold_seconds.clone()))?;
         registry.register(Box::new(self.frames_skipped.clone()))?;
         registry.register(Box::new(self.stalls.clone()))?;
+        registry.register(Box::new(self.thumbnails_late.clone()))?;
         registry.register(Box::new(self.markers.clone()))?;
         registry.register(Box::new(self.connections_refused.clone()))?;
         // A series that exists from the start can be alerted on before it first moves.
@@ -131,6 +145,9 @@ impl Metrics {
             for result in ["added", "displaced", "refused"] {
                 self.markers.with_label_values(&[source, result]);
             }
+        }
+        for result in ["shown", "early", "bounded"] {
+            self.texts.with_label_values(&[result]);
         }
         for outcome in Outcome::ALL {
             self.twin_agreements.with_label_values(&[outcome.label()]);

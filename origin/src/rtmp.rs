@@ -10,6 +10,7 @@ mod media_reader;
 mod metrics;
 mod protocol;
 mod session;
+mod text_data;
 
 pub use amf::AmfError;
 pub use chunk::ChunkError;

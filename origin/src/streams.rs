@@ -9,11 +9,12 @@ mod measured;
 mod phase;
 mod replay;
 mod stream;
+mod subtitles;
 mod task;
 
 pub(crate) use markers::{Marked, Markers};
 pub(crate) use phase::Reason;
-pub(crate) use stream::{Room, Stream};
+pub(crate) use stream::{Room, Stream, TextTrack};
 pub(crate) use task::marker_of_cue;
 
 use crate::clock::unix_ms;

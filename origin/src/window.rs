@@ -8,6 +8,7 @@ mod playlist;
 mod rendition;
 mod rope;
 mod segment;
+mod sprites;
 mod text;
 
 pub(crate) use gaps::Gaps;
@@ -21,6 +22,7 @@ use crate::epoch::EpochId;
 use crate::medium::Medium;
 use crate::segmenter::Part;
 use bytes::Bytes;
+use manifest::media::Tiles;
 use manifest::{Head, Position};
 use rope::Rope;
 use segment::{Kept, Segment};
@@ -73,6 +75,8 @@ pub(crate) struct EpochStart {
     pub(crate) zero_unix_ms: i64,
     pub(crate) segment_s: f64,
     pub(crate) init: Bytes,
+    /// What is in its images, where those are what segments are.
+    pub(crate) tiles: Option<Tiles>,
 }
 
 #[derive(Debug)]
@@ -338,6 +342,16 @@ impl Window {
             }
         }
         true
+    }
+
+    /// Adds a segment that comes whole. What should have come before it is listed as gaps.
+    pub(crate) fn push_whole(&mut self, part: Part, now: Instant) -> bool {
+        while let Some(open) = self.open.take_if(|open| open.parts.is_empty() && open.msn < part.at.msn) {
+            let following = Segment::new(open.msn + 1, Arc::clone(&open.epoch));
+            self.append(open, now);
+            self.open = Some(following);
+        }
+        self.push(part, now)
     }
 
     /// Ends an epoch: what is open becomes a segment, whatever its length.

@@ -247,10 +247,12 @@ fn render(next: Position) -> String {
         duration_s: 1.0,
         uri: format!("e/{msn}.m4s"),
         gap: false,
+        tiles: None,
     });
     let playlist = MediaPlaylist {
         target_duration_s: 1,
         part_target_s: Some(0.25),
+        images_only: false,
         skip_until_s: None,
         first_msn,
         discontinuity_sequence: 0,

@@ -12,6 +12,7 @@ pub struct Metrics {
     pub(crate) frames_in: IntCounterVec,
     pub(crate) frames_out: IntCounterVec,
     pub(crate) repairs: IntCounterVec,
+    pub(crate) thumbnails: IntCounter,
     pub(crate) refused: IntCounter,
     pub(crate) started: IntCounter,
     pub(crate) ended: IntCounterVec,
@@ -38,6 +39,7 @@ impl Metrics {
                 opts!("vivid_transcode_repairs_total", "source frames that were lost, late or twice, by what was done"),
                 &["repair"],
             )?,
+            thumbnails: counter("vivid_transcode_thumbnails_total", "images of thumbnails made, one for each segment")?,
             refused: counter(
                 "vivid_transcode_frames_refused_total",
                 "source frames not taken because a worker's queue was full; the worker is ended and may be started anew",
@@ -62,7 +64,7 @@ impl Metrics {
         for vec in [&self.frames_in, &self.frames_out, &self.repairs, &self.ended] {
             registry.register(Box::new(vec.clone()))?;
         }
-        for counter in [&self.refused, &self.started, &self.stderr_suppressed] {
+        for counter in [&self.thumbnails, &self.refused, &self.started, &self.stderr_suppressed] {
             registry.register(Box::new(counter.clone()))?;
         }
         registry.register(Box::new(self.running.clone()))?;
@@ -114,5 +116,6 @@ fn label_of_repair(repair: Repair) -> &'static str {
         Repair::AudioUndecodable => "audio_undecodable",
         Repair::AudioGap => "audio_gap_filled",
         Repair::AudioMisplaced => "audio_misplaced_dropped",
+        Repair::ThumbnailsLost => "thumbnails_lost",
     }
 }

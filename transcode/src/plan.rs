@@ -32,6 +32,19 @@ pub struct Plan {
     pub part_target: Duration,
     /// Tallest picture first, audio last.
     pub renditions: Vec<Rendition>,
+    /// Only where a rung is encoded: those pictures are there anyway.
+    pub thumbnails: Option<Thumbnails>,
+}
+
+/// One image for each segment, of small pictures side by side. Sizes in pixels, both even, of each picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thumbnails {
+    pub width: u32,
+    pub height: u32,
+    pub columns: u32,
+    pub rows: u32,
+    /// Of JPEG, from 2 to 31; less is better.
+    pub quantizer: u32,
 }
 
 /// A rung of the ladder or the audio track, as players see it.
@@ -69,6 +82,13 @@ impl Plan {
     }
 }
 
+impl Thumbnails {
+    /// Width and height of the whole image.
+    pub fn image_size(&self) -> (u32, u32) {
+        (self.width * self.columns, self.height * self.rows)
+    }
+}
+
 impl Make {
     /// The most an encoder may send in any second, in bits; `None` where the source decides.
     pub fn peak_bitrate(&self) -> Option<u32> {
@@ -87,13 +107,15 @@ pub fn plan(source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
     let on_gops = grid_of_gops(source, segmenting, |_| true);
     let passthrough = on_gops.is_some();
     let (segment_frames, part_frames) = on_gops.unwrap_or_else(|| free_grid(source.rate, segmenting));
+    let renditions = renditions(source, ladder, passthrough);
     Plan {
         rate: source.rate,
         segment_frames,
         part_frames,
         target_duration_s: target_duration_s(source.rate, segment_frames),
         part_target: part_target(source, part_frames),
-        renditions: renditions(source, ladder, passthrough),
+        thumbnails: thumbnails(source, ladder, &renditions),
+        renditions,
     }
 }
 
@@ -184,6 +206,18 @@ fn renditions(source: &Source, ladder: &Ladder, passthrough: bool) -> Vec<Rendit
         renditions.push(Rendition { name: "audio".to_owned(), make: Make::Audio { bitrate: ladder.audio.bitrate } });
     }
     renditions
+}
+
+/// No larger than the pictures that they are made from.
+fn thumbnails(source: &Source, ladder: &Ladder, renditions: &[Rendition]) -> Option<Thumbnails> {
+    let config::Thumbnails { height, columns, rows, quantizer } = *ladder.thumbnails.as_ref()?;
+    let encoded = renditions.iter().filter_map(|rendition| match rendition.make {
+        Make::Video { height, .. } => Some(height),
+        Make::Passthrough | Make::Audio { .. } => None,
+    });
+    let height = height.min(encoded.min()?);
+    let width = even_width(source.video.width, source.video.height, height);
+    Some(Thumbnails { width, height, columns, rows, quantizer })
 }
 
 fn encoded_top(source: &Source, ladder: &Ladder) -> Make {

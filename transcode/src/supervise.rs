@@ -5,7 +5,7 @@ mod progress;
 
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
 use crate::{Metrics, Plan};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use media::{Frame, TrackConfig};
 use progress::Progress;
 use prometheus::IntCounter;
@@ -68,6 +68,8 @@ pub enum Made {
     /// Video: on every index of the grid from 0, in order, an IDR picture exactly at the start of each segment.
     /// Audio: contiguous access units of 1024 samples from 0.
     Frame { rendition: usize, frame: Frame },
+    /// The image of a segment of the epoch, counted from 0, that has so many frames: a JPEG. In order; some may be missing.
+    Thumbnails { segment: u64, frames: u32, data: Bytes },
     /// The last message.
     Ended { reason: EndReason },
 }
@@ -295,6 +297,10 @@ impl Watch {
             FromWorker::Repaired { repair, count } => {
                 self.metrics.repaired(repair, count);
                 Ok(None)
+            }
+            FromWorker::Thumbnails { segment, frames, data } => {
+                self.metrics.thumbnails.inc();
+                Ok(Some(Made::Thumbnails { segment, frames, data }))
             }
             FromWorker::Track { rendition, config } => {
                 self.counter(rendition)?;

@@ -14,7 +14,7 @@ use cursor::{Reader, put_bytes};
 use media::{Frame, Timescale, TrackConfig, TrackKind};
 
 /// Changes whenever a message does.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// The longest message, without its length. A 4K IDR picture at high quality has a few megabytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -61,6 +61,12 @@ pub enum FromWorker {
     },
     /// The worker ends: it has fallen behind by more than its hello allows.
     Overrun,
+    /// The image of a segment, counted from the epoch's first, of so many frames: a JPEG.
+    Thumbnails {
+        segment: u64,
+        frames: u32,
+        data: Bytes,
+    },
 }
 
 /// What was wrong with the source and was mended so that every rendition keeps its grid.
@@ -78,6 +84,8 @@ pub enum Repair {
     AudioGap,
     /// An access unit that overlapped what had been encoded, or lay far ahead; cut or dropped.
     AudioMisplaced,
+    /// A segment's image that could not be made; there is none.
+    ThumbnailsLost,
 }
 
 /// Why bytes are not a message.
@@ -191,6 +199,12 @@ impl Message for FromWorker {
                 put_bytes(out, reason.as_bytes());
             }
             Self::Overrun => out.put_u8(5),
+            Self::Thumbnails { segment, frames, data } => {
+                out.put_u8(6);
+                out.put_u64(*segment);
+                out.put_u32(*frames);
+                out.put_slice(data);
+            }
         }
     }
 
@@ -206,6 +220,7 @@ impl Message for FromWorker {
             3 => Self::Repaired { repair: Repair::of_code(reader.u8()?)?, count: reader.u32()? },
             4 => Self::Failed { reason: reader.text()? },
             5 => Self::Overrun,
+            6 => Self::Thumbnails { segment: reader.u64()?, frames: reader.u32()?, data: reader.rest() },
             _ => return Err(WireError::Invalid("kind")),
         };
         reader.end()?;
@@ -215,13 +230,14 @@ impl Message for FromWorker {
 
 impl Repair {
     /// Every kind; its place is its code on the wire.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::VideoUndecodable,
         Self::VideoGap,
         Self::VideoDuplicate,
         Self::AudioUndecodable,
         Self::AudioGap,
         Self::AudioMisplaced,
+        Self::ThumbnailsLost,
     ];
 
     fn code(self) -> u8 {

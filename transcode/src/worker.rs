@@ -15,6 +15,7 @@ mod output;
 mod rung;
 mod scaler;
 mod source;
+mod thumbnails;
 mod x264;
 
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
@@ -29,6 +30,7 @@ use source::Source;
 use std::io::Read;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use thumbnails::Thumbnailer;
 use x264::Settings;
 
 /// Why a worker ends before its work is done. Each is one sentence for the origin's log.
@@ -144,6 +146,13 @@ impl Pipeline {
     fn start(job: &Job, backlog_max: u32, output: &Output) -> Result<Self, WorkError> {
         let mut threads = Vec::new();
         let (mut next, mut audio) = (None, None);
+        if let Some(thumbnails) = &job.plan.thumbnails {
+            let (sender, receiver) = sync_channel(rung::PICTURES_MAX);
+            let (thumbnails, segment, out) = (thumbnails.clone(), job.plan.segment_frames, output.clone());
+            let work = move || Thumbnailer::new(&thumbnails, segment, out).run(&receiver);
+            threads.push(spawn("thumbnails", output, work)?);
+            next = Some(sender);
+        }
         // From the smallest rung up, since each hands its picture down to the next.
         for (index, rendition) in job.plan.renditions.iter().enumerate().rev() {
             if let Some(settings) = Settings::of(&job.plan, &rendition.make) {

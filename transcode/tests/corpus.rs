@@ -50,6 +50,7 @@ fn messages_are_what_they_were() {
             FromWorker::Repaired { repair: Repair::VideoGap, count: 3 },
             FromWorker::Failed { reason: "no such encoder".to_owned() },
             FromWorker::Overrun,
+            FromWorker::Thumbnails { segment: 7, frames: 60, data: Bytes::from_static(&[0xff, 0xd8, 0xff, 0xd9]) },
         ],
     );
 }

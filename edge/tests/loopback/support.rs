@@ -229,6 +229,7 @@ fn playlist(live: &Live) -> String {
         duration_s: 2.0,
         uri: format!("{epoch}/{msn}.m4s"),
         gap: false,
+        tiles: None,
     });
     let open = OpenSegment {
         start: Some(start(live.next.msn)),
@@ -238,6 +239,7 @@ fn playlist(live: &Live) -> String {
     let playlist = MediaPlaylist {
         target_duration_s: 2,
         part_target_s: Some(0.5),
+        images_only: false,
         skip_until_s: None,
         first_msn,
         discontinuity_sequence: 0,

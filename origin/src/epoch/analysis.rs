@@ -85,7 +85,7 @@ impl Analysis {
                 }
             }
             Ingested::Frame(frame) => return self.frame(frame, unix_ms),
-            Ingested::Cue(_) => {}
+            Ingested::Cue(_) | Ingested::Text(_) => {}
         }
         None
     }

@@ -24,11 +24,12 @@ pub(super) enum Caching {
     Blocking { target_duration_s: u64 },
 }
 
-/// Which of the two a text is.
+/// Which of them a text is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Manifest {
     Hls,
     Dash,
+    WebVtt,
 }
 
 /// A playlist or an MPD, compressed if that is accepted. Ranges are not: what they would be ranges of changes all the time.
@@ -42,6 +43,7 @@ pub(super) fn manifest(text: &Text, request: &HeaderMap, (kind, caching): (Manif
     let kind = match kind {
         Manifest::Hls => "application/vnd.apple.mpegurl",
         Manifest::Dash => "application/dash+xml",
+        Manifest::WebVtt => "text/vtt; charset=utf-8",
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));

@@ -10,6 +10,7 @@ use crate::rtmp::command::{Command, announced};
 use crate::rtmp::cue_point::cue_point;
 use crate::rtmp::media_reader::MediaReader;
 use crate::rtmp::protocol::{self, Protocol, ProtocolError};
+use crate::rtmp::text_data::text_data;
 use crate::{Ingested, PublishRequest, Refusal};
 use media::flv::FlvError;
 use rml_rtmp::handshake::{Handshake, HandshakeProcessResult, PeerType};
@@ -221,7 +222,8 @@ impl Session {
                 let metadata = amf::read(without_amf3_prefix(&message.payload)).ok();
                 let read = metadata.and_then(|values| {
                     let announced = announced(&values).map(Ingested::Announced);
-                    announced.or_else(|| cue_point(&values, reader.time(message)).map(Ingested::Cue))
+                    let announced = announced.or_else(|| cue_point(&values, reader.time(message)).map(Ingested::Cue));
+                    announced.or_else(|| text_data(&values, reader.time(message)).map(Ingested::Text))
                 });
                 let Some(read) = read else { return Some(Event::Dropped(Dropped::Metadata)) };
                 Ok(Some(read))

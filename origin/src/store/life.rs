@@ -5,6 +5,7 @@ use super::record::{Epoch, Record, Segment};
 use crate::clock::unix_ms;
 use crate::epoch::EpochId;
 use crate::medium::Medium;
+use crate::streams::TextTrack;
 use crate::window::{News, Window};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,10 @@ impl Life {
             given.next_msn = given.next_msn.max(epoch.numbers.first_msn);
         }
         self.line(Record::Epoch(Box::new(epoch)));
+    }
+
+    pub(crate) fn text(&self, track: TextTrack) {
+        self.line(Record::Text(track));
     }
 
     /// `next_msn` is above all numbers of the epoch.

@@ -5,6 +5,7 @@
 
 use crate::epoch::{Bitrate, Known, NUMBER_MAX, Numbers, TIME_MAX_MS};
 use crate::medium::Medium;
+use crate::streams::TextTrack;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use flate2::Crc;
 use media::{AacConfig, AvcConfig, FrameRate, Timescale, TrackConfig};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use transcode::{Make, Plan, Rendition, Source};
+use transcode::{Make, Plan, Rendition, Source, Thumbnails};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
@@ -43,6 +44,8 @@ pub(crate) enum Record {
         unix_ms: i64,
         next_msn: u64,
     },
+    /// Subtitles that began in the middle of an epoch.
+    Text(TextTrack),
     /// The stream ended.
     End {
         unix_ms: i64,
@@ -67,6 +70,21 @@ pub(crate) struct Epoch {
     target_duration_s: u64,
     part_target_ns: u64,
     renditions: Vec<Planned>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    thumbnails: Option<Images>,
+    /// Subtitles that there were by then.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) texts: Vec<TextTrack>,
+}
+
+/// Pictures in an image: size of each, how many, and the quantizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Images {
+    width: u32,
+    height: u32,
+    columns: u32,
+    rows: u32,
+    quantizer: u32,
 }
 
 /// A whole segment, whose bytes are in a file of their own.
@@ -131,7 +149,7 @@ impl Record {
     /// When it happened.
     pub(crate) fn unix_ms(&self) -> Option<i64> {
         match self {
-            Self::Stream { .. } => None,
+            Self::Stream { .. } | Self::Text(_) => None,
             Self::Epoch(epoch) => Some(epoch.numbers.zero_unix_ms),
             Self::Segment(segment) => Some(segment.unix_ms),
             Self::Break { unix_ms, .. }
@@ -226,6 +244,8 @@ impl Epoch {
             target_duration_s: plan.target_duration_s,
             part_target_ns: plan.part_target.as_nanos() as u64,
             renditions: planned.collect(),
+            thumbnails: plan.thumbnails.as_ref().map(Images::of),
+            texts: Vec::new(),
         }
     }
 
@@ -250,6 +270,7 @@ impl Epoch {
             part_frames: self.part_frames,
             target_duration_s: self.target_duration_s,
             part_target: Duration::from_nanos(self.part_target_ns),
+            thumbnails: self.thumbnails.as_ref().map(Images::planned),
             renditions: renditions
                 .clone()
                 .map(|planned| Rendition { name: planned.name.clone(), make: planned.make.make() })
@@ -258,6 +279,18 @@ impl Epoch {
         let track = |planned: &Planned| Some((planned.track.config()?, STANDARD.decode(&planned.init).ok()?.into()));
         let tracks = renditions.map(track).collect::<Option<Vec<_>>>()?;
         Some(Opened { known: Known { source, bitrate, captions: media::Captions::default() }, plan, tracks })
+    }
+}
+
+impl Images {
+    fn of(thumbnails: &Thumbnails) -> Self {
+        let Thumbnails { width, height, columns, rows, quantizer } = *thumbnails;
+        Self { width, height, columns, rows, quantizer }
+    }
+
+    fn planned(&self) -> Thumbnails {
+        let Self { width, height, columns, rows, quantizer } = *self;
+        Thumbnails { width, height, columns: columns.max(1), rows: rows.max(1), quantizer }
     }
 }
 

@@ -283,6 +283,7 @@ impl Life {
                 Record::Stream { .. } => true,
                 Record::Segment(segment) => begun && !is_gone(segment),
                 Record::Epoch(_)
+                | Record::Text(_)
                 | Record::Break { .. }
                 | Record::Gap { .. }
                 | Record::End { .. }

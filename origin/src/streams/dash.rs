@@ -1,10 +1,10 @@
 //! What an MPD tells of a stream: a period for each epoch, over the same objects as the playlists. Pure.
 
 use super::ladder;
-use super::stream::Opening;
+use super::stream::{Opening, THUMBNAILS, expected_bitrate};
 use crate::epoch::{EpochId, Numbers};
 use manifest::presentation::{AdaptationSet, Kind, Live, Media, Period, Presentation, Representation, State};
-use media::TrackConfig;
+use media::{Timescale, TrackConfig};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -69,8 +69,20 @@ impl Epochs {
             let representation = Representation { id: rendition.name.clone(), bitrate, codec: track.codec(), media };
             match epoch.sets.iter_mut().find(|set| set.kind == kind) {
                 Some(set) => set.representations.push(representation),
-                None => epoch.sets.push(set((kind, track), (opening, representation))),
+                None => epoch.sets.push(set((kind, track.timescale()), (opening, representation))),
             }
+        }
+        if let Some(thumbnails) = &plan.thumbnails {
+            let (width, height) = thumbnails.image_size();
+            let representation = Representation {
+                id: THUMBNAILS.to_owned(),
+                bitrate: expected_bitrate(thumbnails, plan.segment().as_secs_f64()),
+                codec: String::new(),
+                media: Media::Tiles { width, height, columns: thumbnails.columns, rows: thumbnails.rows },
+            };
+            let images = set((Kind::Image, rate.timescale()), (opening, representation));
+            // An image is there when its segment is whole.
+            epoch.sets.push(AdaptationSet { early: None, reference_unix_ms: None, ..images });
         }
         // Another origin may have gone on with it meanwhile.
         self.0.retain(|before| before.id != id);
@@ -160,15 +172,15 @@ impl Epochs {
 
 /// The set that begins with `representation`; all of one kind count alike.
 fn set(
-    (kind, track): (Kind, &TrackConfig),
+    (kind, timescale): (Kind, Timescale),
     (opening, representation): (&Opening<'_>, Representation),
 ) -> AdaptationSet {
     let plan = opening.plan;
-    let (ticks, fine) = (u64::from(track.timescale().0), u64::from(plan.rate.num()));
+    let (ticks, fine) = (u64::from(timescale.0), u64::from(plan.rate.num()));
     // In a multiple of the track's timescale, a segment lasts a whole number of ticks: numbers never drift from times.
     let long = ticks * u64::from(plan.segment_frames) * u64::from(plan.rate.den());
     let finer = if long.is_multiple_of(fine) { 1 } else { fine };
-    let offset = track.timescale().ticks_of_ms(opening.numbers.zero_unix_ms).max(0) as u64;
+    let offset = timescale.ticks_of_ms(opening.numbers.zero_unix_ms).max(0) as u64;
     AdaptationSet {
         kind,
         timescale: ticks * finer,

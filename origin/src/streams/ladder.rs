@@ -43,6 +43,8 @@ pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], known: &Known) -
             uri: uri(&rendition.name),
         }),
         captions: known.captions.channels(),
+        subtitles: Vec::new(),
+        images: None,
         variants: renditions().filter_map(variant).collect(),
     }
 }

@@ -2,15 +2,17 @@
 
 use super::Context;
 use super::arrivals::Arrivals;
-use super::stream::{Opening, Stream};
+use super::stream::{Opening, Stream, THUMBNAILS, Whole};
+use super::subtitles::{Shown, Subtitles};
 use crate::clock::unix_ms;
 use crate::epoch::{Break, Cutter, EpochId, Known, Numbers, Placer};
+use crate::ingest::Said;
 use crate::segmenter::{Grid, Part, Violation};
 use crate::twin::Key;
 use media::fmp4::Fmp4Error;
 use media::{Frame, Timescale, TrackKind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use transcode::{Input, Job, Limits, Made, Make, Plan, Worker, WorkerError, WorkerInput};
 
@@ -26,6 +28,11 @@ pub(super) struct Live {
     placer: Placer,
     worker: Option<WorkerInput>,
     arrivals: Arrivals,
+    subtitles: Subtitles,
+    /// Thumbnails that came before players know of the epoch; `None` from then on.
+    early: Option<Vec<Whole>>,
+    /// The open segment of the first rendition, and how much of it there is, in seconds.
+    open: (u64, f64),
     stream: Arc<Stream>,
 }
 
@@ -97,7 +104,12 @@ impl Live {
             (None, None)
         };
         let gop = known.source.gop.filter(|_| passes_through(&plan));
+        let mut subtitles = Subtitles::new(&context.config.subtitles, &stream.texts(), zero_unix_ms);
+        subtitles.join(Duration::from_secs_f64(grid.segment_s() * joined.segments as f64));
         let mut live = Self {
+            subtitles,
+            early: Some(Vec::new()),
+            open: (first_msn, 0.0),
             began: Instant::now(),
             numbers: zero.numbers,
             placer: Placer::new(plan.rate, gop, zero.key),
@@ -181,6 +193,15 @@ impl Live {
                     .map_err(|violation| fault(&violation))?;
                 self.publish(context, parts);
             }
+            Made::Thumbnails { segment, frames, data } => {
+                let duration_s = if frames == self.plan.segment_frames {
+                    self.grid.segment_s()
+                } else {
+                    f64::from(frames) / self.plan.rate.hz()
+                };
+                let msn = self.numbers.first_msn + self.joined.segments + segment;
+                self.thumbnails(context, Whole { msn, bytes: data, duration_s });
+            }
             Made::Ended { reason } => return Err(fault(&reason)),
         }
         Ok(())
@@ -202,6 +223,10 @@ impl Live {
         }
         let parts = self.cutter.flush();
         self.publish(context, parts);
+        let (msn, open_s) = self.open;
+        if open_s > 0.0 {
+            self.publish_texts(msn, open_s);
+        }
         self.stream.break_off(Instant::now(), unix_ms());
     }
 
@@ -212,11 +237,49 @@ impl Live {
         self.stream.open(Opening { numbers, joined, known, plan, alone, tracks }, Instant::now());
         let (epoch, first_msn) = (self.id(), numbers.first_msn + joined);
         tracing::info!(stream = %self.stream.name, %epoch, first_msn, "epoch opened");
+        self.subtitles.tracks().for_each(|track| self.stream.add_text(track.clone(), Instant::now()));
         let waiting = self.cutter.take_waiting();
         self.publish(context, waiting);
+        for whole in self.early.take().unwrap_or_default() {
+            self.thumbnails(context, whole);
+        }
     }
 
-    fn publish(&self, context: &Context, parts: Vec<(usize, Part)>) {
+    /// Takes a text of the publisher; what came of it, as metrics name it.
+    pub(super) fn text(&mut self, said: &Said) -> &'static str {
+        let index = self.placer.index_at(said.at_ms);
+        match self.subtitles.said(said, self.plan.rate.ticks_of_index(index, Timescale::MILLISECONDS)) {
+            Shown::Shown => "shown",
+            Shown::New(track) => {
+                if self.early.is_none() {
+                    self.stream.add_text(track, Instant::now());
+                }
+                "shown"
+            }
+            Shown::TooMany => "bounded",
+        }
+    }
+
+    fn thumbnails(&mut self, context: &Context, whole: Whole) {
+        if let Some(early) = &mut self.early {
+            early.push(whole);
+        } else if !self.stream.publish_beside(THUMBNAILS, whole, Instant::now()) {
+            context.metrics.thumbnails_late.inc();
+        }
+    }
+
+    /// The text of a segment of the first rendition, which lasts so many seconds.
+    fn publish_texts(&mut self, msn: u64, duration_s: f64) {
+        let begin_s = self.grid.segment_s() * msn.saturating_sub(self.numbers.first_msn) as f64;
+        let end_ms = ((begin_s + duration_s) * 1000.0).round() as i64;
+        for (name, file) in self.subtitles.segment(end_ms) {
+            let whole = Whole { msn, bytes: file.into(), duration_s };
+            // A track that began a moment ago may not have this segment.
+            self.stream.publish_beside(&name, whole, Instant::now());
+        }
+    }
+
+    fn publish(&mut self, context: &Context, parts: Vec<(usize, Part)>) {
         for (index, part) in parts {
             let Some(rendition) = self.plan.renditions.get(index) else { continue };
             let (make, kind) = match rendition.make {
@@ -225,6 +288,7 @@ impl Live {
                 Make::Audio { .. } => ("audio", TrackKind::Audio),
             };
             let (at, end_s) = (part.at, self.grid.part_end_s(self.numbers.first_msn, part.at));
+            let (duration_s, ends_segment) = (part.duration_s, part.ends_segment);
             if !self.stream.publish(index, part, Instant::now()) {
                 tracing::error!(stream = %self.stream.name, rendition = %rendition.name, %at, "part out of turn");
                 continue;
@@ -236,6 +300,13 @@ impl Live {
                 if delay > self.plan.part_target {
                     // The histogram tells operators; a line for each would flood where a machine is too slow.
                     tracing::debug!(stream = %self.stream.name, rendition = %rendition.name, %at, ?delay, "part late");
+                }
+            }
+            if index == 0 {
+                self.open = (at.msn, self.open.1 + duration_s);
+                if ends_segment {
+                    let (msn, duration_s) = std::mem::replace(&mut self.open, (at.msn + 1, 0.0));
+                    self.publish_texts(msn, duration_s);
                 }
             }
         }
@@ -283,5 +354,6 @@ pub(super) fn passes_through(plan: &Plan) -> bool {
 /// On the same grid, so that the rest can join in a later epoch.
 fn only_passed_through(mut plan: Plan) -> Plan {
     plan.renditions.retain(|rendition| rendition.make == Make::Passthrough);
+    plan.thumbnails = None;
     plan
 }

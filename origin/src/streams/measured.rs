@@ -138,7 +138,8 @@ mod tests {
             trick_play: TrickPlay { peak_bitrate: 1, codec: String::new(), uri: String::new() },
         };
         let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
-        MultivariantPlaylist { audio: Some(audio), captions: Vec::new(), variants: vec![variant(720), variant(360)] }
+        let variants = vec![variant(720), variant(360)];
+        MultivariantPlaylist { audio: Some(audio), captions: vec![], subtitles: vec![], images: None, variants }
     }
 
     /// Segments of these lengths in bytes, each of two seconds, in every rendition.

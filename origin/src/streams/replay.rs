@@ -32,6 +32,7 @@ impl Stream {
         self.life().set_read(true);
         let resumed = self.read(records, now, now_unix_ms);
         self.life().set_read(false);
+        self.tell();
         resumed
     }
 
@@ -50,6 +51,7 @@ impl Stream {
                         alone: epoch.alone,
                         tracks: opened.tracks,
                     };
+                    self.restore_texts(&epoch.texts, &opened.plan);
                     self.open(opening, now);
                     (last, cut_off) = (Some(opened.plan), true);
                 }
@@ -59,6 +61,7 @@ impl Stream {
                     let name = (EpochId(segment.epoch), segment.msn);
                     self.restore(&segment.rendition, name, OnDisk { ends, duration_s, picture_end }, now);
                 }
+                Record::Text(track) => self.add_text(track.clone(), now),
                 Record::Break { unix_ms, next_msn } => {
                     self.break_off(now, *unix_ms);
                     self.lack(*next_msn, now, *unix_ms)?;

@@ -1,14 +1,21 @@
 //! One stream as requests see it: its renditions, its multivariant playlist, whether it is there yet.
 
+mod beside;
+
+pub(super) use beside::expected_bitrate;
+pub(crate) use beside::{THUMBNAILS, TextTrack, Whole};
+
 use super::dash::{Epochs, Shown};
 use super::ladder;
 use super::markers::{Marked, Markers};
 use super::measured::Measured;
 use crate::epoch::{EpochId, Known, Numbers};
+use crate::medium::Medium;
 use crate::segmenter::{Grid, Part};
 use crate::store::{EpochRecord, Given, Life};
 use crate::twin::Pairing;
 use crate::window::{EpochStart, Gaps, Memory, OnDisk, Rendition, Shape, Text, Window, report};
+use beside::Beside;
 use bytes::Bytes;
 use manifest::DateRange;
 use manifest::date_range::DateRangeError;
@@ -67,6 +74,7 @@ struct Shelf {
     /// The same before anything was measured.
     expected: Option<MultivariantPlaylist>,
     epochs: Epochs,
+    beside: Beside,
     /// Every rendition of the multivariant playlist has had a whole segment: players that do not know parts take a
     /// playlist without one for broken, and never come back to it.
     visible: bool,
@@ -135,7 +143,7 @@ impl Stream {
     /// A rendition that players may know of.
     pub(crate) fn rendition(&self, name: &str) -> Option<Arc<Rendition>> {
         let shelf = self.shelf.read();
-        shelf.renditions.iter().find(|rendition| rendition.name == name).filter(|_| shelf.visible).cloned()
+        shelf.all().find(|rendition| rendition.name == name).filter(|_| shelf.visible).cloned()
     }
 
     /// The playlist of one of this stream's renditions, with reports of the others as of now. To `skip` is to leave out what
@@ -148,9 +156,13 @@ impl Stream {
     }
 
     fn reports(&self, rendition: &Rendition) -> Vec<RenditionReport> {
+        if rendition.medium == Medium::Images {
+            return Vec::new();
+        }
         let shelf = self.shelf.read();
         let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
-        let others = others.filter(|other| !other.is_empty());
+        let texts = shelf.beside.iter().filter(|other| other.medium == Medium::Text && other.name != rendition.name);
+        let others = others.filter(|other| !other.is_empty()).chain(texts.filter(|text| text.has_segment()));
         others.filter_map(|other| report(&other.name, other.medium, other.head())).collect()
     }
 
@@ -196,7 +208,7 @@ impl Stream {
 
     /// Bytes held in all windows.
     pub(crate) fn bytes(&self) -> usize {
-        self.shelf.read().renditions.iter().map(|rendition| rendition.bytes()).sum()
+        self.shelf.read().all().map(|rendition| rendition.bytes()).sum()
     }
 
     /// How long the window is, once it is full.
@@ -218,9 +230,19 @@ impl Stream {
         let Numbers { id, first_msn, discontinuities, zero_unix_ms } = opening.numbers;
         let (id, joined_msn) = (EpochId(id), first_msn + opening.joined);
         (shelf.began, shelf.segment_s) = (Some((discontinuities, first_msn)), segment_s);
-        let start = |init| EpochStart { id, discontinuities, first_msn, joined_msn, zero_unix_ms, segment_s, init };
+        let start = |init| EpochStart {
+            id,
+            discontinuities,
+            first_msn,
+            joined_msn,
+            zero_unix_ms,
+            segment_s,
+            init,
+            tiles: None,
+        };
         let Opening { numbers, joined, known, plan, alone, .. } = opening;
-        let record = EpochRecord::new((numbers, joined, alone), (known, plan), &opening.tracks);
+        let mut record = EpochRecord::new((numbers, joined, alone), (known, plan), &opening.tracks);
+        record.texts = shelf.beside.texts().to_vec();
         let mut before = std::mem::take(&mut shelf.renditions);
         for (planned, (_, init)) in opening.plan.renditions.iter().zip(&opening.tracks) {
             let known = before.iter().position(|rendition| rendition.name == planned.name && !rendition.head().ended);
@@ -240,10 +262,11 @@ impl Stream {
         let dropped = left.split_off(left.len().min(LEFT_MAX));
         shelf.renditions.extend(paused);
         shelf.renditions.extend(left);
+        shelf.beside.begin(start(Bytes::new()), opening.plan, (&self.room, shape), now);
         shelf.shape = Some(shape);
         self.measured.lock().begin(opening.plan.renditions.iter().map(|planned| planned.name.as_str()));
-        shelf.multivariant = Some(Arc::new(Text::new(multivariant.render())));
         shelf.expected = Some(multivariant);
+        self.tell_multivariant(&mut shelf);
         // Behind the last segments of what was before it.
         self.room.life.opened(record);
         drop(shelf);
@@ -265,7 +288,7 @@ impl Stream {
             return false;
         }
         if update {
-            self.tell_measured();
+            self.tell();
         }
         self.generation.fetch_add(1, Ordering::AcqRel);
         rendition.announce();
@@ -273,18 +296,10 @@ impl Stream {
         true
     }
 
-    /// Says in the multivariant playlist what segments have taken so far.
-    fn tell_measured(&self) {
-        let mut shelf = self.shelf.write();
-        let Some(mut playlist) = shelf.expected.clone() else { return };
-        self.measured.lock().tell(&mut playlist);
-        shelf.multivariant = Some(Arc::new(Text::new(playlist.render())));
-    }
-
     /// The end of an epoch: open segments are closed as they are.
     pub(crate) fn break_off(&self, now: Instant, now_unix_ms: i64) {
         let mut shelf = self.shelf.write();
-        shelf.renditions.iter().for_each(|rendition| rendition.break_off(now));
+        shelf.all().for_each(|rendition| rendition.break_off(now));
         if let Some(id) = shelf.epochs.newest() {
             // Of the tallest picture: frames of sound end somewhere beside it.
             let length = shelf.renditions.first().map(|rendition| rendition.length(id)).unwrap_or_default();
@@ -315,7 +330,7 @@ impl Stream {
         let each_s = (now_unix_ms - unix_ms) as f64 / 1000.0 / count;
         let each_s = each_s.min(shelf.segment_s).max(GAP_S_MIN);
         let gaps = Gaps { first, last, unix_ms, each_s, is_unsure };
-        shelf.renditions.iter().for_each(|rendition| rendition.gap_through(&gaps, now));
+        shelf.all().for_each(|rendition| rendition.gap_through(&gaps, now));
         if is_unsure {
             shelf.began = shelf.began.map(|(discontinuities, _)| (discontinuities + 1, first));
         }
@@ -325,7 +340,7 @@ impl Stream {
 
     /// What was on disk is not there any more.
     pub(crate) fn lose_disk(&self, now: Instant) {
-        self.shelf.read().renditions.iter().for_each(|rendition| rendition.lose_disk(now));
+        self.shelf.read().all().for_each(|rendition| rendition.lose_disk(now));
         self.announce();
     }
 
@@ -345,7 +360,7 @@ impl Stream {
 
     /// The end of the stream: every playlist says so, and nobody waits any more.
     pub(crate) fn end(&self, now: Instant, now_unix_ms: i64) {
-        self.shelf.read().renditions.iter().for_each(|rendition| rendition.end(now));
+        self.shelf.read().all().for_each(|rendition| rendition.end(now));
         self.room.life.ended(now_unix_ms);
         self.announce();
         self.reveal();
@@ -363,7 +378,7 @@ impl Stream {
     /// Takes a segment that is on disk.
     pub(super) fn restore(&self, rendition: &str, name: (EpochId, u64), disk: OnDisk, now: Instant) {
         let shelf = self.shelf.read();
-        let restored = shelf.renditions.iter().find(|known| known.name == rendition);
+        let restored = shelf.all().find(|known| known.name == rendition);
         if restored.is_none_or(|rendition| !rendition.restore(name, disk, now)) {
             tracing::warn!(stream = %self.name, rendition, msn = name.1, "a segment on disk is of no epoch that is known");
         }
@@ -381,7 +396,7 @@ impl Stream {
     fn announce(&self) {
         *self.mpd.lock() = None;
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.shelf.read().renditions.iter().for_each(|rendition| rendition.announce());
+        self.shelf.read().all().for_each(|rendition| rendition.announce());
     }
 
     fn reveal(&self) {
@@ -391,6 +406,13 @@ impl Stream {
         if ready(&self.shelf.read()) {
             self.shelf.write().visible = true;
         }
+    }
+}
+
+impl Shelf {
+    /// With those that nobody waits for.
+    fn all(&self) -> impl Iterator<Item = &Arc<Rendition>> {
+        self.renditions.iter().chain(self.beside.iter())
     }
 }
 

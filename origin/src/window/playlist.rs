@@ -55,6 +55,7 @@ impl Window {
         MediaPlaylist {
             target_duration_s: self.shape.target_duration_s,
             part_target_s: fragmented.then_some(self.shape.part_target_s),
+            images_only: medium == Medium::Images,
             skip_until_s: Some(self.skip_until_s()),
             first_msn: self.first_msn(),
             discontinuity_sequence: self.discontinuity_sequence(),
@@ -146,6 +147,7 @@ impl Segment {
             duration_s: self.duration_s(),
             uri: self.uri(medium),
             gap: self.is_gap(),
+            tiles: self.epoch.tiles.filter(|_| !self.is_gap()),
         }
     }
 
@@ -170,7 +172,7 @@ impl Segment {
         format!("{}/init.mp4", self.epoch.id)
     }
 
-    fn uri(&self, medium: Medium) -> String {
+    pub(super) fn uri(&self, medium: Medium) -> String {
         format!("{}/{}.{}", self.epoch.id, self.msn, medium.extension())
     }
 

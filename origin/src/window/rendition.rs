@@ -24,6 +24,8 @@ pub(crate) struct Rendition {
     said: Mutex<Said>,
     /// The I-frame playlist, and the head of the window and the markers at its last change.
     frames: Mutex<Option<(FramesOf, Option<Arc<Text>>)>>,
+    /// Where the pictures of its images are, and the head of the window then.
+    sprites: Mutex<Option<(Head, Option<Arc<Text>>)>>,
 }
 
 /// The playlist as it was said last, and the generation of the stream that it tells of.
@@ -43,7 +45,16 @@ impl Rendition {
         let (head, _) = watch::channel(window.head());
         let medium = window.shape().medium;
         let window = Arc::new(Mutex::new(window));
-        Self { name, medium, window, life, head, said: Mutex::default(), frames: Mutex::default() }
+        Self {
+            name,
+            medium,
+            window,
+            life,
+            head,
+            said: Mutex::default(),
+            frames: Mutex::default(),
+            sprites: Mutex::default(),
+        }
     }
 
     /// How far the rendition has come.
@@ -99,6 +110,11 @@ impl Rendition {
     /// Changes the window. What changed is not seen by requests that wait before [`Rendition::announce`].
     pub(crate) fn push(&self, part: Part, now: Instant) -> bool {
         self.change(|window| window.push(part, now))
+    }
+
+    /// As [`Rendition::push`], of a segment that comes whole; those that should have come before it are gaps.
+    pub(crate) fn push_whole(&self, part: Part, now: Instant) -> bool {
+        self.change(|window| window.push_whole(part, now))
     }
 
     pub(crate) fn begin(&self, epoch: EpochStart, now: Instant) {
@@ -159,6 +175,19 @@ impl Rendition {
         }
         let text = window.iframes(&head.1).map(Arc::new);
         *frames = Some((head, text.clone()));
+        text
+    }
+
+    /// Where the pictures of images are, as WebVTT; `None` for a rendition without images.
+    pub(crate) fn sprites(&self) -> Option<Arc<Text>> {
+        let mut sprites = self.sprites.lock();
+        let window = self.window.lock();
+        let of = window.head();
+        if let Some((_, text)) = sprites.as_ref().filter(|(said, _)| *said == of) {
+            return text.clone();
+        }
+        let text = window.sprites().map(Arc::new);
+        *sprites = Some((of, text.clone()));
         text
     }
 

@@ -38,6 +38,7 @@ impl Life {
             zero_unix_ms,
             segment_s: 2.0,
             init,
+            tiles: None,
         };
         self.window.begin(start, self.now);
     }
@@ -494,6 +495,7 @@ fn key_frames_of_whole_segments_are_told_with_the_gaps_between() {
     let mut sound = Window::new(SHAPE, memory(usize::MAX));
     let start = EpochStart {
         init: Bytes::new(),
+        tiles: None,
         id: EpochId(1),
         discontinuities: 0,
         first_msn: 1,
@@ -530,6 +532,7 @@ fn what_another_origin_made_of_epochs_is_gaps_with_its_discontinuities() {
         zero_unix_ms,
         segment_s: 2.0,
         init,
+        tiles: None,
     };
     life.window.begin(start.clone(), life.now);
     life.parts(PARTS);

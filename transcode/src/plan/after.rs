@@ -2,7 +2,7 @@
 
 use super::{
     Make, Plan, Rendition, Source, frames, free_grid, grid_of_gops, lasting, part_target, renditions,
-    shortest_audio_part, target_duration_s,
+    shortest_audio_part, target_duration_s, thumbnails,
 };
 use config::{Ladder, Segmenting};
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub fn plan_after(before: &Plan, source: &Source, segmenting: &Segmenting, ladde
         part_frames,
         target_duration_s: told.target_duration_s,
         part_target: told.part_target,
+        thumbnails: thumbnails(source, ladder, &renditions),
         renditions,
     }
 }

@@ -36,6 +36,7 @@ fn ladder(heights: &[u32]) -> Ladder {
         audio: Audio { bitrate: 128_000 },
         top_bits_per_pixel: 0.1,
         preset: "veryfast".to_owned(),
+        thumbnails: Some(config::Thumbnails { height: 90, columns: 2, rows: 1, quantizer: 6 }),
     }
 }
 

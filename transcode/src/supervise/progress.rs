@@ -122,6 +122,7 @@ mod tests {
             target_duration_s: 2,
             part_target: Duration::from_millis(334),
             renditions: vec![Rendition { name: "x".to_owned(), make }],
+            thumbnails: None,
         })
     }
 

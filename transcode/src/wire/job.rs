@@ -2,13 +2,16 @@
 
 use super::cursor::{Reader, put_bytes};
 use super::{Job, WireError};
-use crate::{Make, Plan, Rendition, Source};
+use crate::{Make, Plan, Rendition, Source, Thumbnails};
 use bytes::{BufMut, BytesMut};
 use media::{AacConfig, AvcConfig, FrameRate};
 use std::time::Duration;
 
 /// More renditions than any ladder has.
 const RENDITIONS_MAX: u16 = 64;
+/// Of a thumbnail, in pixels, and of those beside each other.
+const IMAGE_MAX: u32 = 4096;
+const PLACES_MAX: u32 = 16;
 /// Keeps every product of frames and ticks far inside 64 bits.
 const RATE_TERM_MAX: u32 = 1_000_000;
 
@@ -85,6 +88,10 @@ fn put_plan(out: &mut BytesMut, plan: &Plan) {
         put_bytes(out, rendition.name.as_bytes());
         put_make(out, &rendition.make);
     }
+    out.put_u8(u8::from(plan.thumbnails.is_some()));
+    if let Some(Thumbnails { width, height, columns, rows, quantizer }) = plan.thumbnails {
+        [width, height, columns, rows, quantizer].into_iter().for_each(|value| out.put_u32(value));
+    }
 }
 
 fn read_plan(reader: &mut Reader) -> Result<Plan, WireError> {
@@ -103,7 +110,18 @@ fn read_plan(reader: &mut Reader) -> Result<Plan, WireError> {
     for _ in 0..count {
         renditions.push(Rendition { name: reader.text()?, make: read_make(reader)? });
     }
-    Ok(Plan { rate, segment_frames, part_frames, target_duration_s, part_target, renditions })
+    let thumbnails = if reader.flag()? { Some(read_thumbnails(reader)?) } else { None };
+    Ok(Plan { rate, segment_frames, part_frames, target_duration_s, part_target, renditions, thumbnails })
+}
+
+fn read_thumbnails(reader: &mut Reader) -> Result<Thumbnails, WireError> {
+    let (width, height) = (reader.u32()?, reader.u32()?);
+    let (columns, rows, quantizer) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    let sane = |value: u32, max: u32| (1..=max).contains(&value);
+    if !(sane(width, IMAGE_MAX) && sane(height, IMAGE_MAX) && sane(columns, PLACES_MAX) && sane(rows, PLACES_MAX)) {
+        return Err(WireError::Invalid("size of thumbnails"));
+    }
+    Ok(Thumbnails { width, height, columns, rows, quantizer })
 }
 
 fn put_make(out: &mut BytesMut, make: &Make) {

@@ -1,7 +1,7 @@
 //! Round trips, refusals, and bytes that nobody meant.
 
 use super::*;
-use crate::{Make, Rendition};
+use crate::{Make, Rendition, Thumbnails};
 use media::{AacConfig, AvcConfig, FrameRate};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ fn job() -> Job {
                 rendition("360p", video),
                 rendition("audio", Make::Audio { bitrate: 128_000 }),
             ],
+            thumbnails: Some(Thumbnails { width: 160, height: 90, columns: 2, rows: 1, quantizer: 5 }),
         },
     }
 }
@@ -39,6 +40,7 @@ fn to_worker() -> Vec<ToWorker> {
     let mut silent = job();
     silent.source.audio = None;
     silent.source.gop = None;
+    silent.plan.thumbnails = None;
     vec![
         ToWorker::Hello { job: Box::new(job()), backlog_max: 512 },
         ToWorker::Hello { job: Box::new(silent), backlog_max: u32::MAX },
@@ -58,6 +60,7 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::Frame { rendition: u16::MAX, frame: frame(TrackKind::Video) },
         FromWorker::Failed { reason: "no encoder".to_owned() },
         FromWorker::Overrun,
+        FromWorker::Thumbnails { segment: 7, frames: 60, data: Bytes::from_static(b"jpeg") },
     ];
     messages.extend(Repair::ALL.map(|repair| FromWorker::Repaired { repair, count: 7 }));
     messages

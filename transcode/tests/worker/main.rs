@@ -8,3 +8,4 @@ mod lifetime;
 mod oracle;
 mod repair;
 mod run;
+mod thumbnails;

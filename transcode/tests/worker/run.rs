@@ -37,6 +37,7 @@ pub(crate) fn job(source: &Source, heights: &[u32]) -> Job {
         audio: Audio { bitrate: 128_000 },
         top_bits_per_pixel: 0.1,
         preset: "ultrafast".to_owned(),
+        thumbnails: Some(config::Thumbnails { height: 90, columns: 2, rows: 1, quantizer: 4 }),
     };
     Job { source: source.clone(), plan: plan(source, &segmenting, &ladder) }
 }
@@ -101,6 +102,7 @@ pub(crate) async fn collect(mut made: mpsc::Receiver<Made>, renditions: usize) -
                 assert!(collected[rendition].frames.is_empty(), "the track comes before its frames");
             }
             Made::Frame { rendition, frame } => collected[rendition].frames.push(frame),
+            Made::Thumbnails { .. } => {}
             Made::Ended { reason } => return (collected, reason),
         }
     }

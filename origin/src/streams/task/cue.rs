@@ -1,7 +1,7 @@
-//! Cue points of a publisher as markers of its stream.
+//! What a publisher says of moments: cue points as markers of its stream, text as subtitles.
 
 use super::Task;
-use crate::ingest::Cue;
+use crate::ingest::{Cue, Said};
 use crate::streams::phase::Phase;
 use manifest::DateRange;
 use manifest::date_range::Scte35;
@@ -17,6 +17,15 @@ impl Task {
         if let Err(error) = marked {
             tracing::warn!(stream = %self.stream.name, %error, "a cue point is not used");
         }
+    }
+
+    /// A text has a place in an epoch alone, as cue points have.
+    pub(super) fn text(&mut self, said: &Said) {
+        let result = match &mut self.phase {
+            Phase::Live(live) => live.text(said),
+            _ => "early",
+        };
+        self.context().metrics.texts.with_label_values(&[result]).inc();
     }
 }
 

@@ -23,6 +23,9 @@ impl Task {
         if let Ingested::Cue(cue) = &item {
             return self.cue(cue);
         }
+        if let Ingested::Text(said) = &item {
+            return self.text(said);
+        }
         match &mut self.phase {
             Phase::Analysing { .. } => self.analyse(item).await,
             Phase::Waiting { .. } => self.waiting(item).await,
@@ -35,7 +38,7 @@ impl Task {
                 let other = match &item {
                     Ingested::Video(config) => known.video != *config,
                     Ingested::Audio(config) => known.audio.as_ref() != Some(config),
-                    Ingested::Announced(_) | Ingested::Cue(_) => false,
+                    Ingested::Announced(_) | Ingested::Cue(_) | Ingested::Text(_) => false,
                     Ingested::Frame(frame) => {
                         let received = std::time::Instant::now();
                         let picture = frame.kind == TrackKind::Video;
@@ -75,7 +78,7 @@ impl Task {
     async fn waiting(&mut self, item: Ingested) {
         let Phase::Waiting { known, said, not_before } = &mut self.phase else { return };
         match &item {
-            Ingested::Announced(_) | Ingested::Cue(_) => {}
+            Ingested::Announced(_) | Ingested::Cue(_) | Ingested::Text(_) => {}
             Ingested::Video(config) if known.source.video == *config => said.video = true,
             Ingested::Audio(config) if known.source.audio.as_ref() == Some(config) => said.audio = true,
             Ingested::Video(_) | Ingested::Audio(_) => self.source_changed(item).await,

@@ -1,0 +1,261 @@
+//! Text of a publisher as WebVTT: one file of each track for each segment (RFC 8216bis, 3.1.4). Pure.
+
+use super::stream::TextTrack;
+use crate::ingest::Said;
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// The text of an epoch. Times are milliseconds from its zero.
+#[derive(Debug)]
+pub(super) struct Subtitles {
+    tracks: Vec<Track>,
+    tracks_max: usize,
+    shown_max_ms: i64,
+    /// X-TIMESTAMP-MAP: what the epoch's zero is in the media, in ticks of 90 kHz as far as 33 bits go.
+    zero_mpegts: u64,
+    /// Up to where segments have been cut.
+    cut_ms: i64,
+}
+
+#[derive(Debug)]
+struct Track {
+    track: TextTrack,
+    cues: VecDeque<Cue>,
+}
+
+#[derive(Debug)]
+struct Cue {
+    start_ms: i64,
+    end_ms: i64,
+    /// Escaped; never an empty line.
+    text: String,
+}
+
+/// What became of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Shown,
+    /// Of a track that nothing was said in before.
+    New(TextTrack),
+    /// There are as many tracks as there may be, or as many texts that wait.
+    TooMany,
+}
+
+/// Texts of a track that are not over. More would not be read in a segment.
+const CUES_MAX: usize = 64;
+
+impl Subtitles {
+    /// `known` tracks are those of earlier epochs.
+    pub(super) fn new(config: &config::Subtitles, known: &[TextTrack], zero_unix_ms: i64) -> Self {
+        let shown_max_ms = i64::try_from(config.shown_max.as_millis()).unwrap_or(i64::MAX);
+        let track = |track: &TextTrack| Track { track: track.clone(), cues: VecDeque::new() };
+        Self {
+            tracks: known.iter().map(track).collect(),
+            tracks_max: config.tracks_max,
+            shown_max_ms,
+            zero_mpegts: (zero_unix_ms.max(0) as u64 * 90) & MPEGTS_MASK,
+            cut_ms: 0,
+        }
+    }
+
+    /// Takes a text that is said at `at_ms`: it is shown until the next of its track, or as long as is configured. An empty
+    /// one ends what is shown.
+    pub(super) fn said(&mut self, said: &Said, at_ms: i64) -> Shown {
+        let name = name(said);
+        let known = self.tracks.iter().position(|track| track.track.name == name);
+        let text = escaped(&said.text);
+        let (index, shown) = match known {
+            Some(index) => (index, Shown::Shown),
+            None if self.tracks.len() >= self.tracks_max => return Shown::TooMany,
+            None => {
+                let track = TextTrack { name, language: said.language.clone() };
+                self.tracks.push(Track { track: track.clone(), cues: VecDeque::new() });
+                (self.tracks.len() - 1, Shown::New(track))
+            }
+        };
+        let start_ms = at_ms.max(self.cut_ms);
+        let cues = &mut self.tracks[index].cues;
+        // What would have come after it comes no more: an encoder that sets its clock back says everything anew.
+        cues.retain(|cue| cue.start_ms < start_ms);
+        cues.iter_mut().for_each(|cue| cue.end_ms = cue.end_ms.min(start_ms));
+        if cues.len() >= CUES_MAX {
+            return Shown::TooMany;
+        }
+        if !text.is_empty() {
+            cues.push_back(Cue { start_ms, end_ms: at_ms.saturating_add(self.shown_max_ms), text });
+        }
+        shown
+    }
+
+    pub(super) fn tracks(&self) -> impl Iterator<Item = &TextTrack> {
+        self.tracks.iter().map(|track| &track.track)
+    }
+
+    /// Cuts the segment that ends at `end_ms`: a file for each track, by its name. What lasts longer is in the next one
+    /// again.
+    pub(super) fn segment(&mut self, end_ms: i64) -> Vec<(String, String)> {
+        let begin_ms = std::mem::replace(&mut self.cut_ms, end_ms);
+        let head = format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{}\n", self.zero_mpegts);
+        let files = self.tracks.iter_mut().map(|Track { track, cues }| {
+            let mut file = head.clone();
+            for cue in cues.iter() {
+                let (start_ms, end_ms) = (cue.start_ms.max(begin_ms), cue.end_ms.min(end_ms));
+                if start_ms < end_ms {
+                    let (start, end) = (clock(start_ms), clock(end_ms));
+                    // A String takes whatever it is given.
+                    let _ = write!(file, "\n{start} --> {end}\n{}\n", cue.text);
+                }
+            }
+            cues.retain(|cue| cue.end_ms > end_ms);
+            (track.name.clone(), file)
+        });
+        files.collect()
+    }
+
+    /// Begins at another segment than the first, which another origin has made.
+    pub(super) fn join(&mut self, at: Duration) {
+        self.cut_ms = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    }
+}
+
+/// 33 bits, as PES time stamps have.
+const MPEGTS_MASK: u64 = (1 << 33) - 1;
+
+/// `text`, `text-eng`, `text-99` or `text-eng-99`: a step of a path.
+fn name(said: &Said) -> String {
+    let mut name = "text".to_owned();
+    if let Some(language) = &said.language {
+        name = format!("{name}-{}", language.to_ascii_lowercase());
+    }
+    if let Some(track) = said.track {
+        name = format!("{name}-{track}");
+    }
+    name
+}
+
+/// WebVTT, 4.2.2: no tags, no arrow, no empty line, nothing that is not shown.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split(['\r', '\n', '\u{2028}', '\u{2029}']).map(str::trim).filter(|line| !line.is_empty()) {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        for c in line.chars() {
+            match c {
+                '&' => out.push_str("&amp;"),
+                '<' => out.push_str("&lt;"),
+                '>' => out.push_str("&gt;"),
+                '\t' => out.push(' '),
+                c if c.is_control() || c == '\u{feff}' => {}
+                c => out.push(c),
+            }
+        }
+    }
+    // A line of characters that are not shown is empty by now.
+    if out.split('\n').any(|line| line.trim().is_empty()) {
+        out = out.split('\n').filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n");
+    }
+    out
+}
+
+fn clock(ms: i64) -> String {
+    let ms = ms.max(0);
+    let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!("{h:02}:{m:02}:{s:02}.{:03}", ms % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ZERO_MS: i64 = 1_795_226_400_500;
+
+    fn subtitles() -> Subtitles {
+        let config = config::Subtitles { tracks_max: 2, shown_max: Duration::from_secs(5) };
+        Subtitles::new(&config, &[], ZERO_MS)
+    }
+
+    fn said(text: &str) -> Said {
+        Said { at_ms: 0, track: None, language: None, text: text.to_owned() }
+    }
+
+    /// The cues of the only track's next segment.
+    fn cues(subtitles: &mut Subtitles, end_ms: i64) -> String {
+        let files = subtitles.segment(end_ms);
+        let (head, cues) = files[0].1.split_once("\n\n").unwrap_or((files[0].1.trim_end(), ""));
+        let mpegts = (ZERO_MS as u64 * 90) % (1 << 33);
+        assert_eq!(head, format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{mpegts}"));
+        cues.to_owned()
+    }
+
+    #[test]
+    fn a_text_is_shown_until_the_next_or_as_long_as_is_configured() {
+        let mut subtitles = subtitles();
+        let track = TextTrack { name: "text".to_owned(), language: None };
+        assert_eq!(subtitles.said(&said("one"), 500), Shown::New(track));
+        assert_eq!(subtitles.said(&said("two"), 1500), Shown::Shown);
+        let first = "00:00:00.500 --> 00:00:01.500\none\n\n00:00:01.500 --> 00:00:02.000\ntwo\n";
+        assert_eq!(cues(&mut subtitles, 2000), first);
+        assert_eq!(cues(&mut subtitles, 4000), "00:00:02.000 --> 00:00:04.000\ntwo\n");
+        assert_eq!(cues(&mut subtitles, 6000), "00:00:04.000 --> 00:00:06.000\ntwo\n");
+        assert_eq!(cues(&mut subtitles, 8000), "00:00:06.000 --> 00:00:06.500\ntwo\n");
+        assert_eq!(cues(&mut subtitles, 10_000), "");
+    }
+
+    #[test]
+    fn an_empty_text_ends_what_is_shown() {
+        let mut subtitles = subtitles();
+        subtitles.said(&said("one"), 0);
+        subtitles.said(&said(" \r\n "), 1000);
+        assert_eq!(cues(&mut subtitles, 2000), "00:00:00.000 --> 00:00:01.000\none\n");
+        assert_eq!(cues(&mut subtitles, 4000), "");
+    }
+
+    #[test]
+    fn what_comes_late_or_twice_is_shown_in_what_is_still_to_be_cut() {
+        let mut subtitles = subtitles();
+        subtitles.said(&said("a"), 100);
+        subtitles.said(&said("b"), 100);
+        assert_eq!(cues(&mut subtitles, 2000), "00:00:00.100 --> 00:00:02.000\nb\n");
+        subtitles.said(&said("late"), 1500);
+        assert_eq!(cues(&mut subtitles, 4000), "00:00:02.000 --> 00:00:04.000\nlate\n");
+    }
+
+    #[test]
+    fn a_text_cannot_break_out_of_its_cue() {
+        for (text, expected) in [
+            ("a --> b", "a --&gt; b"),
+            ("<c>&amp;", "&lt;c&gt;&amp;amp;"),
+            ("one\n\n\n00:00 --> 99:99\ntwo", "one\n00:00 --&gt; 99:99\ntwo"),
+            ("NOTE\u{0}\u{7}x\u{2028}y", "NOTEx\ny"),
+            ("a\n\u{1}\nb", "a\nb"),
+            ("\u{feff}WEBVTT", "WEBVTT"),
+        ] {
+            assert_eq!(escaped(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn tracks_and_texts_are_bounded() {
+        let mut subtitles = subtitles();
+        let of = |language: &str| Said { language: Some(language.to_owned()), ..said("x") };
+        assert!(matches!(subtitles.said(&of("en"), 0), Shown::New(track) if track.name == "text-en"));
+        assert!(
+            matches!(subtitles.said(&Said { track: Some(7), ..of("de") }, 0), Shown::New(track) if track.name == "text-de-7")
+        );
+        assert_eq!(subtitles.said(&of("fr"), 0), Shown::TooMany);
+        for ms in 1..10_000 {
+            subtitles.said(&of("en"), ms);
+        }
+        assert_eq!(subtitles.said(&of("en"), 10_000), Shown::TooMany);
+        assert_eq!(subtitles.segment(2000)[0].1.matches(" --> ").count(), CUES_MAX);
+        assert_eq!(subtitles.said(&of("en"), 10_000), Shown::Shown, "there is room again");
+    }
+
+    #[test]
+    fn hours_have_as_many_digits_as_they_need() {
+        assert_eq!(clock(3_723_004), "01:02:03.004");
+        assert_eq!(clock(360_000_000), "100:00:00.000");
+    }
+}
