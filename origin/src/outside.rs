@@ -3,7 +3,7 @@
 use crate::rtmp;
 use crate::slate::Slate;
 use crate::store::{Record, crc, read_journal};
-use crate::streams::{Marked, Markers, Room, Stream, marker_of_cue};
+use crate::streams::{Marked, Markers, Room, Shown, Stream, Subtitles, marker_of_cue};
 use crate::twin::{Answer, Offer, Outcome, Pairing};
 use crate::window::Memory;
 use bytes::Bytes;
@@ -108,6 +108,28 @@ pub fn slate(file: &[u8]) -> usize {
     let (one, next) = turns.split_at(count);
     assert!(one.iter().zip(next).all(|(one, next)| one < next), "{turns:?}");
     count
+}
+
+/// Reads a data message of a publisher; returns how many lines of text are shown for it.
+///
+/// # Panics
+/// If the text is more than its cue, or cannot be named.
+#[must_use]
+pub fn text_data(payload: &[u8]) -> usize {
+    let Some(said) = rtmp::text(payload, 0) else { return 0 };
+    let config = config::Subtitles { tracks_max: 1, shown_max: WINDOW };
+    let mut subtitles = Subtitles::new(&config, &[], NOW_UNIX_MS);
+    let Shown::New(track) = subtitles.said(&said, 0) else { return 0 };
+    assert!(track.is_sane(), "{track:?}");
+    let file = subtitles.segment(2000).swap_remove(0).1;
+    let blocks: Vec<&str> = file.split("\n\n").collect();
+    assert!(blocks.len() <= 2 && file.starts_with("WEBVTT\n") && !file.contains('\r'), "{file:?}");
+    let Some(cue) = blocks.get(1) else { return 0 };
+    let mut lines = cue.lines();
+    assert_eq!(lines.next(), Some("00:00:00.000 --> 00:00:02.000"));
+    let shown: Vec<&str> = lines.collect();
+    assert!(shown.iter().all(|line| !line.trim().is_empty() && !line.contains(['<', '>'])), "{file:?}");
+    shown.len()
 }
 
 fn said(ranges: impl Iterator<Item = (DateRange, bool)>) -> usize {

@@ -64,6 +64,22 @@ fn slates() {
 }
 
 #[test]
+fn texts() {
+    let seeds = replayed("text_data", |seed| outside::text_data(&seed));
+    let expected = [
+        ("arrows_and_empty_lines", 4),
+        ("bad_utf8", 1),
+        ("huge", 512),
+        ("language_and_track", 2),
+        ("nested", 0),
+        ("only_controls", 0),
+        ("path_as_language", 1),
+        ("plain", 1),
+    ];
+    assert_eq!(named(&seeds), expected);
+}
+
+#[test]
 fn sessions() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/rtmp_session");
     let (mut publishes, mut frames) = (0, 0);

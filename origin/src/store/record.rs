@@ -167,7 +167,12 @@ impl Record {
         time && match self {
             Self::Stream { .. } | Self::End { .. } => true,
             Self::Break { next_msn, .. } | Self::Stop { next_msn, .. } => *next_msn < NUMBER_MAX,
-            Self::Epoch(epoch) => epoch.numbers.are_sane() && epoch.joined < NUMBER_MAX,
+            Self::Epoch(epoch) => {
+                let images = epoch.thumbnails.as_ref().is_none_or(Images::are_sane);
+                let texts = epoch.texts.iter().all(TextTrack::is_sane);
+                epoch.numbers.are_sane() && epoch.joined < NUMBER_MAX && images && texts
+            }
+            Self::Text(track) => track.is_sane(),
             Self::Segment(segment) => segment.is_sane(),
             Self::Gap { through, .. } => *through < NUMBER_MAX,
         }
@@ -290,7 +295,12 @@ impl Images {
 
     fn planned(&self) -> Thumbnails {
         let Self { width, height, columns, rows, quantizer } = *self;
-        Thumbnails { width, height, columns: columns.max(1), rows: rows.max(1), quantizer }
+        Thumbnails { width, height, columns, rows, quantizer }
+    }
+
+    fn are_sane(&self) -> bool {
+        let sizes = [self.width, self.height, self.columns, self.rows];
+        sizes.iter().all(|size| (1..=4096).contains(size))
     }
 }
 

@@ -123,7 +123,7 @@ fn raise(given: &mut Given, started: u64, records: &[Record]) {
             Record::Break { next_msn, .. } | Record::Stop { next_msn, .. } => {
                 given.next_msn = given.next_msn.max(*next_msn);
             }
-            Record::Stream { .. } | Record::End { .. } => {}
+            Record::Stream { .. } | Record::Text(_) | Record::End { .. } => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The text of an epoch. Times are milliseconds from its zero.
 #[derive(Debug)]
-pub(super) struct Subtitles {
+pub(crate) struct Subtitles {
     tracks: Vec<Track>,
     tracks_max: usize,
     shown_max_ms: i64,
@@ -47,7 +47,7 @@ const CUES_MAX: usize = 64;
 
 impl Subtitles {
     /// `known` tracks are those of earlier epochs.
-    pub(super) fn new(config: &config::Subtitles, known: &[TextTrack], zero_unix_ms: i64) -> Self {
+    pub(crate) fn new(config: &config::Subtitles, known: &[TextTrack], zero_unix_ms: i64) -> Self {
         let shown_max_ms = i64::try_from(config.shown_max.as_millis()).unwrap_or(i64::MAX);
         let track = |track: &TextTrack| Track { track: track.clone(), cues: VecDeque::new() };
         Self {
@@ -61,7 +61,7 @@ impl Subtitles {
 
     /// Takes a text that is said at `at_ms`: it is shown until the next of its track, or as long as is configured. An empty
     /// one ends what is shown.
-    pub(super) fn said(&mut self, said: &Said, at_ms: i64) -> Shown {
+    pub(crate) fn said(&mut self, said: &Said, at_ms: i64) -> Shown {
         let name = name(said);
         let known = self.tracks.iter().position(|track| track.track.name == name);
         let text = escaped(&said.text);
@@ -88,13 +88,13 @@ impl Subtitles {
         shown
     }
 
-    pub(super) fn tracks(&self) -> impl Iterator<Item = &TextTrack> {
+    pub(crate) fn tracks(&self) -> impl Iterator<Item = &TextTrack> {
         self.tracks.iter().map(|track| &track.track)
     }
 
     /// Cuts the segment that ends at `end_ms`: a file for each track, by its name. What lasts longer is in the next one
     /// again.
-    pub(super) fn segment(&mut self, end_ms: i64) -> Vec<(String, String)> {
+    pub(crate) fn segment(&mut self, end_ms: i64) -> Vec<(String, String)> {
         let begin_ms = std::mem::replace(&mut self.cut_ms, end_ms);
         let head = format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{}\n", self.zero_mpegts);
         let files = self.tracks.iter_mut().map(|Track { track, cues }| {
@@ -114,7 +114,7 @@ impl Subtitles {
     }
 
     /// Begins at another segment than the first, which another origin has made.
-    pub(super) fn join(&mut self, at: Duration) {
+    pub(crate) fn join(&mut self, at: Duration) {
         self.cut_ms = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
     }
 }

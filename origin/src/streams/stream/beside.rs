@@ -26,6 +26,14 @@ pub(crate) struct TextTrack {
     pub(crate) language: Option<String>,
 }
 
+impl TextTrack {
+    /// Whether it can be named in paths and playlists.
+    pub(crate) fn is_sane(&self) -> bool {
+        let language = self.language.as_deref().is_none_or(config::is_stream_name);
+        language && config::is_stream_name(&self.name)
+    }
+}
+
 /// A segment that is published at once.
 #[derive(Debug)]
 pub(crate) struct Whole {
