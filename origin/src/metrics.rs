@@ -72,13 +72,7 @@ impl Metrics {
                 ),
                 &["source", "result"],
             )?,
-            texts: IntCounterVec::new(
-                opts!(
-                    "vivid_origin_texts_total",
-                    "texts of publishers (onTextData), by what came of them: shown, early (no epoch ran), or bounded"
-                ),
-                &["result"],
-            )?,
+            texts: IntCounterVec::new(opts!("vivid_origin_texts_total", TEXTS), &["result"])?,
             thumbnails_late: counter(
                 "vivid_origin_thumbnails_dropped_total",
                 "images of thumbnails that came for a segment that is none of the epoch's next",
@@ -158,6 +152,8 @@ impl Metrics {
         Ok(())
     }
 }
+
+const TEXTS: &str = "texts of publishers (onTextData), by what came of them: shown, early (no epoch ran), or bounded";
 
 /// What one of many adds to a gauge. It is taken back however its owner ends, by a panic as well.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use crate::rtmp;
 use crate::slate::Slate;
 use crate::store::{Record, crc, read_journal};
-use crate::streams::{Marked, Markers, Room, Shown, Stream, Subtitles, marker_of_cue};
+use crate::streams::{Marked, Markers, Room, Stream, Subtitles, Taken, marker_of_cue};
 use crate::twin::{Answer, Offer, Outcome, Pairing};
 use crate::window::Memory;
 use bytes::Bytes;
@@ -119,7 +119,7 @@ pub fn text_data(payload: &[u8]) -> usize {
     let Some(said) = rtmp::text(payload, 0) else { return 0 };
     let config = config::Subtitles { tracks_max: 1, shown_max: WINDOW };
     let mut subtitles = Subtitles::new(&config, &[], NOW_UNIX_MS);
-    let Shown::New(track) = subtitles.said(&said, 0) else { return 0 };
+    let Taken::New(track) = subtitles.said(&said, 0) else { return 0 };
     assert!(track.is_sane(), "{track:?}");
     let file = subtitles.segment(2000).swap_remove(0).1;
     let blocks: Vec<&str> = file.split("\n\n").collect();

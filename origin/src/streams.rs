@@ -15,7 +15,7 @@ mod task;
 pub(crate) use markers::{Marked, Markers};
 pub(crate) use phase::Reason;
 pub(crate) use stream::{Room, Stream, TextTrack};
-pub(crate) use subtitles::{Shown, Subtitles};
+pub(crate) use subtitles::{Subtitles, Taken};
 pub(crate) use task::marker_of_cue;
 
 use crate::clock::unix_ms;

@@ -3,7 +3,7 @@
 use super::Context;
 use super::arrivals::Arrivals;
 use super::stream::{Opening, Stream, THUMBNAILS, Whole};
-use super::subtitles::{Shown, Subtitles};
+use super::subtitles::{Subtitles, Taken};
 use crate::clock::unix_ms;
 use crate::epoch::{Break, Cutter, EpochId, Known, Numbers, Placer};
 use crate::ingest::Said;
@@ -249,14 +249,14 @@ impl Live {
     pub(super) fn text(&mut self, said: &Said) -> &'static str {
         let index = self.placer.index_at(said.at_ms);
         match self.subtitles.said(said, self.plan.rate.ticks_of_index(index, Timescale::MILLISECONDS)) {
-            Shown::Shown => "shown",
-            Shown::New(track) => {
+            Taken::Known => "shown",
+            Taken::New(track) => {
                 if self.early.is_none() {
                     self.stream.add_text(track, Instant::now());
                 }
                 "shown"
             }
-            Shown::TooMany => "bounded",
+            Taken::TooMany => "bounded",
         }
     }
 

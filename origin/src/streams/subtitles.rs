@@ -34,8 +34,9 @@ struct Cue {
 
 /// What became of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Shown,
+pub(crate) enum Taken {
+    /// As one of a track that is known, where it is not empty.
+    Known,
     /// Of a track that nothing was said in before.
     New(TextTrack),
     /// There are as many tracks as there may be, or as many texts that wait.
@@ -61,17 +62,17 @@ impl Subtitles {
 
     /// Takes a text that is said at `at_ms`: it is shown until the next of its track, or as long as is configured. An empty
     /// one ends what is shown.
-    pub(crate) fn said(&mut self, said: &Said, at_ms: i64) -> Shown {
+    pub(crate) fn said(&mut self, said: &Said, at_ms: i64) -> Taken {
         let name = name(said);
         let known = self.tracks.iter().position(|track| track.track.name == name);
         let text = escaped(&said.text);
         let (index, shown) = match known {
-            Some(index) => (index, Shown::Shown),
-            None if self.tracks.len() >= self.tracks_max => return Shown::TooMany,
+            Some(index) => (index, Taken::Known),
+            None if self.tracks.len() >= self.tracks_max => return Taken::TooMany,
             None => {
                 let track = TextTrack { name, language: said.language.clone() };
                 self.tracks.push(Track { track: track.clone(), cues: VecDeque::new() });
-                (self.tracks.len() - 1, Shown::New(track))
+                (self.tracks.len() - 1, Taken::New(track))
             }
         };
         let start_ms = at_ms.max(self.cut_ms);
@@ -80,7 +81,7 @@ impl Subtitles {
         cues.retain(|cue| cue.start_ms < start_ms);
         cues.iter_mut().for_each(|cue| cue.end_ms = cue.end_ms.min(start_ms));
         if cues.len() >= CUES_MAX {
-            return Shown::TooMany;
+            return Taken::TooMany;
         }
         if !text.is_empty() {
             cues.push_back(Cue { start_ms, end_ms: at_ms.saturating_add(self.shown_max_ms), text });
@@ -193,8 +194,8 @@ mod tests {
     fn a_text_is_shown_until_the_next_or_as_long_as_is_configured() {
         let mut subtitles = subtitles();
         let track = TextTrack { name: "text".to_owned(), language: None };
-        assert_eq!(subtitles.said(&said("one"), 500), Shown::New(track));
-        assert_eq!(subtitles.said(&said("two"), 1500), Shown::Shown);
+        assert_eq!(subtitles.said(&said("one"), 500), Taken::New(track));
+        assert_eq!(subtitles.said(&said("two"), 1500), Taken::Known);
         let first = "00:00:00.500 --> 00:00:01.500\none\n\n00:00:01.500 --> 00:00:02.000\ntwo\n";
         assert_eq!(cues(&mut subtitles, 2000), first);
         assert_eq!(cues(&mut subtitles, 4000), "00:00:02.000 --> 00:00:04.000\ntwo\n");
@@ -240,17 +241,17 @@ mod tests {
     fn tracks_and_texts_are_bounded() {
         let mut subtitles = subtitles();
         let of = |language: &str| Said { language: Some(language.to_owned()), ..said("x") };
-        assert!(matches!(subtitles.said(&of("en"), 0), Shown::New(track) if track.name == "text-en"));
+        assert!(matches!(subtitles.said(&of("en"), 0), Taken::New(track) if track.name == "text-en"));
         assert!(
-            matches!(subtitles.said(&Said { track: Some(7), ..of("de") }, 0), Shown::New(track) if track.name == "text-de-7")
+            matches!(subtitles.said(&Said { track: Some(7), ..of("de") }, 0), Taken::New(track) if track.name == "text-de-7")
         );
-        assert_eq!(subtitles.said(&of("fr"), 0), Shown::TooMany);
+        assert_eq!(subtitles.said(&of("fr"), 0), Taken::TooMany);
         for ms in 1..10_000 {
             subtitles.said(&of("en"), ms);
         }
-        assert_eq!(subtitles.said(&of("en"), 10_000), Shown::TooMany);
+        assert_eq!(subtitles.said(&of("en"), 10_000), Taken::TooMany);
         assert_eq!(subtitles.segment(2000)[0].1.matches(" --> ").count(), CUES_MAX);
-        assert_eq!(subtitles.said(&of("en"), 10_000), Shown::Shown, "there is room again");
+        assert_eq!(subtitles.said(&of("en"), 10_000), Taken::Known, "there is room again");
     }
 
     #[test]
