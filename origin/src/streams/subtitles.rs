@@ -184,7 +184,7 @@ mod tests {
     /// The cues of the only track's next segment.
     fn cues(subtitles: &mut Subtitles, end_ms: i64) -> String {
         let files = subtitles.segment(end_ms);
-        let (head, cues) = files[0].1.split_once("\n\n").unwrap_or((files[0].1.trim_end(), ""));
+        let (head, cues) = files[0].1.split_once("\n\n").unwrap_or_else(|| (files[0].1.trim_end(), ""));
         let mpegts = (ZERO_MS as u64 * 90) % (1 << 33);
         assert_eq!(head, format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{mpegts}"));
         cues.to_owned()

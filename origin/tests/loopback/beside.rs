@@ -63,7 +63,9 @@ async fn every_segment_has_an_image_and_every_way_to_it_is_told() {
     let world = World::start(on_disk(folder.path()));
     drop(world.play("a", Recipe::regular(21).clip(), 3.0).await.unwrap());
     // The last segment is half as long as the others.
-    until(&world.client, "/live/a/thumbs/index.m3u8", |images| stems(images).len() == 11).await;
+    for rendition in ["thumbs", "180p"] {
+        until(&world.client, &format!("/live/a/{rendition}/index.m3u8"), |said| stems(said).len() == 11).await;
+    }
     let multivariant = text(&world.client, "/live/a/index.m3u8").await;
     assert!(multivariant.contains("RESOLUTION=160x90,CODECS=\"jpeg\",URI=\"thumbs/index.m3u8\"\n"), "{multivariant}");
     let images = text(&world.client, "/live/a/thumbs/index.m3u8").await;

@@ -158,9 +158,8 @@ async fn audio_interleaved_in_a_large_video_message() {
         let read = async {
             let mut frames = Vec::new();
             while frames.len() < chunks.len() + 1 {
-                match next(&mut received).await.expect("the publish to go on") {
-                    Ingested::Frame(frame) => frames.push(frame),
-                    _ => {}
+                if let Ingested::Frame(frame) = next(&mut received).await.expect("the publish to go on") {
+                    frames.push(frame);
                 }
             }
             frames
