@@ -28,8 +28,8 @@ pub use fleet::{FleetEdge, FleetFile};
 pub use geo::Geo;
 pub use log::{Log, LogFormat};
 pub use origin::{
-    ANY_STREAM, Disk as OriginDisk, Ingest, Markers, Origin, Profile, PublishRule, Subtitles, Thumbnails, Twin,
-    WhileAway, Window, is_stream_name,
+    ANY_STREAM, Archive, Disk as OriginDisk, HOT, Ingest, Markers, Origin, Place, Profile, PublishRule, S3, Subtitles,
+    Thumbnails, Tier, Twin, WhileAway, Window, is_stream_name,
 };
 pub use problem::{ConfigError, Problem};
 pub use router::{Cdn, Manifest, Probe, Router, Steering};

@@ -1,5 +1,6 @@
 //! `[origin]`: where it listens, who may publish, how much it holds.
 
+mod archive;
 mod away;
 mod disk;
 mod markers;
@@ -9,6 +10,7 @@ mod thumbnails;
 mod twin;
 mod window;
 
+pub use archive::{Archive, HOT, Place, S3, Tier};
 pub use away::WhileAway;
 pub use disk::Disk;
 pub use markers::Markers;
@@ -42,6 +44,7 @@ pub struct Origin {
     /// The other origin that the same encoder publishes to.
     pub twin: Option<Twin>,
     pub disk: Disk,
+    pub archive: Archive,
 }
 
 /// Who may publish, and what one publisher may cost.
@@ -89,6 +92,7 @@ pub(crate) struct Raw {
     thumbnails: thumbnails::Raw,
     twin: twin::Raw,
     disk: disk::Raw,
+    archive: archive::Raw,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +133,7 @@ impl Default for Raw {
             thumbnails: thumbnails::Raw::default(),
             twin: twin::Raw::default(),
             disk: disk::Raw::default(),
+            archive: archive::Raw::default(),
         }
     }
 }
@@ -158,6 +163,7 @@ impl Raw {
             let text = "must be \"wait\" where origin.twin.url is set: an edge goes to the other origin if this one stands still";
             problems.push(Problem::new("origin.ingest.while_away", text));
         }
+        let disk = self.disk.valid(problems);
         Origin {
             profiles,
             markers: self.markers.valid(problems),
@@ -170,7 +176,8 @@ impl Raw {
             ladder: Ladder { thumbnails: self.thumbnails.valid(problems), ..self.ladder.valid(problems) },
             worker: self.worker.valid(problems),
             window: self.window.valid(problems),
-            disk: self.disk.valid(problems),
+            archive: self.archive.valid(&disk, problems),
+            disk,
         }
     }
 }

@@ -13,6 +13,7 @@ mod position;
 pub mod presentation;
 pub mod rewrite;
 pub mod steering;
+pub mod vod;
 
 pub use date::Rfc3339;
 pub use date_range::DateRange;

@@ -84,6 +84,8 @@ pub const DEPTH_MAX: usize = 32;
 pub const TEMPLATES_MAX: usize = 1024;
 /// Players try some clocks one after the other; nobody lists more than a few.
 pub const CLOCKS_MAX: usize = 16;
+/// Of XML: ISO/IEC 23009-1 knows no other.
+const VERSION: XmlVersion = XmlVersion::Implicit1_0;
 
 /// Reads an MPD. Time and memory are linear in its length.
 ///
@@ -100,9 +102,9 @@ pub fn read(text: &str) -> Result<Mpd, MpdError> {
                 scan.end()?;
             }
             Event::End(_) => scan.end()?,
-            Event::Text(text) => scan.text(&text.xml_content(XmlVersion::Implicit1_0)),
-            Event::CData(text) => scan.text(&text.xml_content(XmlVersion::Implicit1_0)),
-            Event::GeneralRef(reference) => scan.reference(&reference.xml_content(XmlVersion::Implicit1_0))?,
+            Event::Text(text) => scan.text(&text.xml_content(VERSION).map_err(|_| MpdError::NotXml)?),
+            Event::CData(text) => scan.text(&text.xml_content(VERSION).map_err(|_| MpdError::NotXml)?),
+            Event::GeneralRef(name) => scan.reference(&name.xml_content(VERSION).map_err(|_| MpdError::NotXml)?)?,
             Event::DocType(_) => return Err(MpdError::Entities),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
             Event::Eof => return scan.finish(),
@@ -160,21 +162,21 @@ impl Scan {
         let name = element.local_name();
         let mut level = Level::default();
         match name.as_ref() {
-            "MPD" if self.mpd.is_none() && self.open.is_empty() => self.mpd = Some(root(element)),
+            b"MPD" if self.mpd.is_none() && self.open.is_empty() => self.mpd = Some(root(element)),
             _ if self.mpd.is_none() => return Err(MpdError::NotAnMpd),
-            "Period" => {
+            b"Period" => {
                 self.periods += 1;
                 let said = value(element, "start").and_then(|text| iso_duration(&text));
                 level.start = said.or_else(|| (self.periods == 1).then_some(Duration::ZERO));
             }
-            "UTCTiming" => self.clock(element),
-            "Representation" => level.kind = Kind::Representation,
-            "BaseURL" => {
+            b"UTCTiming" => self.clock(element),
+            b"Representation" => level.kind = Kind::Representation,
+            b"BaseURL" => {
                 level.kind = Kind::BaseUrl;
                 level.base = Some(String::new());
                 level.offset_s = number(element, "availabilityTimeOffset");
             }
-            "SegmentTemplate" => {
+            b"SegmentTemplate" => {
                 level.kind = Kind::SegmentTemplate;
                 level.attributes = Attributes {
                     media: value(element, "media"),
@@ -187,7 +189,7 @@ impl Scan {
                 };
             }
             // The first of a SegmentTimeline stands for the others.
-            "S" => {
+            b"S" => {
                 let template = self.open.iter_mut().rev().find(|level| level.kind == Kind::SegmentTemplate);
                 if let Some(Level { attributes, .. }) = template {
                     attributes.timeline = true;
@@ -356,7 +358,7 @@ fn stem(template: &str) -> Option<&str> {
 
 fn value(element: &BytesStart<'_>, name: &str) -> Option<String> {
     let attribute = element.try_get_attribute(name).ok()??;
-    attribute.normalized_value(XmlVersion::Implicit1_0).ok().map(std::borrow::Cow::into_owned)
+    attribute.normalized_value(VERSION).ok().map(std::borrow::Cow::into_owned)
 }
 
 fn number(element: &BytesStart<'_>, name: &str) -> Option<f64> {

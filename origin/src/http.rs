@@ -1,6 +1,7 @@
 //! What the origin answers over HTTP: playlists, blocking or not, init sections, segments, parts, and its own health.
 
 mod answer;
+mod archive;
 mod bearer;
 mod digest;
 mod growing;
@@ -15,12 +16,14 @@ mod twin;
 pub(crate) use markers::read as read_marker;
 pub(crate) use serve::serve;
 
+use crate::archive::Archive;
 use crate::clock::unix_ms;
 use crate::epoch::EpochId;
 use crate::metrics::Metrics;
 use crate::streams::{Directory, Stream};
 use crate::window::{Lookup, Name, Rendition};
 use answer::{Caching, Manifest};
+use archive::Recordings;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, RawQuery, Request, State};
 use axum::http::request::Parts;
@@ -28,7 +31,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use growing::Growing;
 use holds::Holds;
 use manifest::{Directives, Position, Rfc3339, Verdict, Wait};
@@ -50,6 +53,7 @@ struct Inner {
     metrics: Metrics,
     holds: Holds,
     disk: Disk,
+    recordings: Option<Recordings>,
     hold_target_durations: u32,
     /// What the other of two origins sends.
     twin_token: Option<String>,
@@ -70,7 +74,7 @@ struct Class(&'static str);
 impl App {
     pub(crate) fn new(
         config: &config::Origin,
-        directory: Directory,
+        (directory, archive): (Directory, Option<Archive>),
         (metrics, registry): (Metrics, Registry),
         rtmp_port: u16,
     ) -> Self {
@@ -86,6 +90,7 @@ impl App {
             metrics,
             holds,
             disk,
+            recordings: archive.map(|archive| Recordings::new(&config.archive, archive)),
             hold_target_durations,
             twin_token,
             markers_token,
@@ -103,6 +108,8 @@ impl App {
             .route("/live/{stream}/{rendition}/iframes.m3u8", get(iframes))
             .route("/live/{stream}/{rendition}/index.vtt", get(sprites))
             .route("/live/{stream}/{rendition}/{epoch}/{file}", get(object))
+            .route("/archive/{*path}", get(archive::asked))
+            .route("/_vivid/archive/{stream}/{started}", delete(archive::withdrawn))
             .route("/_vivid/markers/{stream}", post(markers::marked))
             .route("/_vivid/twin/{stream}", post(twin::offered))
             .route("/_vivid/metrics", get(metrics))
@@ -393,8 +400,9 @@ mod tests {
         let metrics = Metrics::register(&registry).unwrap();
         let program = WorkerProgram { path: "none".into(), args: Vec::new() };
         let transcode_metrics = transcode::Metrics::register(&registry).unwrap();
-        let directory = Directory::new(Context::new(config.clone(), program, (metrics.clone(), transcode_metrics)).0);
-        let app = App::new(&config, directory, (metrics, registry), 1935);
+        let directory =
+            Directory::new(Context::new(config.clone(), program, (metrics.clone(), transcode_metrics), None).0);
+        let app = App::new(&config, (directory, None), (metrics, registry), 1935);
         TowerToHyperService::new(app.router()).call(request.body(Body::empty()).unwrap()).await.unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! The origin: RTMP in; parts, segments and playlists out; a live window in memory.
 
+mod archive;
 mod clock;
 mod epoch;
 mod http;

@@ -1,5 +1,6 @@
 //! What the origin counts of its streams and requests.
 
+use crate::archive::ArchiveMetrics;
 use crate::store::DiskMetrics;
 use crate::streams::Marked;
 use crate::streams::Reason;
@@ -30,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: IntGauge,
     pub(crate) connections_refused: IntCounter,
     pub(crate) disk: DiskMetrics,
+    pub(crate) archive: ArchiveMetrics,
 }
 
 impl Metrics {
@@ -99,6 +101,7 @@ impl Metrics {
                 "HTTP connections closed at once because too many were open",
             )?,
             disk: DiskMetrics::register(registry)?,
+            archive: ArchiveMetrics::register(registry)?,
         };
         metrics.register_all(registry)?;
         Ok(metrics)

@@ -1,5 +1,6 @@
 //! Readers of bytes from outside that nothing else shows, for fuzz targets and for the tests that replay their seeds.
 
+use crate::archive::Asked;
 use crate::rtmp;
 use crate::slate::Slate;
 use crate::store::{Record, crc, read_journal};
@@ -85,6 +86,21 @@ pub fn markers(lines: &str) -> usize {
         let marker = crate::http::read_marker(body.as_bytes()).ok()?;
         Some((marker.range, marker.starts))
     }))
+}
+
+/// Reads a path below `/archive/`; returns whether it names anything.
+///
+/// # Panics
+/// If it names a file outside the folder of its recording, or in another spelling than that of the path.
+#[must_use]
+pub fn archive_path(path: &str) -> bool {
+    let Some(asked) = Asked::parse(path) else { return false };
+    if let Asked::File(file) = asked {
+        assert_eq!(format!("{}/{}", file.id, file.path), path);
+        let plain = |step: &str| !step.is_empty() && !step.starts_with('.') && !step.contains(['\\', '\0']);
+        assert!(path.split('/').all(plain), "{path:?}");
+    }
+    true
 }
 
 /// Reads a data message of a publisher; returns how many markers are said for it.

@@ -1,10 +1,11 @@
 //! The origin as a process runs it: binds its ports, serves until told to stop, drains.
 
 use crate::Publishing;
+use crate::archive::{Archive, Ledger};
 use crate::http::{self, App};
 use crate::metrics::Metrics;
 use crate::rtmp::{ListenError, Listener};
-use crate::store::{self, Claim, Recovered};
+use crate::store::{self, Claim, Keeping, Recovered};
 use crate::streams::{Context, Directory};
 use prometheus::Registry;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub struct Server {
     app: App,
     left: Vec<Recovered>,
     disk: Option<Claim>,
+    archive: Option<Archive>,
 }
 
 /// Why an origin cannot run.
@@ -64,12 +66,14 @@ impl Server {
         }
         let metrics = Metrics::register(registry)?;
         let transcode_metrics = transcode::Metrics::register(registry)?;
-        let (context, left) = Context::new(config.clone(), program, (metrics.clone(), transcode_metrics));
+        let (archive, keeping) = archive(&config, &metrics).unzip();
+        let (context, left) = Context::new(config.clone(), program, (metrics.clone(), transcode_metrics), keeping);
         let directory = Directory::new(context);
         let publishing = Arc::new(directory.clone());
         let rtmp = Listener::bind(config.rtmp_listen, config.ingest.clone(), publishing, registry)?;
-        let app = App::new(&config, directory.clone(), (metrics, registry.clone()), rtmp.addr().port());
-        Ok(Self { http, http_addr, rtmp, directory, app, left, disk })
+        let app =
+            App::new(&config, (directory.clone(), archive.clone()), (metrics, registry.clone()), rtmp.addr().port());
+        Ok(Self { http, http_addr, rtmp, directory, app, left, disk, archive })
     }
 
     pub fn http_addr(&self) -> SocketAddr {
@@ -87,8 +91,12 @@ impl Server {
 
     /// Serves until `stop` is cancelled, then drains; returns within five seconds of that.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { http, rtmp, directory, app, left, disk: _disk, .. } = self;
+        let Self { http, rtmp, directory, app, left, disk: _disk, archive, .. } = self;
         directory.recover(left);
+        if let Some(archive) = archive {
+            let (directory, stop) = (directory.clone(), stop.clone());
+            tokio::spawn(async move { archive.keep(directory, stop).await });
+        }
         let http = match TcpListener::from_std(http) {
             Ok(http) => http,
             Err(error) => return tracing::error!(%error, "HTTP socket cannot be served"),
@@ -104,6 +112,16 @@ impl Server {
         tokio::join!(serving, rtmp.run(stop.clone()));
         directory.stop().await;
     }
+}
+
+/// What is kept of streams that have ended, where that is configured.
+fn archive(config: &config::Origin, metrics: &Metrics) -> Option<(Archive, Keeping)> {
+    let root = config.disk.path.clone().filter(|_| config.archive.enabled)?;
+    let metrics = metrics.archive.clone();
+    let ledger = Arc::new(Ledger::open(&root, metrics.clone()));
+    let (length_max, window) = (config.archive.length_max, config.window.length);
+    let keeping = Keeping { ledger: Arc::clone(&ledger), length_max, window, expired: metrics.expired.clone() };
+    Some((Archive::new(&config.archive, root, ledger, metrics), keeping))
 }
 
 /// Returns `time` after `stop` is cancelled.

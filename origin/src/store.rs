@@ -1,5 +1,6 @@
 //! What outlives the process: whole segments and a journal for each stream, on disk.
 
+mod kept;
 mod life;
 mod metrics;
 mod queue;
@@ -8,14 +9,17 @@ mod recover;
 mod regular;
 mod writer;
 
+pub(crate) use kept::Keeping;
 pub(crate) use life::{Given, Life};
 pub(crate) use metrics::DiskMetrics;
 #[cfg(test)]
 pub(crate) use record::Segment as SegmentRecord;
 pub(crate) use record::{Epoch as EpochRecord, Record, crc, read as read_journal};
-pub(crate) use recover::Recovered;
+pub(crate) use recover::{Recovered, read_life, segment_file};
 
+use crate::archive::Id;
 use crate::clock::unix_ms;
+use kept::Kept;
 use parking_lot::Mutex;
 use queue::Queue;
 use std::collections::HashMap;
@@ -30,6 +34,7 @@ pub(crate) struct Store {
     disk: Option<(PathBuf, Queue)>,
     /// What was given to streams of each name.
     given: Mutex<HashMap<String, Arc<Mutex<Given>>>>,
+    keeping: Option<Keeping>,
 }
 
 /// Keeps the folder from other processes for as long as it lives.
@@ -65,11 +70,15 @@ const NAMES_MAX: usize = 10_000;
 impl Store {
     /// Takes the folder, if one is configured, and what is left there. A folder that cannot be had is one that fails: the
     /// origin serves from memory, and says so.
-    pub(crate) fn open(config: &config::OriginDisk, metrics: &DiskMetrics) -> (Self, Vec<Recovered>) {
+    pub(crate) fn open(
+        config: &config::OriginDisk,
+        metrics: &DiskMetrics,
+        keeping: Option<Keeping>,
+    ) -> (Self, Vec<Recovered>) {
         let Some(root) = &config.path else {
-            return (Self { disk: None, given: Mutex::default() }, Vec::new());
+            return (Self { disk: None, given: Mutex::default(), keeping: None }, Vec::new());
         };
-        let (lives, given) = recover::recover(root).unwrap_or_else(|error| {
+        let (lives, given) = recover::recover(root, keeping.as_ref()).unwrap_or_else(|error| {
             let path = root.display();
             tracing::error!(%error, %path, "origin.disk.path cannot be read; streams begin anew, in memory until it can be written");
             metrics.failing.set(1);
@@ -83,7 +92,7 @@ impl Store {
             metrics.failing.set(1);
         }
         let given = given.into_iter().map(|(name, given)| (name, Arc::new(Mutex::new(given)))).collect();
-        (Self { disk: Some((root.clone(), queue)), given: Mutex::new(given) }, lives)
+        (Self { disk: Some((root.clone(), queue)), given: Mutex::new(given), keeping }, lives)
     }
 
     /// A stream of this name begins now.
@@ -95,13 +104,19 @@ impl Store {
             given.started
         };
         let disk = self.disk.as_ref().map(|(root, queue)| (root.join(name).join(started.to_string()), queue.clone()));
-        Life::new(disk, given)
+        Life::new(disk, given, self.keep(Id { started, stream: name.to_owned() }))
     }
 
     /// A stream that was on the disk goes on.
     pub(crate) fn resume(&self, recovered: &Recovered) -> Life {
         let disk = self.disk.as_ref().map(|(_, queue)| (recovered.folder.clone(), queue.clone()));
-        Life::new(disk, self.given(&recovered.name)).resumed()
+        let started = recovered.folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let kept = Id::parse(&recovered.name, started).and_then(|id| self.keep(id));
+        Life::new(disk, self.given(&recovered.name), kept).resumed()
+    }
+
+    fn keep(&self, id: Id) -> Option<Kept> {
+        self.keeping.as_ref().map(|keeping| Kept::new(keeping, id))
     }
 
     /// Returns once everything is written that was to be, or `patience` is over.

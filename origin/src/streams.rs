@@ -14,7 +14,7 @@ mod task;
 
 pub(crate) use markers::{Marked, Markers};
 pub(crate) use phase::Reason;
-pub(crate) use stream::{Room, Stream, TextTrack};
+pub(crate) use stream::{Recorded, Room, Stream, TextTrack, Unreadable};
 pub(crate) use subtitles::{Subtitles, Taken};
 pub(crate) use task::marker_of_cue;
 
@@ -22,7 +22,7 @@ use crate::clock::unix_ms;
 use crate::ingest::{Ending, Ingested, PublishRequest, Publisher, Publishing, Refusal};
 use crate::metrics::Metrics;
 use crate::slate::Slate;
-use crate::store::{Life, Recovered, Store};
+use crate::store::{Keeping, Life, Recovered, Store};
 use crate::twin;
 use crate::window::Memory;
 use config::Origin;
@@ -67,8 +67,9 @@ impl Context {
         config: Origin,
         program: WorkerProgram,
         (metrics, transcode_metrics): (Metrics, transcode::Metrics),
+        keeping: Option<Keeping>,
     ) -> (Self, Vec<Recovered>) {
-        let (store, left) = Store::open(&config.disk, &metrics.disk);
+        let (store, left) = Store::open(&config.disk, &metrics.disk, keeping);
         let twin = config.twin.as_ref().map(twin::Client::new);
         let slate = config.ingest.slate.as_ref().and_then(|path| {
             let loaded = Slate::load(path);
@@ -114,6 +115,16 @@ impl Directory {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.context.store.flush(FLUSH_MAX).await;
+    }
+
+    /// Returns once the disk has taken what it was to take, or `patience` is over.
+    pub(crate) async fn flush(&self, patience: Duration) {
+        self.0.context.store.flush(patience).await;
+    }
+
+    /// What windows may take up.
+    pub(crate) fn memory(&self) -> Memory {
+        self.0.context.memory.clone()
     }
 
     /// The publisher of this stream is gone; another one may take the name.
@@ -243,7 +254,7 @@ mod tests {
         let metrics = Metrics::register(&registry).unwrap();
         let program = WorkerProgram { path: "none".into(), args: Vec::new() };
         let transcode_metrics = transcode::Metrics::register(&registry).unwrap();
-        Directory::new(Context::new(config, program, (metrics, transcode_metrics)).0)
+        Directory::new(Context::new(config, program, (metrics, transcode_metrics), None).0)
     }
 
     #[tokio::test]

@@ -117,8 +117,8 @@ pub(crate) struct Window {
 pub(crate) enum News {
     /// A segment that will not change.
     Whole { epoch: EpochId, msn: u64, pieces: Vec<Bytes>, duration_s: f64, picture_end: Option<u64> },
-    /// A segment that is answered no more, though it is on disk.
-    Gone { epoch: EpochId, msn: u64 },
+    /// A segment that is answered no more, though it is on disk, and when it began.
+    Gone { epoch: EpochId, msn: u64, unix_ms: i64 },
 }
 
 /// A resource of a rendition.
@@ -226,6 +226,11 @@ impl Window {
         Duration::try_from_secs_f64(seconds).unwrap_or_default()
     }
 
+    /// How long the playlist is without the open segment, in seconds.
+    pub(crate) fn listed_s(&self) -> f64 {
+        self.listed_s
+    }
+
     /// Bytes of media held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -323,7 +328,11 @@ impl Window {
                     self.free(bytes);
                 }
             }
-            None => self.news.push(News::Gone { epoch, msn }),
+            None => {
+                // It began before all that is shown.
+                let unix_ms = self.first_unix_ms();
+                self.news.push(News::Gone { epoch, msn, unix_ms });
+            }
         }
     }
 
@@ -487,7 +496,8 @@ impl Window {
             self.memory_s -= duration_s;
         }
         if !matches!(gone.kept, Kept::Memory) {
-            self.news.push(News::Gone { epoch: gone.epoch.id, msn: gone.msn });
+            let (epoch, msn, unix_ms) = (gone.epoch.id, gone.msn, gone.unix_ms());
+            self.news.push(News::Gone { epoch, msn, unix_ms });
         }
         self.free(gone.weight());
     }

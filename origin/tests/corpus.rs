@@ -1,4 +1,5 @@
-//! Replays the seeds of the fuzz targets for RTMP sessions, each cut in several ways, journals, twins' offers and markers.
+//! Replays the seeds of the fuzz targets for RTMP sessions, each cut in several ways, journals, twins' offers, markers and paths of
+//! recordings.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use origin::rtmp::{Event, Session};
@@ -75,6 +76,19 @@ fn texts() {
         ("only_controls", 0),
         ("path_as_language", 1),
         ("plain", 1),
+    ];
+    assert_eq!(named(&seeds), expected);
+}
+
+#[test]
+fn paths_of_recordings() {
+    let seeds = replayed("archive_path", |seed| outside::archive_path(&text(seed)));
+    let expected = [
+        ("a_list", true),
+        ("a_playlist", true),
+        ("a_segment", true),
+        ("a_way_out", false),
+        ("what_is_not_shown", false),
     ];
     assert_eq!(named(&seeds), expected);
 }

@@ -16,6 +16,8 @@ pub(super) enum Refusal {
     NoSuchRendition { stream: String, rendition: String },
     #[error("this part of the stream is not here, or no longer; reload the playlist")]
     NoSuchObject,
+    #[error("there is no recording {id} here; see /archive/index.json for those there are")]
+    NoSuchRecording { id: String },
     #[error("there is nothing at this path; streams are at /live/STREAM/index.m3u8")]
     NoSuchPath,
     #[error("only GET and HEAD are answered here")]
@@ -44,6 +46,10 @@ pub(super) enum Refusal {
     DiskLate,
     #[error("the disk cannot give this; ask another origin")]
     DiskFailed,
+    #[error("the store that keeps this recording did not answer in time; ask again in some seconds")]
+    StoreLate,
+    #[error("the store that keeps this recording cannot be read; ask again later: the recording stays at this URL")]
+    StoreFailed,
     #[error("this origin is stopping; ask another one")]
     Stopping,
 }
@@ -55,6 +61,7 @@ impl Refusal {
             | Self::Starting { .. }
             | Self::NoSuchRendition { .. }
             | Self::NoSuchObject
+            | Self::NoSuchRecording { .. }
             | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Host => StatusCode::BAD_REQUEST,
@@ -67,6 +74,8 @@ impl Refusal {
             | Self::TooManyHolds
             | Self::DiskLate
             | Self::DiskFailed
+            | Self::StoreLate
+            | Self::StoreFailed
             | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -84,6 +93,9 @@ impl IntoResponse for Refusal {
             }
             Self::Method => {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::StoreLate | Self::StoreFailed => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
             }
             Self::Starting { .. } | Self::NoPublisher | Self::TooManyHolds => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -50,6 +50,17 @@ impl Disk {
         Ok(Stored { disk: self.clone(), file: opened?, start })
     }
 
+    /// A file of which nothing else is known, and its length.
+    pub(super) async fn open_whole(&self, file: &Path) -> Result<(Stored, u64), Refusal> {
+        let opened = async {
+            let file = File::open(file).await?;
+            let length = file.metadata().await?.len();
+            Ok((file, length))
+        };
+        let (file, length) = self.read(opened).await?;
+        Ok((Stored { disk: self.clone(), file, start: 0 }, length))
+    }
+
     /// Waits for a place and for the disk, no longer than it may take.
     async fn read<T>(&self, read: impl Future<Output = io::Result<T>>) -> Result<T, Refusal> {
         let placed = async {

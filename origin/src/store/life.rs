@@ -1,11 +1,12 @@
 //! One life of a stream, from its first publisher to its end, as the disk knows it.
 
+use super::kept::Kept;
 use super::queue::{Entry, Queue, Shelf, Whole};
 use super::record::{Epoch, Record, Segment};
 use crate::clock::unix_ms;
 use crate::epoch::EpochId;
 use crate::medium::Medium;
-use crate::streams::TextTrack;
+use crate::streams::{Markers, TextTrack};
 use crate::window::{News, Window};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub(crate) struct Life {
     given: Arc<Mutex<Given>>,
     /// What is read from the journal is not written to it again.
     is_read: AtomicBool,
+    /// It is to become a recording.
+    kept: Option<Kept>,
 }
 
 /// The highest that any life of a stream's name has used: what comes is above, even where the clock goes back.
@@ -34,9 +37,9 @@ pub(crate) struct Given {
 }
 
 impl Life {
-    pub(super) fn new(disk: Option<(PathBuf, Queue)>, given: Arc<Mutex<Given>>) -> Self {
+    pub(super) fn new(disk: Option<(PathBuf, Queue)>, given: Arc<Mutex<Given>>, kept: Option<Kept>) -> Self {
         let disk = disk.map(|(folder, queue)| (Shelf::new(folder), queue));
-        Self { disk, given, is_read: AtomicBool::new(false) }
+        Self { disk, given, is_read: AtomicBool::new(false), kept }
     }
 
     /// Goes on with the journal that is there.
@@ -98,8 +101,13 @@ impl Life {
         self.line(Record::Gap { through, unix_ms, is_unsure });
     }
 
-    pub(crate) fn ended(&self, unix_ms: i64) {
+    /// The stream ended; `markers` is what was said of its time.
+    pub(crate) fn ended(&self, unix_ms: i64, markers: &Markers) {
         self.line(Record::End { unix_ms });
+        if let Some(kept) = &self.kept {
+            self.over();
+            kept.ended(markers);
+        }
     }
 
     /// The origin stops: nothing is given from here on, and the journal lacks nothing.
@@ -109,8 +117,17 @@ impl Life {
 
     /// Nothing of it is asked for any more.
     pub(crate) fn forget(&self) {
-        if let Some((shelf, queue)) = &self.disk {
+        if self.kept.is_some() {
+            self.over();
+        } else if let Some((shelf, queue)) = &self.disk {
             queue.forget(shelf, self.given());
+        }
+    }
+
+    /// Its journal does not grow any more, and stays.
+    fn over(&self) {
+        if let Some((shelf, queue)) = &self.disk {
+            queue.rest(shelf, self.given());
         }
     }
 
@@ -142,12 +159,25 @@ impl Life {
                     };
                     self.write(Entry::Segment(Whole { file, pieces, record, window: window.clone() }));
                 }
-                News::Gone { epoch, msn } => {
-                    if let Some((shelf, queue)) = self.disk.as_ref().filter(|_| !self.is_read.load(Ordering::Relaxed)) {
-                        queue.delete(shelf, (rendition, medium), (epoch, msn));
-                    }
-                }
+                News::Gone { epoch, msn, unix_ms: began } => self.gone((rendition, medium), (epoch, msn, began)),
             }
+        }
+    }
+
+    /// A segment has left the window. Where it is kept, others may be too old by now.
+    fn gone(&self, rendition: (&str, Medium), (epoch, msn, began): (EpochId, u64, i64)) {
+        let reads = self.is_read.load(Ordering::Relaxed);
+        let Some((shelf, queue)) = &self.disk else { return };
+        let Some(kept) = &self.kept else {
+            if !reads {
+                queue.delete(shelf, rendition, (epoch, msn));
+            }
+            return;
+        };
+        kept.gone(rendition.0, (epoch, msn, began));
+        // What is read again and too old goes with the first segment that leaves after it.
+        while !reads && let Some(gone) = kept.expired(rendition.0, unix_ms()) {
+            queue.delete(shelf, rendition, gone);
         }
     }
 

@@ -47,6 +47,7 @@ struct Waiting {
     is_told: bool,
     entries: VecDeque<Entry>,
     gone: Vec<Gone>,
+    rest: Option<Given>,
     forget: Option<Given>,
 }
 
@@ -82,6 +83,8 @@ pub(super) struct Gone {
 pub(super) enum Next {
     Entry(Entry),
     Delete(Gone),
+    /// The life is over, and its folder stays.
+    Rest(Given),
     Forget(Given),
 }
 
@@ -119,6 +122,11 @@ impl Queue {
                 }
             }
         });
+    }
+
+    /// Nothing will be written after what waits.
+    pub(super) fn rest(&self, shelf: &Arc<Shelf>, given: Given) {
+        self.add(shelf, |waiting| waiting.rest = Some(given));
     }
 
     /// Nothing that waits is to be written any more.
@@ -162,8 +170,10 @@ impl Shelf {
     pub(super) fn next(&self) -> Option<Next> {
         let mut waiting = self.waiting.lock();
         let entry = waiting.entries.pop_front().map(Next::Entry);
-        let next =
-            entry.or_else(|| waiting.gone.pop().map(Next::Delete)).or_else(|| waiting.forget.take().map(Next::Forget));
+        let next = entry
+            .or_else(|| waiting.gone.pop().map(Next::Delete))
+            .or_else(|| waiting.rest.take().map(Next::Rest))
+            .or_else(|| waiting.forget.take().map(Next::Forget));
         waiting.is_told = next.is_some();
         next
     }

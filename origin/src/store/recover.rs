@@ -1,9 +1,12 @@
 //! Reads what an earlier process left on the disk.
 
+use super::kept::Keeping;
 use super::life::{Given, file};
 use super::record::{self, Record, VERSION, crc};
 use super::regular;
-use super::writer::{GIVEN, JOURNAL, forget};
+use super::writer::{GIVEN, JOURNAL, forget, write_given};
+use crate::archive::Id;
+use crate::clock::unix_ms;
 use crate::epoch::EpochId;
 use std::collections::HashMap;
 use std::fs::{self, DirEntry, File};
@@ -18,8 +21,9 @@ pub(crate) struct Recovered {
     pub(crate) records: Vec<Record>,
 }
 
-/// The newest life of each stream, and the names that all lives have given. Older lives are removed.
-pub(super) fn recover(root: &Path) -> io::Result<(Vec<Recovered>, HashMap<String, Given>)> {
+/// The newest life of each stream, and the names that all lives have given. Older lives are removed, or where recordings are
+/// kept, become some if they are none yet.
+pub(super) fn recover(root: &Path, keeping: Option<&Keeping>) -> io::Result<(Vec<Recovered>, HashMap<String, Given>)> {
     fs::create_dir_all(root)?;
     let (mut lives, mut all_given) = (Vec::new(), HashMap::new());
     for stream in folders(root)? {
@@ -33,19 +37,40 @@ pub(super) fn recover(root: &Path) -> io::Result<(Vec<Recovered>, HashMap<String
         let mut folders: Vec<(u64, PathBuf)> =
             folders(&stream)?.into_iter().filter_map(|folder| Some((started(&folder)?, folder))).collect();
         folders.sort();
-        let mut newest = None;
+        let (mut newest, last) = (None, folders.last().map(|(started, _)| *started));
         for (started, folder) in folders {
+            if keeping.is_some_and(|keeping| is_over(keeping, (name, started), last)) {
+                given.started = given.started.max(started);
+                continue;
+            }
             let records = read_journal(&folder, name);
             raise(&mut given, started, &records);
             if let Some(Recovered { folder, .. }) = newest.replace(Recovered { name: name.to_owned(), folder, records })
             {
-                remove(&folder, given);
+                match keeping {
+                    Some(keeping) => keeping.ledger.left(&folder),
+                    None => remove(&folder, given),
+                }
             }
+        }
+        if newest.is_some()
+            && keeping.is_some()
+            && let Err(error) = write_given(&stream, given)
+        {
+            tracing::warn!(%error, folder = %stream.display(), "cannot write what was given to streams of a name");
         }
         lives.extend(newest);
         all_given.insert(name.to_owned(), given);
     }
     Ok((lives, all_given))
+}
+
+/// Whether a life is a recording, and answered as nothing else.
+fn is_over(keeping: &Keeping, (name, started): (&str, u64), newest: Option<u64>) -> bool {
+    let recording = keeping.ledger.any(&Id { started, stream: name.to_owned() });
+    let window_ms = i64::try_from(keeping.window.as_millis()).unwrap_or(i64::MAX);
+    let shown = |ended_unix_ms: i64| newest == Some(started) && unix_ms() - ended_unix_ms < window_ms;
+    recording.is_some_and(|one| one.removing || !one.is_whole_here() || !shown(one.ended_unix_ms))
 }
 
 pub(super) fn remove(folder: &Path, given: Given) {
@@ -85,12 +110,37 @@ fn read_journal(folder: &Path, name: &str) -> Vec<Record> {
             return Vec::new();
         }
     }
-    let ours = matches!(records.first(), Some(Record::Stream { version: VERSION, name: told }) if told == name);
-    if !ours {
+    if !is_ours(&records, name) {
         return Vec::new();
     }
     drop_unwritten(folder, &mut records);
     records
+}
+
+/// What the journal of a life that has ended tells; nothing where there is none, `None` where that is one of another release.
+///
+/// # Errors
+/// It cannot be read, which says nothing of what is in it.
+pub(crate) fn read_life(folder: &Path, name: &str) -> io::Result<Option<Vec<Record>>> {
+    let (mut records, _) = match regular::read(&folder.join(JOURNAL)) {
+        Ok(bytes) => record::read(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
+        Err(error) => return Err(error),
+    };
+    if !is_ours(&records, name) {
+        return Ok(None);
+    }
+    drop_unwritten(folder, &mut records);
+    Ok(Some(records))
+}
+
+fn is_ours(records: &[Record], name: &str) -> bool {
+    matches!(records.first(), Some(Record::Stream { version: VERSION, name: told }) if told == name)
+}
+
+/// The file of a segment.
+pub(crate) fn segment_file(folder: &Path, segment: &record::Segment) -> PathBuf {
+    file(folder, (&segment.rendition, segment.medium), EpochId(segment.epoch), segment.msn)
 }
 
 /// After a power cut a line may be there and its segment not. Only the newest can be: the rest has long been written.
@@ -98,8 +148,7 @@ fn drop_unwritten(folder: &Path, records: &mut Vec<Record>) {
     let newest = records.iter().filter_map(Record::unix_ms).max().unwrap_or(0);
     records.retain(|record| match record {
         Record::Segment(segment) if segment.unix_ms > newest - UNSURE_MS => {
-            let file = file(folder, (&segment.rendition, segment.medium), EpochId(segment.epoch), segment.msn);
-            regular::read(&file).is_ok_and(|bytes| {
+            regular::read(&segment_file(folder, segment)).is_ok_and(|bytes| {
                 segment.ends.last().is_some_and(|&end| end as usize == bytes.len()) && crc(&bytes) == segment.crc
             })
         }

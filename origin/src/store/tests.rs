@@ -3,6 +3,7 @@
 use super::queue::{Entry, Gone, Next, Shelf};
 use super::record::{Epoch, Record};
 use super::*;
+use crate::archive::{ArchiveMetrics, Ledger};
 use crate::epoch::{Bitrate, EpochId, Known, Numbers};
 use crate::medium::Medium;
 use crate::testing::{aac, aac_config, avc, avc_config, plan};
@@ -21,8 +22,21 @@ fn open(root: &Path) -> (Store, Vec<Recovered>, DiskMetrics) {
     let retry = Duration::from_millis(100);
     let config = config::OriginDisk { path: Some(root.to_owned()), retry, ..origin.disk };
     let metrics = DiskMetrics::register(&Registry::new()).unwrap();
-    let (store, left) = Store::open(&config, &metrics);
+    let (store, left) = Store::open(&config, &metrics, None);
     (store, left, metrics)
+}
+
+/// Where recordings are kept, of streams of a minute at most.
+fn open_keeping(root: &Path) -> (Store, Vec<Recovered>, Keeping) {
+    let origin = config::Config::parse("[origin]\n", []).unwrap().origin.unwrap();
+    let config = config::OriginDisk { path: Some(root.to_owned()), ..origin.disk };
+    let registry = Registry::new();
+    let archive = ArchiveMetrics::register(&registry).unwrap();
+    let ledger = Arc::new(Ledger::open(root, archive.clone()));
+    let minute = Duration::from_secs(60);
+    let keeping = Keeping { ledger, length_max: minute, window: minute, expired: archive.expired };
+    let (store, left) = Store::open(&config, &DiskMetrics::register(&registry).unwrap(), Some(keeping.clone()));
+    (store, left, keeping)
 }
 
 fn epoch(id: u64, first_msn: u64) -> Epoch {
@@ -136,7 +150,7 @@ async fn a_journal_does_not_grow_for_ever() {
             }
             if let Some(gone) = msn.checked_sub(10) {
                 let epoch = EpochId(if gone < 5000 { 7 } else { 8 });
-                life.take(("180p", Medium::Fragments), &window, vec![News::Gone { epoch, msn: gone }]);
+                life.take(("180p", Medium::Fragments), &window, vec![News::Gone { epoch, msn: gone, unix_ms: 0 }]);
             }
         }
     }
@@ -150,6 +164,36 @@ async fn a_journal_does_not_grow_for_ever() {
         !life.file(("180p", Medium::Fragments), EpochId(7), 4999).unwrap().parent().unwrap().exists(),
         "empty folders go"
     );
+}
+
+#[tokio::test]
+async fn what_leaves_the_window_stays_up_to_a_length_and_no_life_is_forgotten() {
+    let root = tempfile::tempdir().unwrap();
+    let (store, _, keeping) = open_keeping(root.path());
+    let metrics = DiskMetrics::register(&Registry::new()).unwrap();
+    let life = store.begin("a");
+    life.opened(epoch(7, 100));
+    life.take(("180p", Medium::Fragments), &window(&metrics), (100..104).map(|msn| whole(7, msn)).collect());
+    let gone = |msn, ago_ms| News::Gone { epoch: EpochId(7), msn, unix_ms: unix_ms() - ago_ms };
+    life.take(("180p", Medium::Fragments), &window(&metrics), vec![gone(100, 61_000), gone(101, 59_000)]);
+    life.ended(unix_ms(), &crate::streams::Markers::default());
+    life.forget();
+    store.flush(Duration::from_secs(9)).await;
+    let files = (100..104).map(|msn| life.file(("180p", Medium::Fragments), EpochId(7), msn).unwrap().exists());
+    assert_eq!(files.collect::<Vec<_>>(), [false, true, true, true]);
+    assert_eq!(keeping.expired.get(), 1);
+    drop(life);
+
+    // Another life comes and is cut off: both are there, and the names that they gave.
+    let life = store.begin("a");
+    life.opened(epoch(8, 200));
+    life.take(("180p", Medium::Fragments), &window(&metrics), vec![whole(8, 200)]);
+    store.flush(Duration::from_secs(9)).await;
+    let (store, left, _) = open_keeping(root.path());
+    assert_eq!((left.len(), msns(&left[0].records)), (1, vec![200]));
+    assert_eq!((store.begin("a").given().epoch, store.begin("a").given().next_msn), (8, 201));
+    let folders = fs::read_dir(root.path().join("a")).unwrap().flatten().filter(|entry| entry.path().is_dir());
+    assert_eq!(folders.count(), 2);
 }
 
 #[test]
@@ -179,7 +223,7 @@ fn hung() -> (Queue, Receiver<queue::Job>, DiskMetrics) {
 fn what_waits_for_a_disk_that_hangs_is_bounded_and_lacks_no_line() {
     let (queue, jobs, metrics) = hung();
     let given = Arc::new(Mutex::new(Given::default()));
-    let life = Life::new(Some((PathBuf::from("a"), queue)), given);
+    let life = Life::new(Some((PathBuf::from("a"), queue)), given, None);
     let window = window(&metrics);
     for id in 0..1000 {
         life.opened(epoch(id, 100 * id));
@@ -187,7 +231,8 @@ fn what_waits_for_a_disk_that_hangs_is_bounded_and_lacks_no_line() {
         life.take(("180p", Medium::Fragments), &window, news);
         life.broke_off(100 * id + 50, 5);
         (50..60).for_each(|index| life.gapped((100 * id + index, false), 6));
-        let gone = (0..50).map(|index| News::Gone { epoch: EpochId(id / 100), msn: 50 * (id % 100) + index });
+        let gone =
+            (0..50).map(|index| News::Gone { epoch: EpochId(id / 100), msn: 50 * (id % 100) + index, unix_ms: 0 });
         life.take(("180p", Medium::Fragments), &window, gone.collect());
     }
     assert_eq!(metrics.queue_segments.get(), 16);
@@ -222,7 +267,7 @@ fn what_waits_for_a_disk_that_hangs_is_bounded_and_lacks_no_line() {
 #[test]
 fn of_a_life_that_is_forgotten_nothing_waits_any_more() {
     let (queue, jobs, metrics) = hung();
-    let life = Life::new(Some((PathBuf::from("a"), queue.clone())), Arc::default());
+    let life = Life::new(Some((PathBuf::from("a"), queue.clone())), Arc::default(), None);
     life.opened(epoch(7, 100));
     life.take(("180p", Medium::Fragments), &window(&metrics), vec![whole(7, 100)]);
     assert_eq!((metrics.queue_segments.get(), metrics.queue_bytes.get()), (1, 9));
@@ -258,7 +303,7 @@ async fn lines_that_a_full_disk_did_not_take_are_written_once_it_does() {
     life.broke_off(101, 5);
     life.opened(epoch(8, 101));
     life.broke_off(102, 6);
-    life.ended(7);
+    life.ended(7, &crate::streams::Markers::default());
     store.flush(Duration::from_secs(9)).await;
     assert_eq!((metrics.failing.get(), metrics.segments.with_label_values(&["failed"]).get()), (1, 1));
     fs::remove_file(root.path().join("a")).unwrap();

@@ -97,6 +97,13 @@ impl Writer {
                     self.attempt(|writer| writer.life(shelf).shorten(folder));
                 }
             }
+            Next::Rest(given) => {
+                if self.lives.contains_key(folder) {
+                    self.attempt(|writer| writer.life(shelf).pay());
+                    self.lives.remove(folder);
+                }
+                self.attempt(|_| folder.parent().map_or(Ok(()), |stream| write_given(stream, given)));
+            }
             Next::Forget(given) => {
                 self.lives.remove(folder);
                 self.attempt(|_| forget(folder, given));
@@ -321,13 +328,18 @@ fn remove(file: &Path) {
     }
 }
 
+/// Says what was given to streams of a name, in their folder.
+pub(super) fn write_given(stream: &Path, given: Given) -> io::Result<()> {
+    let text = serde_json::to_string(&given).unwrap_or_default();
+    fs::create_dir_all(stream)?;
+    regular::write(&stream.join("given.new"), text.as_bytes())?;
+    fs::rename(stream.join("given.new"), stream.join(GIVEN))
+}
+
 /// Removes a life; the names that it gave stay given.
 pub(super) fn forget(folder: &Path, given: Given) -> io::Result<()> {
     if let Some(stream) = folder.parent() {
-        let text = serde_json::to_string(&given).unwrap_or_default();
-        fs::create_dir_all(stream)?;
-        regular::write(&stream.join("given.new"), text.as_bytes())?;
-        fs::rename(stream.join("given.new"), stream.join(GIVEN))?;
+        write_given(stream, given)?;
     }
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

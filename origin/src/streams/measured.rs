@@ -51,6 +51,11 @@ impl Measured {
         update
     }
 
+    /// Takes note of a whole segment: how long it is, and its bytes.
+    pub(super) fn segment(&mut self, rendition: &str, segment: (f64, u64), target_s: f64) {
+        self.rates.entry(rendition.to_owned()).or_default().segment(segment, target_s);
+    }
+
     /// Puts what was measured in the place of what was expected.
     pub(super) fn tell(&self, playlist: &mut MultivariantPlaylist) {
         let sound = playlist.audio.as_ref().and_then(|audio| self.of(&audio.uri));
@@ -80,6 +85,10 @@ impl Rates {
             return;
         }
         let segment = std::mem::take(&mut self.open);
+        self.segment(segment, target_s);
+    }
+
+    fn segment(&mut self, segment: (f64, u64), target_s: f64) {
         self.segments.push_back(segment);
         self.sum = (self.sum.0 + segment.0, self.sum.1 + segment.1);
         if self.segments.len() > SEGMENTS_MAX

@@ -1,9 +1,11 @@
 //! One stream as requests see it: its renditions, its multivariant playlist, whether it is there yet.
 
 mod beside;
+mod recorded;
 
 pub(super) use beside::expected_bitrate;
 pub(crate) use beside::{THUMBNAILS, TextTrack, Whole};
+pub(crate) use recorded::{Recorded, Unreadable};
 
 use super::dash::{Epochs, Shown};
 use super::ladder;
@@ -361,7 +363,7 @@ impl Stream {
     /// The end of the stream: every playlist says so, and nobody waits any more.
     pub(crate) fn end(&self, now: Instant, now_unix_ms: i64) {
         self.shelf.read().all().for_each(|rendition| rendition.end(now));
-        self.room.life.ended(now_unix_ms);
+        self.room.life.ended(now_unix_ms, &self.markers.lock());
         self.announce();
         self.reveal();
     }

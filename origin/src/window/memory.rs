@@ -18,6 +18,11 @@ impl Memory {
         Self { held: Arc::default(), bytes_max, shortened }
     }
 
+    /// For windows that nobody plays, and that are not shortened.
+    pub(crate) fn apart(&self) -> Self {
+        Self { held: Arc::default(), bytes_max: usize::MAX, shortened: self.shortened.clone() }
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.held.load(Ordering::Relaxed) > self.bytes_max
     }

@@ -102,6 +102,11 @@ impl Rendition {
         self.window.lock().lookup(epoch, name)
     }
 
+    /// How long the playlist is without the open segment, in seconds.
+    pub(crate) fn listed_s(&self) -> f64 {
+        self.window.lock().listed_s()
+    }
+
     /// How far back viewers can seek, in seconds.
     pub(crate) fn depth_s(&self) -> f64 {
         self.window.lock().depth_s()

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
+mod archive;
+mod archive_tiers;
 mod beside;
 mod captions;
 mod clip;

@@ -118,13 +118,17 @@ pub(crate) struct Told {
 
 /// Decodes everything there is; any damage is an error.
 pub(crate) async fn decode(addr: SocketAddr, manifest: &str) -> Told {
-    let url = format!("http://{addr}/live/{manifest}");
+    read_whole(&format!("http://{addr}/live/{manifest}")).await
+}
+
+/// The same of any URL.
+pub(crate) async fn read_whole(url: &str) -> Told {
     let show = ["-v", "warning", "-err_detect", "explode", "-show_entries", "frame=pts_time", "-of", "csv=p=0"];
     let mut ffprobe = Command::new("ffprobe");
-    if manifest.ends_with(".m3u8") {
+    if url.ends_with(".m3u8") {
         ffprobe.args(["-live_start_index", "0"]);
     }
-    ffprobe.args(show).arg(&url).kill_on_drop(true);
+    ffprobe.args(show).arg(url).kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(60), ffprobe.output()).await.expect("ffprobe hangs").unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let times_s: Vec<f64> = text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect();

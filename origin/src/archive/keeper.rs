@@ -1,0 +1,217 @@
+//! Makes recordings of lives that have ended, moves them from tier to tier, and removes them: one thing after the other, so
+//! that a stop or a crash at any moment leaves something that the next run goes on from.
+
+use super::name::kind;
+use super::recording::{Former, Id, Recording};
+use super::rules::{Decision, Why};
+use super::tier::Tier;
+use super::{Archive, ArchiveError, folder};
+use crate::clock::unix_ms;
+use crate::streams::Directory;
+use config::HOT;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// For the disk to take what is left of a stream that has ended; what it has not taken by then is not in the recording.
+const FLUSH_MAX: Duration = Duration::from_secs(10);
+/// Between two lines about a move that takes long.
+const TOLD_EVERY: Duration = Duration::from_secs(30);
+
+impl Archive {
+    /// Until it is stopped. What is under way then is done again, or gone on with, by the next run.
+    pub(crate) async fn keep(&self, directory: Directory, stop: CancellationToken) {
+        let work = async { tokio::join!(self.finish(&directory), self.sweep()) };
+        tokio::select! {
+            _ = work => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Makes recordings of lives as they end.
+    async fn finish(&self, directory: &Directory) {
+        let sweep = self.0.config.sweep;
+        loop {
+            for (id, markers) in self.0.ledger.unfinished() {
+                // Else the end of it may still be on its way to the disk.
+                directory.flush(FLUSH_MAX).await;
+                let (path, memory, of) = (self.0.ledger.folder(&id), directory.memory(), id.clone());
+                let made = blocking(move || folder::finish(&path, &of, (&markers, &memory))).await;
+                match made {
+                    Ok(recording) => {
+                        if let Some(Recording { duration_ms, bytes, .. }) = &recording {
+                            tracing::info!(recording = %id, duration_ms, bytes, "stream is recorded; see /archive/{id}/index.m3u8");
+                        }
+                        self.0.ledger.finished(&id, recording);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, recording = %id, "a recording cannot be finished; tried again")
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.0.ledger.ended.notified() => {}
+                () = sleep(sweep) => {}
+            }
+        }
+    }
+
+    /// Moves and removes what is to be moved and removed.
+    async fn sweep(&self) {
+        let mut adopted = BTreeSet::new();
+        loop {
+            for tier in &self.0.tiers {
+                if tier.is_failing() || !adopted.contains(&tier.name) {
+                    let outcome = self.adopt(tier).await;
+                    tier.note(&outcome);
+                    adopted.extend(outcome.is_ok().then(|| tier.name.clone()));
+                }
+            }
+            let all = self.0.ledger.all();
+            let decisions = self.0.rules.decide(all.iter(), |id| self.0.ledger.is_live(id), unix_ms());
+            for decision in decisions {
+                self.carry_out(decision).await;
+            }
+            tokio::select! {
+                () = self.0.ledger.changed.notified() => {}
+                () = sleep(self.0.config.sweep) => {}
+            }
+        }
+    }
+
+    /// Takes in what is in a store and not known here, as on a new machine.
+    async fn adopt(&self, tier: &Tier) -> Result<(), ArchiveError> {
+        for id in tier.marked().await? {
+            if self.0.ledger.knows(&id) {
+                continue;
+            }
+            let Some(found) = tier.recording(&id).await? else { continue };
+            let recording = Recording { tier: tier.name.clone(), former: None, removing: false, ..found };
+            tracing::info!(recording = %id, tier = %tier.name, "a recording is found in its store");
+            self.persist(&recording).await?;
+            self.0.ledger.set(recording);
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&self, decision: Decision) {
+        let (id, outcome) = match &decision {
+            Decision::Remove(id, why) => (id, self.remove(id, *why).await),
+            Decision::Clear(id) => (id, self.clear(id).await),
+            Decision::Move { id, to } => {
+                let Some(tier) = self.tier(to).filter(|tier| !tier.is_failing()) else { return };
+                let outcome = self.move_to(id, tier).await;
+                self.0.metrics.moved(if outcome.is_ok() { "moved" } else { "failed" });
+                (id, outcome)
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, recording = %id, ?decision, "what is to become of a recording cannot be done yet; tried again");
+        }
+    }
+
+    /// Copies all of it, compares, marks it, and then reads it from there. Until the mark it is where it was, and what is there
+    /// already is not copied again.
+    async fn move_to(&self, id: &Id, to: &Tier) -> Result<(), ArchiveError> {
+        let Some(recording) = self.0.ledger.find(id) else { return Ok(()) };
+        let from = self.tier(&recording.tier).ok_or_else(|| ArchiveError::NoTier(recording.tier.clone()))?;
+        let listed = from.files(id).await;
+        from.note(&listed);
+        let files = listed?;
+        let copied = self.copy(id, (from, to), &files).await;
+        to.note(&copied);
+        copied?;
+        let former = Former { tier: recording.tier.clone(), unix_ms: unix_ms() };
+        let moved = Recording { tier: to.name.clone(), former: Some(former), ..recording };
+        let marked = to.mark(&Recording { former: None, ..moved.clone() }).await;
+        to.note(&marked);
+        marked?;
+        self.persist(&moved).await?;
+        tracing::info!(recording = %id, tier = %to.name, files = files.len(), bytes = moved.bytes, "recording has moved");
+        self.0.ledger.set(moved);
+        Ok(())
+    }
+
+    async fn copy(
+        &self,
+        id: &Id,
+        (from, to): (&Tier, &Tier),
+        files: &BTreeMap<String, u64>,
+    ) -> Result<(), ArchiveError> {
+        let there = to.files(id).await?;
+        let is_missing = |(file, length): &(&String, &u64)| there.get(*file) != Some(*length);
+        let missing: Vec<String> = files.iter().filter(is_missing).map(|(file, _)| file.clone()).collect();
+        let (count, mut done, mut told) = (missing.len(), 0, Instant::now());
+        let copies = stream::iter(missing).map(|file| async move {
+            let path = Tier::path(id, &file);
+            to.put(&path, from.get(&path).await?, kind(&file)).await
+        });
+        let mut copies = copies.buffer_unordered(self.0.config.copies_max);
+        while copies.try_next().await?.is_some() {
+            done += 1;
+            if told.elapsed() >= TOLD_EVERY {
+                told = Instant::now();
+                tracing::info!(recording = %id, tier = %to.name, done, of = count, "recording is moving");
+            }
+        }
+        if count > 0 && to.files(id).await? != *files {
+            return Err(ArchiveError::Differs);
+        }
+        Ok(())
+    }
+
+    /// Removes all of it, wherever some of it may be.
+    async fn remove(&self, id: &Id, why: Why) -> Result<(), ArchiveError> {
+        if let Some(recording) = self.0.ledger.find(id) {
+            let recording = Recording { removing: true, ..recording };
+            self.persist(&recording).await?;
+            self.0.ledger.set(recording);
+            self.0.metrics.removed(why);
+        }
+        for tier in &self.0.tiers {
+            let removed = tier.remove(id).await;
+            tier.note(&removed);
+            removed?;
+        }
+        let path = self.0.ledger.folder(id);
+        blocking(move || folder::remove(&path)).await?;
+        tracing::info!(recording = %id, ?why, "recording is removed");
+        self.0.ledger.remove(id);
+        Ok(())
+    }
+
+    /// Removes what is left where it was before it moved.
+    async fn clear(&self, id: &Id) -> Result<(), ArchiveError> {
+        let Some(recording) = self.0.ledger.find(id) else { return Ok(()) };
+        let Some(former) = &recording.former else { return Ok(()) };
+        if former.tier == HOT {
+            // Its window, if it is still shown, is read from there.
+            if self.0.ledger.is_live(id) {
+                return Ok(());
+            }
+            let path = self.0.ledger.folder(id);
+            blocking(move || folder::clear(&path)).await?;
+        } else if let Some(tier) = self.tier(&former.tier) {
+            let removed = tier.remove(id).await;
+            tier.note(&removed);
+            removed?;
+        }
+        let cleared = Recording { former: None, ..recording };
+        self.persist(&cleared).await?;
+        self.0.ledger.set(cleared);
+        Ok(())
+    }
+
+    pub(super) async fn persist(&self, recording: &Recording) -> Result<(), ArchiveError> {
+        let (path, recording) = (self.0.ledger.folder(&recording.id), recording.clone());
+        blocking(move || folder::write(&path, &recording)).await?;
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
