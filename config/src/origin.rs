@@ -32,6 +32,8 @@ use std::time::Duration;
 pub struct Origin {
     pub rtmp_listen: SocketAddr,
     pub http_listen: SocketAddr,
+    /// A client that takes nothing of an answer for so long is let go.
+    pub http_send_timeout: Duration,
     pub ingest: Ingest,
     /// The first that names a stream says how long its parts are.
     pub profiles: Vec<Profile>,
@@ -81,6 +83,7 @@ pub struct PublishRule {
 pub(crate) struct Raw {
     rtmp_listen: String,
     http_listen: String,
+    http_send_timeout_ms: u64,
     ingest: RawIngest,
     profiles: Vec<profiles::Raw>,
     segment: RawSegmenting,
@@ -122,6 +125,7 @@ impl Default for Raw {
         Self {
             rtmp_listen: "0.0.0.0:1935".to_owned(),
             http_listen: "0.0.0.0:8081".to_owned(),
+            http_send_timeout_ms: 10_000,
             ingest: RawIngest::default(),
             profiles: Vec::new(),
             segment: RawSegmenting::default(),
@@ -171,6 +175,12 @@ impl Raw {
             twin,
             rtmp_listen: address(problems, "origin.rtmp_listen", &self.rtmp_listen),
             http_listen: address(problems, "origin.http_listen", &self.http_listen),
+            http_send_timeout: Duration::from_millis(within(
+                problems,
+                "origin.http_send_timeout_ms",
+                self.http_send_timeout_ms,
+                1000..=120_000,
+            )),
             ingest: self.ingest.valid(problems),
             segment: self.segment.valid(problems),
             ladder: Ladder { thumbnails: self.thumbnails.valid(problems), ..self.ladder.valid(problems) },

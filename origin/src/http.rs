@@ -7,9 +7,11 @@ mod digest;
 mod growing;
 mod holds;
 mod markers;
+mod posted;
 mod range;
 mod refusal;
 mod serve;
+mod stalls;
 mod stored;
 mod twin;
 
@@ -20,7 +22,7 @@ use crate::archive::Archive;
 use crate::clock::unix_ms;
 use crate::epoch::EpochId;
 use crate::metrics::Metrics;
-use crate::streams::{Directory, Stream};
+use crate::streams::{Bounds, Directory, Stream};
 use crate::window::{Lookup, Name, Rendition};
 use answer::{Caching, Manifest};
 use archive::Recordings;
@@ -32,11 +34,13 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use digest::Digests;
 use growing::Growing;
 use holds::Holds;
 use manifest::{Directives, Position, Rfc3339, Verdict, Wait};
 use prometheus::{Registry, TextEncoder};
 use refusal::Refusal;
+use stalls::Patience;
 use std::sync::Arc;
 use std::time::Duration;
 use stored::Disk;
@@ -55,11 +59,13 @@ struct Inner {
     disk: Disk,
     recordings: Option<Recordings>,
     hold_target_durations: u32,
+    send_timeout: Duration,
+    digests: Digests,
     /// What the other of two origins sends.
     twin_token: Option<String>,
     /// Of those who mark events, and how many of them a stream keeps.
     markers_token: Option<String>,
-    markers_max: usize,
+    markers_max: Bounds,
     /// Where encoders publish, for the text of a 404.
     rtmp_port: u16,
     stop: CancellationToken,
@@ -83,7 +89,7 @@ impl App {
         let hold_target_durations = config.window.hold_target_durations;
         let disk = Disk::new(&config.disk, metrics.disk.clone());
         let twin_token = config.twin.as_ref().map(|twin| twin.token.clone());
-        let (markers_token, markers_max) = (config.markers.token.clone(), config.markers.max);
+        let (markers_token, markers_max) = (config.markers.token.clone(), Bounds::of(&config.markers));
         Self(Arc::new(Inner {
             directory,
             registry,
@@ -92,6 +98,8 @@ impl App {
             disk,
             recordings: archive.map(|archive| Recordings::new(&config.archive, archive)),
             hold_target_durations,
+            send_timeout: config.http_send_timeout,
+            digests: Digests::default(),
             twin_token,
             markers_token,
             markers_max,
@@ -133,6 +141,11 @@ impl App {
     /// Every hold may have a connection of its own; the rest is for those who do not wait.
     pub(crate) fn connections_max(&self) -> usize {
         self.0.holds.max() + CONNECTIONS_BESIDE_HOLDS
+    }
+
+    /// How long a client may take nothing of an answer.
+    fn patience_of_answers(&self) -> Patience {
+        Patience { limit: self.0.send_timeout, stalled: self.0.metrics.answers_stalled.clone() }
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -285,7 +298,7 @@ async fn object(
     let response = match asked.find().await? {
         Lookup::Found(bytes) => {
             let length = answer::length(&bytes);
-            let digest = digest::wanted(&headers).then(|| digest::of(&bytes));
+            let digest = if digest::wanted(&headers) { app.0.digests.of(&bytes).await } else { None };
             let mut response =
                 answer::object((name, medium), length, (&method, &headers), |range| answer::pieces(bytes, range))?;
             digest.into_iter().for_each(|digest| answer::set(response.headers_mut(), digest::REPR_DIGEST, &digest));

@@ -2,10 +2,8 @@
 
 use crate::archive::ArchiveMetrics;
 use crate::store::DiskMetrics;
-use crate::streams::Marked;
-use crate::streams::Reason;
+use crate::streams::{MarkError, Marked, Reason};
 use crate::twin::Outcome;
-use manifest::date_range::DateRangeError;
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result, histogram_opts, opts,
 };
@@ -30,6 +28,7 @@ pub(crate) struct Metrics {
     pub(crate) requests: IntCounterVec,
     pub(crate) connections: IntGauge,
     pub(crate) connections_refused: IntCounter,
+    pub(crate) answers_stalled: IntCounter,
     pub(crate) disk: DiskMetrics,
     pub(crate) archive: ArchiveMetrics,
 }
@@ -100,6 +99,7 @@ impl Metrics {
                 "vivid_origin_http_connections_refused_total",
                 "HTTP connections closed at once because too many were open",
             )?,
+            answers_stalled: counter("vivid_origin_answers_stalled_total", "answers of which a client took nothing")?,
             disk: DiskMetrics::register(registry)?,
             archive: ArchiveMetrics::register(registry)?,
         };
@@ -108,7 +108,7 @@ impl Metrics {
     }
 
     /// A marker came by `source`; one that displaced another counts as both.
-    pub(crate) fn marked(&self, source: &str, marked: &std::result::Result<Marked, DateRangeError>) {
+    pub(crate) fn marked(&self, source: &str, marked: &std::result::Result<Marked, MarkError>) {
         let count = |result| self.markers.with_label_values(&[source, result]).inc();
         match marked {
             Ok(Marked::Added) => count("added"),
@@ -116,7 +116,8 @@ impl Metrics {
                 count("added");
                 count("displaced");
             }
-            Err(_) => count("refused"),
+            Err(MarkError::Full { .. }) => count("full"),
+            Err(MarkError::Range(_)) => count("refused"),
         }
     }
 
@@ -134,12 +135,13 @@ impl Metrics {
         registry.register(Box::new(self.thumbnails_late.clone()))?;
         registry.register(Box::new(self.markers.clone()))?;
         registry.register(Box::new(self.connections_refused.clone()))?;
+        registry.register(Box::new(self.answers_stalled.clone()))?;
         // A series that exists from the start can be alerted on before it first moves.
         for outcome in ["answered", "gone", "timeout", "refused", "stopping", "abandoned"] {
             self.holds_ended.with_label_values(&[outcome]);
         }
         for source in ["http", "cue_point"] {
-            for result in ["added", "displaced", "refused"] {
+            for result in ["added", "displaced", "full", "refused"] {
                 self.markers.with_label_values(&[source, result]);
             }
         }

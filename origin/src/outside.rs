@@ -4,7 +4,7 @@ use crate::archive::Asked;
 use crate::rtmp;
 use crate::slate::Slate;
 use crate::store::{Record, crc, read_journal};
-use crate::streams::{Marked, Markers, Room, Stream, Subtitles, Taken, marker_of_cue};
+use crate::streams::{Bounds, Marked, Markers, Room, Stream, Subtitles, Taken, marker_of_cue};
 use crate::twin::{Answer, Offer, Outcome, Pairing};
 use crate::window::Memory;
 use bytes::Bytes;
@@ -109,7 +109,7 @@ pub fn archive_path(path: &str) -> bool {
 /// As [`markers`].
 #[must_use]
 pub fn cue_point(payload: &[u8]) -> usize {
-    said(rtmp::cue(payload, 0).map(|cue| marker_of_cue(&cue, NOW_UNIX_MS)).into_iter())
+    said(rtmp::cue(payload, 0).and_then(|cue| marker_of_cue(&cue, NOW_UNIX_MS)).into_iter())
 }
 
 /// Reads a file as a slate; returns how many of its frames are repeated, none if it is refused.
@@ -149,7 +149,7 @@ pub fn text_data(payload: &[u8]) -> usize {
 }
 
 fn said(ranges: impl Iterator<Item = (DateRange, bool)>) -> usize {
-    const MAX: usize = 8;
+    const MAX: Bounds = Bounds { count: 8, bytes: 64 << 10 };
     let mut markers = Markers::default();
     for (range, starts) in ranges {
         let marked = markers.add(range, (starts, NOW_UNIX_MS, MAX));
@@ -158,6 +158,9 @@ fn said(ranges: impl Iterator<Item = (DateRange, bool)>) -> usize {
     let lines = markers.lines(i64::MIN);
     let one_each = lines.lines().all(|line| line.starts_with("#EXT-X-DATERANGE:ID=\""));
     let count = lines.lines().count();
-    assert!(one_each && count <= MAX && count == markers.since(i64::MIN).count(), "{lines}");
+    assert!(
+        one_each && count <= MAX.count && lines.len() <= MAX.bytes && count == markers.since(i64::MIN).count(),
+        "{lines}"
+    );
     count
 }

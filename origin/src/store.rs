@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use queue::Queue;
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,14 @@ pub(crate) struct Taken;
 
 /// Names of streams that are remembered; past it those are forgotten that ended longest ago.
 const NAMES_MAX: usize = 10_000;
+
+/// Opens a segment to be read.
+///
+/// # Errors
+/// It is not there, no regular file, or the disk fails.
+pub(crate) fn open(file: &Path) -> io::Result<File> {
+    regular::open(File::options().read(true), file)
+}
 
 impl Store {
     /// Takes the folder, if one is configured, and what is left there. A folder that cannot be had is one that fails: the

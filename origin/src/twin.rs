@@ -59,6 +59,31 @@ pub(crate) enum Answer {
     Other,
 }
 
+/// What players of a stream were told here: what an agreed epoch has to go on from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) last_id: u64,
+    /// The number that comes next; that of the clock, where nobody was told any yet.
+    pub(crate) next_msn: u64,
+    /// The least that may come, where no gap can lead there: what another life of the stream has given is not given again.
+    pub(crate) least_msn: u64,
+    pub(crate) discontinuities: u64,
+    /// What may lie between: it is listed as gaps, or is how far two clocks and two histories may be apart.
+    pub(crate) ahead_max: u64,
+}
+
+impl Told {
+    /// Whether these numbers go on from there: none of them back, and none far away. `joined` segments of the epoch are
+    /// before what is held here.
+    pub(crate) fn allows(&self, numbers: &Numbers, joined: u64) -> bool {
+        let first_msn = numbers.first_msn.saturating_add(joined);
+        numbers.id >= self.last_id
+            && numbers.discontinuities >= self.discontinuities
+            && first_msn >= self.least_msn
+            && first_msn.saturating_sub(self.next_msn) <= self.ahead_max
+    }
+}
+
 /// How an agreement ended, as metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -314,6 +339,39 @@ mod tests {
 
     fn epoch(id: u64) -> Epoch {
         Epoch { numbers: numbers(id), rate: (30, 1), gop: Some(60), bitrate: (id, id), plan: "p".into() }
+    }
+
+    #[test]
+    fn no_word_of_the_other_takes_players_back_or_far_away() {
+        let told = Told { last_id: 50, next_msn: 1000, least_msn: 0, discontinuities: 3, ahead_max: 60 };
+        let good = Numbers { id: 60, first_msn: 1000, discontinuities: 4, zero_unix_ms: 5000 };
+        assert!(told.allows(&good, 0));
+        // It began earlier, and what was missed is gaps, or was made here.
+        assert!(told.allows(&Numbers { id: 50, first_msn: 980, discontinuities: 3, ..good }, 30));
+        for first_msn in [1061, 1 << 47, u64::MAX] {
+            assert!(!told.allows(&Numbers { first_msn, ..good }, 0), "{first_msn}");
+        }
+        // A key frame of the epoch that is said to be years in.
+        assert!(!told.allows(&good, (1 << 39) / 60));
+        assert!(!told.allows(&good, u64::MAX));
+        assert!(!told.allows(&Numbers { discontinuities: 0, ..good }, 0));
+        assert!(!told.allows(&Numbers { id: 0, ..good }, 0));
+    }
+
+    #[test]
+    fn an_origin_that_lost_its_stream_goes_on_with_the_other_and_takes_no_other_from_it() {
+        // Here nobody was told anything: the number is that of the clock, and names were given before.
+        let new = Told { last_id: 40, next_msn: 5000, least_msn: 900, discontinuities: 0, ahead_max: 43_200 };
+        let running = Numbers { id: 45, first_msn: 4000, discontinuities: 7, zero_unix_ms: 5000 };
+        assert!(new.allows(&running, 20), "it waited while its publisher was away");
+        assert!(!new.allows(&Numbers { first_msn: 100, ..running }, 20), "those were given");
+        assert!(!new.allows(&Numbers { first_msn: 1 << 47, ..running }, 0));
+        // It has a new epoch of its own, and asks who goes on: it is not followed, as it counts from nothing.
+        let old = Told { last_id: 45, next_msn: 4100, least_msn: 0, discontinuities: 8, ahead_max: 60 };
+        assert!(!old.allows(&Numbers { id: 70, first_msn: 5000, discontinuities: 0, zero_unix_ms: 5000 }, 0));
+        // Where both offer, the numbers are above either's.
+        let both = epoch(8).above(Numbers { id: 70, first_msn: 4100, discontinuities: 8, zero_unix_ms: 5000 });
+        assert!(old.allows(&both.numbers, 0));
     }
 
     fn key(id: &str, frame: i64, unix_ms: i64) -> Key {

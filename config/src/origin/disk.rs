@@ -16,6 +16,8 @@ pub struct Disk {
     pub queue_segments_max: usize,
     /// Reads at once.
     pub reads_max: usize,
+    /// Answers that have a file open at once.
+    pub files_max: usize,
     /// Longest wait for a read, a place among them included.
     pub read_timeout: Duration,
     /// The pause before a disk that failed is tried again.
@@ -29,6 +31,7 @@ pub(super) struct Raw {
     queue_bytes_max: usize,
     queue_segments_max: usize,
     reads_max: usize,
+    files_max: usize,
     read_timeout_ms: u64,
     retry_ms: u64,
 }
@@ -40,6 +43,7 @@ impl Default for Raw {
             queue_bytes_max: 256 << 20,
             queue_segments_max: 4096,
             reads_max: 64,
+            files_max: 1024,
             read_timeout_ms: 2000,
             retry_ms: 10_000,
         }
@@ -66,6 +70,7 @@ impl Raw {
                 16..=1_000_000,
             ),
             reads_max: within(problems, "origin.disk.reads_max", self.reads_max, 1..=256),
+            files_max: within(problems, "origin.disk.files_max", self.files_max, 16..=65_536),
             read_timeout,
             retry,
         }

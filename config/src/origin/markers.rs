@@ -10,6 +10,8 @@ pub struct Markers {
     pub token: Option<String>,
     /// Of one stream.
     pub max: usize,
+    /// What all of them may take of each playlist of the stream.
+    pub bytes_max: usize,
 }
 
 #[derive(Deserialize)]
@@ -17,17 +19,22 @@ pub struct Markers {
 pub(super) struct Raw {
     token: Option<String>,
     max: usize,
+    bytes_max: usize,
 }
 
 impl Default for Raw {
     fn default() -> Self {
-        Self { token: None, max: 256 }
+        Self { token: None, max: 256, bytes_max: 64 << 10 }
     }
 }
 
 impl Raw {
     pub(super) fn valid(self, problems: &mut Vec<Problem>) -> Markers {
         token(problems, "origin.markers.token", self.token.as_deref());
-        Markers { token: self.token, max: within(problems, "origin.markers.max", self.max, 1..=10_000) }
+        Markers {
+            token: self.token,
+            max: within(problems, "origin.markers.max", self.max, 1..=10_000),
+            bytes_max: within(problems, "origin.markers.bytes_max", self.bytes_max, 1024..=1 << 20),
+        }
     }
 }

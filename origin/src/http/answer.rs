@@ -151,6 +151,9 @@ fn accepts_gzip(request: &HeaderMap) -> bool {
     named.or(others).unwrap_or(false)
 }
 
+/// Given to a connection at once: what a client that takes little holds of it, and what tells that it takes some.
+const FRAME_MAX: usize = 128 << 10;
+
 /// A body of shared pieces, of known length; nothing is copied.
 struct Pieces {
     pieces: VecDeque<Bytes>,
@@ -183,6 +186,9 @@ impl hyper::body::Body for Pieces {
         }
         let Some(mut piece) = self.pieces.pop_front() else { return Poll::Ready(None) };
         piece.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if piece.len() > FRAME_MAX {
+            self.pieces.push_front(piece.split_off(FRAME_MAX));
+        }
         self.left -= piece.len() as u64;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

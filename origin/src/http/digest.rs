@@ -5,6 +5,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 /// Of the whole object, whichever range of it is sent.
 pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
@@ -17,8 +22,35 @@ pub(super) fn wanted(request: &HeaderMap) -> bool {
     wishes.any(|(name, weight)| name == "sha-256" && weight.parse::<u8>().is_ok_and(|weight| weight > 0))
 }
 
-/// The value of [`REPR_DIGEST`].
-pub(super) fn of(pieces: &[Bytes]) -> String {
+/// Makes hashes on threads that may take their time, few at once.
+#[derive(Debug)]
+pub(super) struct Digests(Arc<Semaphore>);
+
+/// At once: a segment takes some milliseconds of a core.
+const HASHES_MAX: usize = 2;
+/// An answer is not later than this for want of a hash; it goes without.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Default for Digests {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(HASHES_MAX)))
+    }
+}
+
+impl Digests {
+    /// The value of [`REPR_DIGEST`]; `None` where too many want one.
+    pub(super) async fn of(&self, pieces: &[Bytes]) -> Option<String> {
+        let place = timeout(PATIENCE, Arc::clone(&self.0).acquire_owned()).await.ok()?.ok()?;
+        let pieces = pieces.to_vec();
+        let hash = move || {
+            let _place = place;
+            of(&pieces)
+        };
+        spawn_blocking(hash).await.ok()
+    }
+}
+
+fn of(pieces: &[Bytes]) -> String {
     let mut hash = Context::new(&SHA256);
     pieces.iter().for_each(|piece| hash.update(piece));
     format!("sha-256=:{}:", STANDARD.encode(hash.finish()))
@@ -44,6 +76,15 @@ mod tests {
             assert_eq!(wanted(&headers), expected, "{value}");
         }
         assert!(!wanted(&HeaderMap::new()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_wants_too_many_gets_none() {
+        let digests = Digests::default();
+        let pieces = [Bytes::from_static(b"abc")];
+        assert_eq!(digests.of(&pieces).await, Some(of(&pieces)));
+        let _all = digests.0.acquire_many(HASHES_MAX as u32).await.unwrap();
+        assert_eq!(digests.of(&pieces).await, None);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! `POST /_vivid/markers/{stream}`: whoever has the token says something of a range of the stream's time.
 
-use super::{App, Refusal, Steps, answer, bearer, classed};
+use super::posted::{Rule, posted};
+use super::{App, Refusal, Steps, answer, classed};
 use crate::clock::unix_ms;
 use crate::epoch::TIME_MAX_MS;
-use axum::body::{Body, to_bytes};
+use crate::streams::MarkError;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -42,16 +44,16 @@ pub(super) async fn marked(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let token = app.0.markers_token.as_deref().ok_or(Refusal::NoSuchPath)?;
-    if !bearer::is_authorized(&headers, token) {
-        return Err(Refusal::Unauthorized { key: "origin.markers.token" });
-    }
+    let rule = Rule { token: app.0.markers_token.as_deref(), key: "origin.markers.token", bytes_max: BODY_MAX };
+    let body = posted(rule, &headers, body).await?;
     let stream = app.stream(stream)?;
-    let body = to_bytes(body, BODY_MAX).await.map_err(|_| Refusal::Marker("it is too long".to_owned()))?;
     let Said { range, starts } = read(&body).map_err(Refusal::Marker)?;
     let marked = stream.mark(range, (starts, unix_ms(), app.0.markers_max));
     app.0.metrics.marked("http", &marked);
-    marked.map_err(|error| Refusal::Marker(error.to_string()))?;
+    marked.map_err(|error| match error {
+        MarkError::Full { .. } => Refusal::Markers(error),
+        MarkError::Range(error) => Refusal::Marker(error.to_string()),
+    })?;
     Ok(classed("markers", answer::text(StatusCode::OK, "marked\n".to_owned())))
 }
 

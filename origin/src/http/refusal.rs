@@ -1,6 +1,7 @@
 //! Every error of the origin as HTTP says it: status, cache lifetime, and one sentence that says what to do.
 
 use super::answer;
+use crate::streams::MarkError;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manifest::{DirectiveError, Position};
@@ -20,8 +21,12 @@ pub(super) enum Refusal {
     NoSuchRecording { id: String },
     #[error("there is nothing at this path; streams are at /live/STREAM/index.m3u8")]
     NoSuchPath,
-    #[error("only GET and HEAD are answered here")]
+    #[error("this method is not answered here; its Allow field says which are")]
     Method,
+    #[error("the body is longer than {bytes_max} bytes; say less at once")]
+    TooLong { bytes_max: usize },
+    #[error("the body did not come in time; send it again")]
+    PostLate,
     #[error("the request names no host, several, or one that cannot be; send one Host field (RFC 9112, 3.2)")]
     Host,
     #[error("there are {length} bytes here and none in that range; ask for some of those")]
@@ -38,10 +43,14 @@ pub(super) enum Refusal {
     Unauthorized { key: &'static str },
     #[error("no marker: {0}; see docs/origin.md for what one says")]
     Marker(String),
+    #[error("{0}")]
+    Markers(MarkError),
     #[error("this is no offer of an origin; both must run the same release of Vivid")]
     Offer,
     #[error("too many requests wait here; ask again in a second, or raise origin.window.holds_max")]
     TooManyHolds,
+    #[error("too much is read from disk at once; ask again in a second, or raise origin.disk.files_max")]
+    TooManyFiles,
     #[error("the disk did not give this in time; ask again, or ask another origin")]
     DiskLate,
     #[error("the disk cannot give this; ask another origin")]
@@ -65,6 +74,8 @@ impl Refusal {
             | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Host => StatusCode::BAD_REQUEST,
+            Self::TooLong { .. } | Self::Markers(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::PostLate => StatusCode::REQUEST_TIMEOUT,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             // RFC 8216bis, 6.2.5.2.
             Self::Directive(_) | Self::TooFar { .. } | Self::Offer | Self::Marker(_) => StatusCode::BAD_REQUEST,
@@ -72,6 +83,7 @@ impl Refusal {
             Self::Late
             | Self::NoPublisher
             | Self::TooManyHolds
+            | Self::TooManyFiles
             | Self::DiskLate
             | Self::DiskFailed
             | Self::StoreLate
@@ -91,13 +103,10 @@ impl IntoResponse for Refusal {
             Self::Unauthorized { .. } => {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::Method => {
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            }
             Self::StoreLate | Self::StoreFailed => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
             }
-            Self::Starting { .. } | Self::NoPublisher | Self::TooManyHolds => {
+            Self::Starting { .. } | Self::NoPublisher | Self::TooManyHolds | Self::TooManyFiles => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

@@ -1,10 +1,11 @@
 //! Accepts HTTP connections, HTTP/1.1 and HTTP/2 with prior knowledge on the same port, and drains them at the end.
 
 use super::App;
+use super::stalls::{Patience, Taken, Watched};
 use crate::metrics::Share;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
@@ -66,19 +67,20 @@ async fn connection(socket: TcpStream, service: TowerToHyperService<axum::Router
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let _open = Share::new(&app.metrics().connections, 1);
-    exchange(socket, service, HEADERS_MAX, stop).await;
+    exchange(socket, service, (HEADERS_MAX, app.patience_of_answers()), stop).await;
 }
 
-/// Serves one connection, which has `headers_max` for each request's head.
+/// Serves one connection, which has `headers_max` for each request's head, and takes its answers in time.
 async fn exchange<Io>(
     io: Io,
     service: TowerToHyperService<axum::Router>,
-    headers_max: Duration,
+    (headers_max, patience): (Duration, Patience),
     stop: CancellationToken,
 ) where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let mut builder = Builder::new(TokioExecutor::new());
+    let io = Taken::new(io, patience.clone());
+    let mut builder = Builder::new(patience);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(headers_max).max_buf_size(HEADER_BYTES_MAX);
     builder
         .http2()
@@ -91,7 +93,8 @@ async fn exchange<Io>(
     let first = asked.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         first.cancel();
-        service.call(request)
+        let answered = service.call(request);
+        async move { answered.await.map(|answer| answer.map(Watched::new)) }
     });
     let connection = builder.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
@@ -141,9 +144,79 @@ mod tests {
                 "done"
             }),
         );
-        tokio::spawn(exchange(server, TowerToHyperService::new(routes), HEADERS_MAX, stop.clone()));
+        tokio::spawn(exchange(server, TowerToHyperService::new(routes), (HEADERS_MAX, patience()), stop.clone()));
         client.write_all(bytes).await.unwrap();
         client
+    }
+
+    fn patience() -> Patience {
+        Patience {
+            limit: Duration::from_secs(10),
+            stalled: prometheus::IntCounter::new("stalled", "in tests").unwrap(),
+        }
+    }
+
+    /// A body that counts its pieces, of 100 kB each.
+    fn large(taken: &prometheus::IntCounter) -> axum::Router {
+        let taken = taken.clone();
+        let body = move || {
+            let taken = taken.clone();
+            let pieces = std::iter::repeat_with(move || {
+                taken.inc();
+                Ok::<_, std::convert::Infallible>(vec![0_u8; 100_000])
+            });
+            std::future::ready(axum::body::Body::from_stream(futures_util::stream::iter(pieces)))
+        };
+        axum::Router::new().route("/", axum::routing::get(body))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_an_answer_is_let_go() {
+        for is_http2 in [false, true] {
+            let taken = prometheus::IntCounter::new("taken", "in tests").unwrap();
+            let (client, server) = duplex(1 << 16);
+            let (patience, stop) = (patience(), CancellationToken::new());
+            let service = TowerToHyperService::new(large(&taken));
+            let serving = exchange(server, service, (HEADERS_MAX, patience.clone()), stop.clone());
+            let serving = tokio::spawn(serving);
+            let began = tokio::time::Instant::now();
+            if is_http2 {
+                let (mut asking, connection) =
+                    hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+                        .initial_stream_window_size(1)
+                        .handshake(TokioIo::new(client))
+                        .await
+                        .unwrap();
+                tokio::spawn(connection);
+                let request = || hyper::Request::get("http://origin/").body(axum::body::Body::empty()).unwrap();
+                let mut answers = Vec::new();
+                for _ in 0..10 {
+                    answers.push(asking.send_request(request()).await.unwrap());
+                }
+                until(|| patience.stalled.get() == 10).await;
+                drop(answers);
+                stop.cancel();
+            } else {
+                let mut client = client;
+                client.write_all(HEAD).await.unwrap();
+                tokio::time::timeout(NEVER, serving).await.expect("never let go").unwrap();
+                assert_eq!(patience.stalled.get(), 1);
+                drop(client);
+            }
+            let took = began.elapsed();
+            assert!(took < 3 * patience.limit, "{took:?}");
+        }
+    }
+
+    /// On the paused clock.
+    async fn until(is_so: impl Fn() -> bool) {
+        let mut clock = tokio::time::interval(Duration::from_millis(100));
+        let waiting = async {
+            while !is_so() {
+                clock.tick().await;
+            }
+        };
+        tokio::time::timeout(NEVER, waiting).await.expect("it never was so");
     }
 
     /// What the server sends until it closes the connection, and how long that takes.

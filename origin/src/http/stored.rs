@@ -1,7 +1,7 @@
 //! What is read from disk: in chunks, on threads that may wait, so many at once.
 
 use super::refusal::Refusal;
-use crate::store::DiskMetrics;
+use crate::store::{self, DiskMetrics};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
@@ -12,13 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// Who may read, and for how long.
 #[derive(Clone)]
 pub(super) struct Disk {
     places: Arc<Semaphore>,
+    /// Answers that have a file open.
+    files: Arc<Semaphore>,
     patience: Duration,
     metrics: DiskMetrics,
 }
@@ -28,6 +31,9 @@ pub(super) struct Stored {
     disk: Disk,
     file: File,
     start: u64,
+    /// It stands where the next chunk begins.
+    is_there: bool,
+    _open: OwnedSemaphorePermit,
 }
 
 /// Read at once for one answer.
@@ -36,29 +42,34 @@ const CHUNK: usize = 128 << 10;
 impl Disk {
     pub(super) fn new(config: &config::OriginDisk, metrics: DiskMetrics) -> Self {
         let places = Arc::new(Semaphore::new(config.reads_max));
-        Self { places, patience: config.read_timeout, metrics }
+        let files = Arc::new(Semaphore::new(config.files_max));
+        Self { places, files, patience: config.read_timeout, metrics }
     }
 
     pub(super) async fn open(&self, file: &Path, start: u64) -> Result<Stored, Refusal> {
-        let opened = self.read(File::open(file)).await;
+        let opened = self.open_whole(file).await;
         self.metrics.read(match &opened {
             Ok(_) => "found",
             Err(Refusal::NoSuchObject) => "missing",
             Err(Refusal::DiskLate) => "late",
+            Err(Refusal::TooManyFiles) => "crowded",
             Err(_) => "failed",
         });
-        Ok(Stored { disk: self.clone(), file: opened?, start })
+        opened.map(|(stored, _)| Stored { start, ..stored })
     }
 
     /// A file of which nothing else is known, and its length.
     pub(super) async fn open_whole(&self, file: &Path) -> Result<(Stored, u64), Refusal> {
-        let opened = async {
-            let file = File::open(file).await?;
-            let length = file.metadata().await?.len();
+        let open = Arc::clone(&self.files).try_acquire_owned().map_err(|_| Refusal::TooManyFiles)?;
+        let path = file.to_owned();
+        let opening = spawn_blocking(move || {
+            let file = store::open(&path)?;
+            let length = file.metadata()?.len();
             Ok((file, length))
-        };
-        let (file, length) = self.read(opened).await?;
-        Ok((Stored { disk: self.clone(), file, start: 0 }, length))
+        });
+        let (file, length) = self.read(async { opening.await? }).await?;
+        let file = File::from_std(file);
+        Ok((Stored { disk: self.clone(), file, start: 0, is_there: false, _open: open }, length))
     }
 
     /// Waits for a place and for the disk, no longer than it may take.
@@ -95,9 +106,11 @@ impl Stored {
         if length == 0 {
             return Ok(Bytes::new());
         }
-        let file = &mut self.file;
+        let (file, is_there) = (&mut self.file, std::mem::replace(&mut self.is_there, true));
         let read = async {
-            file.seek(SeekFrom::Start(at)).await?;
+            if !is_there {
+                file.seek(SeekFrom::Start(at)).await?;
+            }
             let mut chunk = BytesMut::zeroed(length);
             file.read_exact(&mut chunk).await?;
             Ok(chunk.freeze())

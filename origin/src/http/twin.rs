@@ -1,10 +1,11 @@
 //! `POST /_vivid/twin/{stream}`: what the other of two origins asks before it begins an epoch.
 
-use super::{App, Refusal, Steps, bearer, classed};
+use super::posted::{Rule, posted};
+use super::{App, Refusal, Steps, classed};
 use crate::clock::unix_ms;
 use crate::twin::{Answer, BODY_MAX, Offer};
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -16,11 +17,8 @@ pub(super) async fn offered(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let token = app.0.twin_token.as_deref().ok_or(Refusal::NoSuchPath)?;
-    if !bearer::is_authorized(&headers, token) {
-        return Err(Refusal::Unauthorized { key: "origin.twin.token" });
-    }
-    let body = to_bytes(body, BODY_MAX).await.map_err(|_| Refusal::Offer)?;
+    let rule = Rule { token: app.0.twin_token.as_deref(), key: "origin.twin.token", bytes_max: BODY_MAX };
+    let body = posted(rule, &headers, body).await?;
     let offer: Offer = serde_json::from_slice(&body).map_err(|_| Refusal::Offer)?;
     if !offer.is_sane(unix_ms()) {
         return Err(Refusal::Offer);

@@ -65,7 +65,7 @@ impl DiskMetrics {
         for outcome in ["written", "failed", "refused"] {
             metrics.segments.with_label_values(&[outcome]);
         }
-        for outcome in ["found", "missing", "late", "failed"] {
+        for outcome in ["found", "missing", "late", "crowded", "failed"] {
             metrics.reads.with_label_values(&[outcome]);
         }
         Ok(metrics)

@@ -15,6 +15,30 @@ pub(crate) struct Markers {
     changed_unix_ms: Option<i64>,
 }
 
+/// How many markers are kept of a stream, and how long their lines may be together, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Bounds {
+    pub(crate) fn of(config: &config::Markers) -> Self {
+        Self { count: config.max, bytes: config.bytes_max }
+    }
+}
+
+/// Why a marker is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum MarkError {
+    #[error(transparent)]
+    Range(#[from] DateRangeError),
+    #[error(
+        "the markers of this stream are {bytes_max} bytes of every playlist already; say less, wait for one to leave the window, or raise origin.markers.bytes_max"
+    )]
+    Full { bytes_max: usize },
+}
+
 /// What became of a marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Marked {
@@ -28,24 +52,43 @@ impl Markers {
     pub(crate) fn add(
         &mut self,
         mut range: DateRange,
-        (starts, now_unix_ms, max): (bool, i64, usize),
-    ) -> Result<Marked, DateRangeError> {
-        let known = self.ranges.iter_mut().map(|(_, known)| known).find(|known| known.id == range.id);
+        (starts, now_unix_ms, max): (bool, i64, Bounds),
+    ) -> Result<Marked, MarkError> {
+        let at = self.ranges.iter().position(|(_, known)| known.id == range.id);
+        let known = at.map(|at| &self.ranges[at].1);
         if !starts {
-            range.start_unix_ms = known.as_ref().map_or(now_unix_ms, |known| known.start_unix_ms);
+            range.start_unix_ms = known.map_or(now_unix_ms, |known| known.start_unix_ms);
         }
         range.check()?;
-        self.changed_unix_ms = Some(now_unix_ms);
         if let Some(known) = known {
-            return known.add(range).map(|()| Marked::Added);
+            let mut both = known.clone();
+            both.add(range)?;
+            range = both;
+        }
+        let displaces = at.is_none() && self.ranges.len() >= max.count;
+        let gone = at.or_else(|| displaces.then_some(0));
+        let others = self.ranges.iter().enumerate().filter(|(index, _)| Some(*index) != gone);
+        let bytes: usize = others.map(|(_, (_, other))| other.render().len()).sum();
+        if bytes + range.render().len() > max.bytes {
+            return Err(MarkError::Full { bytes_max: max.bytes });
+        }
+        self.changed_unix_ms = Some(now_unix_ms);
+        if let Some(at) = at {
+            self.ranges[at].1 = range;
+            return Ok(Marked::Added);
+        }
+        if displaces {
+            self.ranges.pop_front();
         }
         self.ranges.push_back((self.next, range));
         self.next = self.next.wrapping_add(1);
-        if self.ranges.len() <= max {
-            return Ok(Marked::Added);
-        }
-        self.ranges.pop_front();
-        Ok(Marked::Displaced)
+        Ok(if displaces { Marked::Displaced } else { Marked::Added })
+    }
+
+    /// Forgets those whose time is not in a playlist that begins at `from_unix_ms`.
+    pub(super) fn forget(&mut self, from_unix_ms: i64) {
+        let shown: Vec<u32> = self.since(from_unix_ms).map(|(number, _)| *number).collect();
+        self.ranges.retain(|(number, _)| shown.contains(number));
     }
 
     /// The lines of those whose time has not left a playlist that begins at `from_unix_ms`.
@@ -96,6 +139,8 @@ mod tests {
     use super::*;
     use manifest::date_range::Scte35;
 
+    const MAX: Bounds = Bounds { count: 9, bytes: 4096 };
+
     fn range(id: &str) -> DateRange {
         DateRange { id: id.into(), ..DateRange::default() }
     }
@@ -105,10 +150,10 @@ mod tests {
         let mut markers = Markers::default();
         let starts = |range: DateRange, start_unix_ms| DateRange { start_unix_ms, ..range };
         let ad = DateRange { duration: Some(Duration::from_secs(30)), ..range("ad") };
-        assert_eq!(markers.add(starts(ad, 10_000), (true, 0, 9)), Ok(Marked::Added));
-        assert_eq!(markers.add(starts(range("goal"), 20_000), (true, 0, 9)), Ok(Marked::Added));
+        assert_eq!(markers.add(starts(ad, 10_000), (true, 0, MAX)), Ok(Marked::Added));
+        assert_eq!(markers.add(starts(range("goal"), 20_000), (true, 0, MAX)), Ok(Marked::Added));
         let out = DateRange { scte35: Scte35 { out: Some("fc".into()), ..Scte35::default() }, ..range("open") };
-        assert_eq!(markers.add(out.clone(), (false, 5_000, 9)), Ok(Marked::Added));
+        assert_eq!(markers.add(out.clone(), (false, 5_000, MAX)), Ok(Marked::Added));
         let shown = |markers: &Markers, from| markers.since(from).map(|(number, _)| *number).collect::<Vec<_>>();
         assert_eq!(shown(&markers, 20_000), [0, 1, 2]);
         assert_eq!(shown(&markers, 40_000), [0, 2]);
@@ -116,7 +161,7 @@ mod tests {
         // What closes it need not say again when it began.
         let back = Scte35 { back: Some("fd".into()), ..Scte35::default() };
         let closed = DateRange { scte35: back, duration: Some(Duration::from_secs(1)), ..range("open") };
-        assert_eq!(markers.add(closed, (false, 70_000, 9)), Ok(Marked::Added));
+        assert_eq!(markers.add(closed, (false, 70_000, MAX)), Ok(Marked::Added));
         assert!(shown(&markers, 6_001).iter().all(|number| *number != 2));
         assert!(markers.lines(6_000).contains("ID=\"open\",START-DATE=\"1970-01-01T00:00:05.000Z\",DURATION=1.000,"));
         assert_eq!(markers.changed_unix_ms, Some(70_000));
@@ -127,9 +172,33 @@ mod tests {
         let mut markers = Markers::default();
         for index in 0..4 {
             let marked = if index < 3 { Marked::Added } else { Marked::Displaced };
-            assert_eq!(markers.add(range(&index.to_string()), (false, 1, 3)), Ok(marked));
-            assert_eq!(markers.add(range(&index.to_string()), (false, 2, 3)), Ok(Marked::Added));
+            let max = Bounds { count: 3, ..MAX };
+            assert_eq!(markers.add(range(&index.to_string()), (false, 1, max)), Ok(marked));
+            assert_eq!(markers.add(range(&index.to_string()), (false, 2, max)), Ok(Marked::Added));
         }
         assert_eq!(markers.lines(0).lines().count(), 3);
+    }
+
+    #[test]
+    fn markers_are_no_more_bytes_than_a_playlist_can_bear() {
+        let max = Bounds { count: 256, bytes: 64 << 10 };
+        let large = |id: usize| DateRange {
+            scte35: Scte35 { out: Some("fc".repeat(4000)), ..Scte35::default() },
+            duration: Some(Duration::from_secs(1)),
+            ..range(&id.to_string())
+        };
+        let mut markers = Markers::default();
+        let taken = (0..256).filter(|&id| markers.add(large(id), (false, 5000, max)).is_ok()).count();
+        assert_eq!(taken, 8);
+        assert!(markers.lines(0).len() <= max.bytes);
+        assert_eq!(markers.add(large(99), (false, 5000, max)), Err(MarkError::Full { bytes_max: max.bytes }));
+        // What is known may not grow past it either, and is left as it was.
+        let more = DateRange { scte35: Scte35 { back: Some("fd".repeat(4000)), ..Scte35::default() }, ..range("0") };
+        assert!(matches!(markers.add(more, (false, 6000, max)), Err(MarkError::Full { .. })));
+        assert_eq!(markers.changed_unix_ms, Some(5000));
+        // Their time leaves the window.
+        markers.forget(6001);
+        assert_eq!(markers.lines(0), "");
+        assert_eq!(markers.add(large(99), (false, 5000, max)), Ok(Marked::Added));
     }
 }

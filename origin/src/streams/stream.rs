@@ -9,7 +9,7 @@ pub(crate) use recorded::{Recorded, Unreadable};
 
 use super::dash::{Epochs, Shown};
 use super::ladder;
-use super::markers::{Marked, Markers};
+use super::markers::{Bounds, MarkError, Marked, Markers};
 use super::measured::Measured;
 use crate::epoch::{EpochId, Known, Numbers};
 use crate::medium::Medium;
@@ -20,7 +20,6 @@ use crate::window::{EpochStart, Gaps, Memory, OnDisk, Rendition, Shape, Text, Wi
 use beside::Beside;
 use bytes::Bytes;
 use manifest::DateRange;
-use manifest::date_range::DateRangeError;
 use manifest::media::RenditionReport;
 use manifest::multivariant::MultivariantPlaylist;
 use media::TrackConfig;
@@ -347,8 +346,10 @@ impl Stream {
     }
 
     /// Says something of a range of time in every playlist: `when` is whether it says when it starts, when it came, and how
-    /// many markers are kept.
-    pub(crate) fn mark(&self, range: DateRange, when: (bool, i64, usize)) -> Result<Marked, DateRangeError> {
+    /// much is kept. What is in no playlist any more is forgotten first.
+    pub(crate) fn mark(&self, range: DateRange, when: (bool, i64, Bounds)) -> Result<Marked, MarkError> {
+        let first_unix_ms = self.shelf.read().renditions.iter().map(|rendition| rendition.first_unix_ms()).min();
+        self.markers.lock().forget(first_unix_ms.unwrap_or(0));
         let marked = self.markers.lock().add(range, when)?;
         *self.mpd.lock() = None;
         self.generation.fetch_add(1, Ordering::AcqRel);

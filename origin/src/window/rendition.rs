@@ -138,6 +138,11 @@ impl Rendition {
         self.change(|window| window.gap_through(gaps, now));
     }
 
+    /// When the window begins, in Unix milliseconds; zero before there is one.
+    pub(crate) fn first_unix_ms(&self) -> i64 {
+        self.window.lock().first_unix_ms()
+    }
+
     /// When the newest segment ends, in Unix milliseconds; `None` before the first.
     pub(crate) fn end_unix_ms(&self) -> Option<i64> {
         self.window.lock().end_unix_ms()

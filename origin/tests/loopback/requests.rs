@@ -61,7 +61,10 @@ async fn bad_requests_are_refused_with_a_reason() {
         assert_eq!(answer.header("cache-control"), "no-store", "{path}");
     }
     let post = world.client.send(Method::POST, "/live/a/index.m3u8", &[]).await;
-    assert_eq!((post.status.as_u16(), post.header("allow")), (405, "GET, HEAD"));
+    assert_eq!((post.status.as_u16(), post.header("allow")), (405, "GET,HEAD"));
+    assert!(post.text().contains("its Allow field says which"), "{}", post.text());
+    let get = world.client.get("/_vivid/markers/a").await;
+    assert_eq!((get.status.as_u16(), get.header("allow")), (405, "POST"));
     playing.abort();
 }
 

@@ -2,10 +2,11 @@
 
 use super::Task;
 use super::epochs::Beginning;
+use crate::clock::unix_ms;
 use crate::epoch::{Bitrate, Found, Numbers};
 use crate::streams::live;
 use crate::streams::phase::{ABSENCE_MAX, Phase};
-use crate::twin::{Answer, Epoch, Key, Offer, Outcome};
+use crate::twin::{Answer, Epoch, Key, Offer, Outcome, Told};
 use media::{FrameRate, TrackKind};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -114,7 +115,7 @@ impl Task {
         if Epoch::plan_hash(&plan) != epoch.plan {
             return None;
         }
-        if !self.goes_on(&epoch.numbers, frame as u64 / u64::from(plan.segment_frames.max(1)), plan.segment()) {
+        if !self.told(plan.segment()).allows(&epoch.numbers, frame as u64 / u64::from(plan.segment_frames.max(1))) {
             return None;
         }
         let is_key = |held: &media::Frame| held.kind == TrackKind::Video && held.keyframe;
@@ -125,17 +126,29 @@ impl Task {
 }
 
 impl Task {
-    /// Whether what players were told here goes on with these numbers: none of them back, and what lies between, which would
-    /// be listed as gaps, no more than the window holds. `joined` segments of so long are before what is held here.
-    fn goes_on(&self, numbers: &Numbers, joined: u64, segment: Duration) -> bool {
-        let Some(next_msn) = self.stream.next_msn() else { return true };
-        let between = numbers.first_msn.saturating_add(joined).saturating_sub(next_msn);
-        let gaps_max = self.stream.window().as_millis() / segment.as_millis().max(1);
-        numbers.id >= self.last_id
-            && numbers.discontinuities >= self.stream.discontinuities(0)
-            && u128::from(between) <= gaps_max
+    /// What players were told here, in segments of so long.
+    fn told(&self, segment: Duration) -> Told {
+        let segments = |time: Duration| (time.as_millis() / segment.as_millis().max(1)) as u64;
+        let (next_msn, given) = (self.stream.next_msn(), self.stream.given().next_msn);
+        let last_id = self.last_id;
+        match next_msn {
+            Some(next_msn) => Told {
+                last_id,
+                next_msn,
+                least_msn: 0,
+                discontinuities: self.stream.discontinuities(0),
+                ahead_max: segments(self.stream.window()),
+            },
+            None => {
+                let next_msn = self.numbers(unix_ms()).first_msn;
+                Told { last_id, next_msn, least_msn: given, discontinuities: 0, ahead_max: segments(DAY) }
+            }
+        }
     }
 }
+
+/// How far two origins' numbers may be apart, of which one has just begun: each epoch that is cut short uses one early.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The answer, once there is one; for ever none in any other phase.
 pub(super) async fn answer(phase: &mut Phase) -> Option<Answer> {

@@ -1,0 +1,57 @@
+//! What is posted: by those who have the token, no longer than it may be, in time.
+
+use super::Refusal;
+use super::bearer;
+use axum::body::{Body, to_bytes};
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Who may post, and how much.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule<'a> {
+    /// Nobody where there is none.
+    pub(super) token: Option<&'a str>,
+    /// Where that is written.
+    pub(super) key: &'static str,
+    pub(super) bytes_max: usize,
+}
+
+/// A client that has not sent the whole by then is let go.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The body of a request, as it may be.
+pub(super) async fn posted(rule: Rule<'_>, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    let token = rule.token.ok_or(Refusal::NoSuchPath)?;
+    if !bearer::is_authorized(headers, token) {
+        return Err(Refusal::Unauthorized { key: rule.key });
+    }
+    match timeout(BODY_TIMEOUT, to_bytes(body, rule.bytes_max)).await {
+        Ok(read) => read.map_err(|_| Refusal::TooLong { bytes_max: rule.bytes_max }),
+        Err(_) => Err(Refusal::PostLate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::header;
+    use futures_util::{StreamExt, stream};
+    use std::convert::Infallible;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_posted_comes_whole_from_who_may_in_time_or_not_at_all() {
+        let rule = Rule { token: Some("0123456789abcdef"), key: "a.b", bytes_max: 4 };
+        let mut headers = HeaderMap::new();
+        assert!(matches!(posted(rule, &headers, Body::empty()).await, Err(Refusal::Unauthorized { key: "a.b" })));
+        headers.insert(header::AUTHORIZATION, "Bearer 0123456789abcdef".parse().unwrap());
+        assert_eq!(posted(rule, &headers, Body::from("abcd")).await.unwrap(), "abcd");
+        assert!(matches!(posted(rule, &headers, Body::from("abcde")).await, Err(Refusal::TooLong { bytes_max: 4 })));
+        let first = stream::once(async { Ok::<_, Infallible>("a") });
+        let never = Body::from_stream(first.chain(stream::pending()));
+        assert!(matches!(posted(rule, &headers, never).await, Err(Refusal::PostLate)));
+        let nobody = Rule { token: None, ..rule };
+        assert!(matches!(posted(nobody, &headers, Body::empty()).await, Err(Refusal::NoSuchPath)));
+    }
+}
