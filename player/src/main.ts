@@ -11,7 +11,7 @@ import { Session } from "./session";
 import { type Snapshot, STANDING_MS, snapshot } from "./snapshot";
 import { sourceOf } from "./source";
 import { Tiers } from "./tiers";
-import { messageFor, publishCommand, type Shown } from "./words";
+import { messageFor, publishCommand, type Shown, shownOf } from "./words";
 
 declare global {
   interface Window {
@@ -78,9 +78,10 @@ function now(): Snapshot {
 
 function showBadge(standingMs: number): void {
   const badge = element("badge", HTMLElement);
-  const shown = state.is === "playing" && standingMs > STANDING_MS ? "standing" : state.is;
-  badge.dataset["state"] = shown;
-  write(badge.querySelector("b") ?? badge, BADGES[shown]);
+  const shown = shownOf(state, standingMs - STANDING_MS, video.ended).is;
+  const isBehind = shown === "playing" && session.isBehind;
+  badge.dataset["state"] = isBehind ? "behind" : shown;
+  write(badge.querySelector("b") ?? badge, isBehind ? "Behind live" : BADGES[shown]);
 }
 
 function announce(shown: Shown): void {
@@ -104,8 +105,7 @@ function show(): void {
     ? frames.glass.samples(at.at).filter((sample) => sample.at > at.at - 60_000)
     : edges.samples(at.at);
   panel.show(at, chart);
-  const stands = state.is === "playing" && at.standingMs > TELL_STANDING_MS;
-  announce(stands ? { is: "standing" } : state);
+  announce(shownOf(state, at.standingMs - TELL_STANDING_MS, video.ended));
   showBadge(at.standingMs);
   controls.update();
 }

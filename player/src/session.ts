@@ -158,6 +158,11 @@ export class Session {
     if (!this.shifted) this.toLive();
   }
 
+  /** Whether the viewer went back, and has not come to the live edge since. */
+  get isBehind(): boolean {
+    return this.shifted;
+  }
+
   /** Goes to where a live viewer should be, as the viewer wishes. */
   toLive(): void {
     this.shifted = false;

@@ -25,6 +25,13 @@ export function publishCommand(stream: string, host: string, port: number): stri
   return `ffmpeg -re -i FILE -c copy -f flv rtmp://${host}:${port}/live/${stream}`;
 }
 
+/** What the badge and the message are about, of a stream that plays: a picture that stands, but for the last one there is. */
+export function shownOf(state: Shown, standingMs: number, hasEnded: boolean): Shown {
+  if (state.is !== "playing") return state;
+  if (hasEnded) return { is: "ended" };
+  return standingMs > 0 ? { is: "standing" } : state;
+}
+
 /** What to tell the viewer instead of a picture; null while one moves. */
 export function messageFor(state: Shown, stream: string, command: string): Message | null {
   switch (state.is) {

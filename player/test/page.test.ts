@@ -3,7 +3,14 @@ import { describe, expect, it } from "vitest";
 import { readOpinions, readProcesses, rtmpPort } from "../src/developer";
 import { firstVariant, hasEnded } from "../src/presence";
 import { sourceOf } from "../src/source";
-import { isStreamName, messageFor, publishCommand, rendition, seconds } from "../src/words";
+import {
+  isStreamName,
+  messageFor,
+  publishCommand,
+  rendition,
+  seconds,
+  shownOf,
+} from "../src/words";
 
 describe("source", () => {
   const read = (query: string) => sourceOf(new URL(`http://cdn.example:8080/${query}`));
@@ -105,6 +112,13 @@ describe("words", () => {
     });
     expect(messageFor({ is: "playing" }, "x", command)).toBeNull();
     expect(messageFor({ is: "standing" }, "x", command)?.title).toBe("Waiting for the stream");
+  });
+
+  it("tell a picture that stands from the last one there is", () => {
+    expect(shownOf({ is: "playing" }, -1, false)).toEqual({ is: "playing" });
+    expect(shownOf({ is: "playing" }, 1, false)).toEqual({ is: "standing" });
+    expect(shownOf({ is: "playing" }, 1, true)).toEqual({ is: "ended" });
+    expect(shownOf({ is: "recovering" }, 1, false)).toEqual({ is: "recovering" });
   });
 
   it("give figures with their units", () => {
