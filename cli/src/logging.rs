@@ -28,8 +28,9 @@ pub(crate) fn init(log: &Log) -> anyhow::Result<()> {
 /// # Errors
 /// If it is none, with what to write instead.
 pub(crate) fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
-    // Pingora calls it an error when a pooled connection is busy for a moment, and opens another.
-    EnvFilter::try_new(format!("{},pingora_core::connectors=off", log.filter)).with_context(|| {
+    // Pingora calls it an error when a pooled connection is busy for a moment, and opens another. Each attempt at a store that is
+    // away is a line of object_store, where the origin has said so once.
+    EnvFilter::try_new(format!("object_store=warn,{},pingora_core::connectors=off", log.filter)).with_context(|| {
         format!("log.filter: {:?} is no tracing filter; write for example \"info\" or \"info,edge=debug\"", log.filter)
     })
 }

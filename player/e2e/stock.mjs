@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 // Plays a URL in a stock player (hls.js, dash.js or Shaka) in headless Chromium and prints one JSON line about it.
 //
-//   node e2e/stock.mjs --player dash --url http://127.0.0.1:8083/dash/live.mpd --seconds 20 [--back SECONDS]
+//   node e2e/stock.mjs --player dash --url http://127.0.0.1:8083/dash/live.mpd --seconds 20 [--back SECONDS | --at SECONDS]
 //
-// With --back it goes back that far after the visit, by the player's own means, and plays as long there.
+// With --back it goes back that far after the visit, by the player's own means, and plays as long there; with --at, which is for
+// recordings, it goes to that time.
 // The exit code is 0 when the visit could be measured, whatever the figures; 1 with one sentence on stderr when not.
 
 import { readFileSync } from "node:fs";
@@ -49,15 +50,25 @@ function wishes() {
       url: { type: "string" },
       seconds: { type: "string", default: "20" },
       back: { type: "string" },
+      at: { type: "string" },
     },
   });
   const seconds = Number(values.seconds);
   const back = values.back === undefined ? null : Number(values.back);
+  const at = values.at === undefined ? null : Number(values.at);
   const player = Object.entries(PLAYERS).find(([name]) => name === values.player);
-  if (!player || !values.url || !(seconds > 0) || (back !== null && !(back > 0))) {
-    throw new Unmeasured("say --player hls, dash or shaka, --url URL, --seconds 20, --back 30");
+  if (
+    !player ||
+    !values.url ||
+    !(seconds > 0) ||
+    (back !== null && !(back > 0)) ||
+    (at !== null && !(at >= 0))
+  ) {
+    throw new Unmeasured(
+      "say --player hls, dash or shaka, --url URL, --seconds 20, --back 30 or --at 30",
+    );
   }
-  return { name: player[0], player: player[1], url: values.url, seconds, back };
+  return { name: player[0], player: player[1], url: values.url, seconds, back, at };
 }
 
 /**
@@ -96,8 +107,23 @@ async function goBack(page, back, seconds) {
   };
 }
 
+/**
+ * Goes to a time of a recording and plays there: what was played, and whether it stalled.
+ * @param {import("playwright-core").Page} page
+ * @param {number} at seconds
+ * @param {number} seconds
+ */
+async function goTo(page, at, seconds) {
+  await page.evaluate(`seen.stalls = 0, seen.began = false, video.currentTime = ${at}`);
+  await page.waitForTimeout(seconds * 1000);
+  return {
+    played: Number(await page.evaluate("video.currentTime")) - at,
+    stalls: await page.evaluate("seen.stalls"),
+  };
+}
+
 async function main() {
-  const { name, player, url, seconds, back } = wishes();
+  const { name, player, url, seconds, back, at } = wishes();
   const html = `<!doctype html><meta charset="utf-8"><script src="/player.js"></script>
     <video muted autoplay playsinline width="320"></video><script>
       const video = document.querySelector("video"), url = ${JSON.stringify(url)};
@@ -106,7 +132,7 @@ async function main() {
       video.addEventListener("waiting", () => { if (seen.began) seen.stalls += 1; });
       ${player.begin}
     </script>`;
-  const { server, url: at } = await site(player.library, html);
+  const { server, url: visited } = await site(player.library, html);
   const browser = await launch();
   try {
     const page = await browser.newPage();
@@ -118,7 +144,7 @@ async function main() {
       if (response.status() >= 400) refused.push(`${response.status()} ${response.url()}`);
     });
     const opened = Date.now();
-    await page.goto(at);
+    await page.goto(visited);
     const first = page.waitForFunction("seen.began && video.currentTime > 0", undefined, {
       timeout: FIRST_FRAME_MS,
     });
@@ -138,6 +164,7 @@ async function main() {
       played: position - from,
       ...rest,
       back: went,
+      at: at === null ? null : await goTo(page, at, seconds),
       requests,
       refused,
     };

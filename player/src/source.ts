@@ -32,6 +32,6 @@ export function sourceOf(page: URL): Source {
 
 /** The stream's name in an address of ours, else the host. */
 function nameIn(src: URL): string {
-  const name = src.pathname.match(/\/live\/([^/]+)\//)?.[1];
+  const name = src.pathname.match(/\/(?:live|archive)\/([^/]+)\//)?.[1];
   return name && isStreamName(name) ? name : src.host;
 }

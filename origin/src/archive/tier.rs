@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Attribute, Attributes, ClientOptions, ObjectStore, ObjectStoreExt, PutOptions, RetryConfig};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,6 +54,8 @@ impl Tier {
             return Ok(Arc::clone(store));
         }
         let opened: Arc<dyn ObjectStore> = match &self.place {
+            // A disk that is not mounted must not become a folder of another one.
+            Place::Folder(path) if !path.is_dir() => return Err(io::Error::from(io::ErrorKind::NotFound).into()),
             Place::Folder(path) => Arc::new(LocalFileSystem::new_with_prefix(path)?),
             Place::S3(s3) => Arc::new(PrefixStore::new(s3_store(s3)?, s3.prefix.as_str())),
         };
@@ -161,6 +164,9 @@ impl Tier {
             ) => format!(
                 "{store} refuses the credentials; give origin.archive.tiers an access_key_id and secret_access_key that may list, read, write and delete there"
             ),
+            ArchiveError::Disk(error) if error.kind() == io::ErrorKind::NotFound => {
+                format!("{store} is not there; make or mount it")
+            }
             ArchiveError::Store(object_store::Error::NotFound { .. }) => format!("{store} is not there; make it"),
             error => format!(
                 "{store} fails: {error}; recordings there cannot be read, or none moves there, until it is mended"

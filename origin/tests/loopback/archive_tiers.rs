@@ -202,6 +202,32 @@ async fn wrong_credentials_are_told_at_the_start_and_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_was_cut_off_is_gone_on_with() {
+    let (folder, warm) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let world = World::start(keeping(folder.path(), |_| {}));
+    let (recording, seen) = record(&world).await;
+    world.stop().await;
+    // One segment has been copied, and of another a piece; no mark says that all is there.
+    let id = recording.trim_start_matches("/archive/");
+    let (from, to) = (folder.path().join(id), warm.path().join(id));
+    for (index, (path, bytes)) in seen.iter().take(2).enumerate() {
+        let file = to.join(path.strip_prefix(&format!("{recording}/")).unwrap());
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, &bytes[..bytes.len() - 100 * index]).unwrap();
+    }
+    let place = Place::Folder(warm.path().to_owned());
+    let world = World::start(keeping(folder.path(), |archive| {
+        archive.tiers = vec![Tier { name: "warm".to_owned(), after: Duration::ZERO, place }];
+    }));
+    is_same(&world, &seen).await;
+    moved(&world, "warm").await;
+    is_same(&world, &seen).await;
+    assert!(warm.path().join(".recordings").join(format!("{id}.json")).exists());
+    // It is in both for the while of the grace.
+    assert_eq!(media_in(&from).len(), media_in(&to).len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn recordings_go_from_a_folder_to_s3_as_they_grow_old() {
     let (folder, warm, far) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
