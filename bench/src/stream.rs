@@ -113,8 +113,8 @@ pub(crate) fn playlist(next: Position) -> String {
     let open = (next.part > 0).then(|| start(next.msn));
     MediaPlaylist {
         target_duration_s: SEGMENT_S,
-        part_target_s: Some(PART_S),
-        images_only: false,
+        content: manifest::media::Content::Parts,
+        part_target_s: PART_S,
         skip_until_s: None,
         first_msn: next.msn - SEGMENTS,
         discontinuity_sequence: 0,

@@ -8,10 +8,9 @@ use std::fmt::Write;
 pub struct MediaPlaylist {
     /// EXT-X-TARGETDURATION; never changes in the life of a rendition.
     pub target_duration_s: u64,
-    /// EXT-X-PART-INF:PART-TARGET; no part is longer. `None` for what comes in whole segments only.
-    pub part_target_s: Option<f64>,
-    /// EXT-X-IMAGES-ONLY: its segments are images, with [`Segment::tiles`] each (Image Media Playlists, version 0.4).
-    pub images_only: bool,
+    pub content: Content,
+    /// PART-TARGET: no part is longer. Of the presentation, where this playlist has no parts.
+    pub part_target_s: f64,
     /// CAN-SKIP-UNTIL: Delta Updates are given, and leave out what ends further from the end of the last segment.
     pub skip_until_s: Option<f64>,
     /// EXT-X-MEDIA-SEQUENCE: the number of the first segment.
@@ -24,6 +23,17 @@ pub struct MediaPlaylist {
     pub open: Option<OpenSegment>,
     /// Where the other renditions are.
     pub reports: Vec<RenditionReport>,
+}
+
+/// What segments are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Media that comes in parts: EXT-X-PART-INF.
+    Parts,
+    /// Whole files.
+    Files,
+    /// EXT-X-IMAGES-ONLY: images, with [`Segment::tiles`] each (Image Media Playlists, version 0.4).
+    Images,
 }
 
 /// What comes before a segment and holds from there on.
@@ -112,16 +122,18 @@ impl MediaPlaylist {
             write!(out, "CAN-SKIP-UNTIL={skip_until_s:.3},")?;
         }
         // 4.4.3.8: HOLD-BACK at least three target durations, PART-HOLD-BACK three part targets.
-        write!(out, "HOLD-BACK={:.3}", 3.0 * target as f64)?;
-        match self.part_target_s {
-            Some(part_s) => {
-                writeln!(out, ",PART-HOLD-BACK={:.5}\n#EXT-X-PART-INF:PART-TARGET={part_s:.5}", 3.0 * part_s)?
-            }
-            None => writeln!(out)?,
+        // Shaka takes a playlist without the second for broken where another one of the presentation has parts.
+        writeln!(out, "HOLD-BACK={:.3},PART-HOLD-BACK={:.5}", 3.0 * target as f64, 3.0 * self.part_target_s)?;
+        if self.content == Content::Parts {
+            writeln!(out, "#EXT-X-PART-INF:PART-TARGET={:.5}", self.part_target_s)?;
         }
         writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.first_msn)?;
         writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence)?;
-        writeln!(out, "{}", if self.images_only { "#EXT-X-IMAGES-ONLY" } else { "#EXT-X-INDEPENDENT-SEGMENTS" })
+        writeln!(
+            out,
+            "{}",
+            if self.content == Content::Images { "#EXT-X-IMAGES-ONLY" } else { "#EXT-X-INDEPENDENT-SEGMENTS" }
+        )
     }
 
     fn render_rest_into(&self, out: &mut String) -> std::fmt::Result {
@@ -237,8 +249,8 @@ mod tests {
         };
         MediaPlaylist {
             target_duration_s: 2,
-            part_target_s: Some(0.277_333),
-            images_only: false,
+            content: Content::Parts,
+            part_target_s: 0.277_333,
             skip_until_s: Some(12.0),
             first_msn: 7,
             discontinuity_sequence: 0,

@@ -251,8 +251,8 @@ fn render(next: Position) -> String {
     });
     let playlist = MediaPlaylist {
         target_duration_s: 1,
-        part_target_s: Some(0.25),
-        images_only: false,
+        content: manifest::media::Content::Parts,
+        part_target_s: 0.25,
         skip_until_s: None,
         first_msn,
         discontinuity_sequence: 0,

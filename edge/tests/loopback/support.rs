@@ -238,8 +238,8 @@ fn playlist(live: &Live) -> String {
     };
     let playlist = MediaPlaylist {
         target_duration_s: 2,
-        part_target_s: Some(0.5),
-        images_only: false,
+        content: manifest::media::Content::Parts,
+        part_target_s: 0.5,
         skip_until_s: None,
         first_msn,
         discontinuity_sequence: 0,

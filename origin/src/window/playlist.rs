@@ -7,7 +7,7 @@ use crate::medium::Medium;
 use crate::segmenter::Part;
 use manifest::Head;
 use manifest::iframes::{IFrame, IFramePlaylist};
-use manifest::media::{self, MediaPlaylist, OpenSegment, RenditionReport, SegmentStart};
+use manifest::media::{self, Content, MediaPlaylist, OpenSegment, RenditionReport, SegmentStart};
 use std::sync::Arc;
 
 impl Window {
@@ -54,8 +54,12 @@ impl Window {
         });
         MediaPlaylist {
             target_duration_s: self.shape.target_duration_s,
-            part_target_s: fragmented.then_some(self.shape.part_target_s),
-            images_only: medium == Medium::Images,
+            content: match medium {
+                Medium::Fragments => Content::Parts,
+                Medium::Text => Content::Files,
+                Medium::Images => Content::Images,
+            },
+            part_target_s: self.shape.part_target_s,
             skip_until_s: Some(self.skip_until_s()),
             first_msn: self.first_msn(),
             discontinuity_sequence: self.discontinuity_sequence(),

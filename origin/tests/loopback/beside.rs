@@ -71,7 +71,7 @@ async fn every_segment_has_an_image_and_every_way_to_it_is_told() {
     let images = text(&world.client, "/live/a/thumbs/index.m3u8").await;
     let pictures = text(&world.client, "/live/a/180p/index.m3u8").await;
     assert!(images.contains("#EXT-X-IMAGES-ONLY\n") && !images.contains("EXT-X-MAP"), "{images}");
-    assert!(!images.contains("PART") && !images.contains("RENDITION-REPORT:URI=\"../thumbs"), "{images}");
+    assert!(!images.contains("#EXT-X-PART") && !images.contains("RENDITION-REPORT:URI=\"../thumbs"), "{images}");
     assert!(!pictures.contains("thumbs"), "{pictures}");
     assert_eq!(stems(&pictures), stems(&images));
     let tiles = "#EXT-X-TILES:RESOLUTION=160x90,LAYOUT=2x1,DURATION=1.00000\n#EXTINF:2.00000,\n";
