@@ -31,16 +31,24 @@ pub fn of(live: &str) -> String {
 mod tests {
     use super::*;
     use crate::follow::{self, Followed};
-    use crate::media::{MediaPlaylist, OpenSegment, Part, RenditionReport, Segment, SegmentStart};
+    use crate::media::{Content, MediaPlaylist, OpenSegment, Part, RenditionReport, Segment, SegmentStart};
 
     #[test]
     fn what_was_live_says_the_same_of_its_segments_and_nothing_of_parts() {
         let start = SegmentStart { discontinuity: true, map: Some("e/init.mp4".into()), program_date_time_ms: 1000 };
         let part = Part { duration_s: 1.0, independent: true, uri: "e/7.0.m4s".into() };
-        let segment = Segment { start, parts: vec![part.clone()], duration_s: 2.0, uri: "e/7.m4s".into(), gap: false };
+        let segment = Segment {
+            start,
+            parts: vec![part.clone()],
+            duration_s: 2.0,
+            uri: "e/7.m4s".into(),
+            gap: false,
+            tiles: None,
+        };
         let live = MediaPlaylist {
             target_duration_s: 2,
-            part_target_s: Some(1.0),
+            content: Content::Parts,
+            part_target_s: 1.0,
             skip_until_s: Some(12.0),
             first_msn: 7,
             discontinuity_sequence: 3,

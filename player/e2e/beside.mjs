@@ -77,7 +77,14 @@ function wishes() {
   if (!player || !values.url || !(seconds > 0) || !(back >= 0)) {
     throw new Unmeasured("say --player hls, dash or shaka, --url URL, --seconds 20, --back 6");
   }
-  return { name: player[0], player: player[1], url: values.url, seconds, back, picture: values.picture };
+  return {
+    name: player[0],
+    player: player[1],
+    url: values.url,
+    seconds,
+    back,
+    picture: values.picture,
+  };
 }
 
 /**

@@ -12,8 +12,8 @@ pub(crate) struct Subtitles {
     tracks: Vec<Track>,
     tracks_max: usize,
     shown_max_ms: i64,
-    /// X-TIMESTAMP-MAP: what the epoch's zero is in the media, in ticks of 90 kHz as far as 33 bits go.
-    zero_mpegts: u64,
+    /// The epoch's zero in the media's own time.
+    zero_unix_ms: u64,
     /// Up to where segments have been cut.
     cut_ms: i64,
 }
@@ -55,7 +55,7 @@ impl Subtitles {
             tracks: known.iter().map(track).collect(),
             tracks_max: config.tracks_max,
             shown_max_ms,
-            zero_mpegts: (zero_unix_ms.max(0) as u64 * 90) & MPEGTS_MASK,
+            zero_unix_ms: zero_unix_ms.max(0) as u64,
             cut_ms: 0,
         }
     }
@@ -97,7 +97,9 @@ impl Subtitles {
     /// again.
     pub(crate) fn segment(&mut self, end_ms: i64) -> Vec<(String, String)> {
         let begin_ms = std::mem::replace(&mut self.cut_ms, end_ms);
-        let head = format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{}\n", self.zero_mpegts);
+        // Ticks of 90 kHz as far as 33 bits go. They begin anew every day and a bit: each segment says where it is.
+        let mpegts = ((self.zero_unix_ms + begin_ms.max(0) as u64) * 90) & MPEGTS_MASK;
+        let head = format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:{},MPEGTS:{mpegts}\n", clock(begin_ms));
         let files = self.tracks.iter_mut().map(|Track { track, cues }| {
             let mut file = head.clone();
             for cue in cues.iter() {
@@ -183,10 +185,11 @@ mod tests {
 
     /// The cues of the only track's next segment.
     fn cues(subtitles: &mut Subtitles, end_ms: i64) -> String {
+        let begin_ms = subtitles.cut_ms;
         let files = subtitles.segment(end_ms);
         let (head, cues) = files[0].1.split_once("\n\n").unwrap_or_else(|| (files[0].1.trim_end(), ""));
-        let mpegts = (ZERO_MS as u64 * 90) % (1 << 33);
-        assert_eq!(head, format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{mpegts}"));
+        let mpegts = ((ZERO_MS + begin_ms) as u64 * 90) % (1 << 33);
+        assert_eq!(head, format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:{},MPEGTS:{mpegts}", clock(begin_ms)));
         cues.to_owned()
     }
 
