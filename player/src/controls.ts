@@ -2,6 +2,7 @@
 
 import { element, write } from "./dom";
 import type { Session } from "./session";
+import { Thumbnails } from "./thumbnails";
 import { bar, clock } from "./timeline";
 import { rendition } from "./words";
 
@@ -24,6 +25,8 @@ export class Controls {
   private readonly live = element("live", HTMLButtonElement);
   private readonly seekBar = element("seek", HTMLInputElement);
   private readonly behind = element("behind", HTMLOutputElement);
+  private readonly thumbnail = element("thumbnail", HTMLDivElement);
+  private readonly thumbnails = new Thumbnails();
   private seeking = false;
   private readonly session: () => Session;
   private offered = "";
@@ -43,6 +46,10 @@ export class Controls {
     this.seekBar.addEventListener("change", () => {
       this.seeking = false;
       session().seek(-this.seekBar.valueAsNumber);
+    });
+    this.seekBar.addEventListener("pointermove", (event) => void this.preview(event.clientX));
+    this.seekBar.addEventListener("pointerleave", () => {
+      this.thumbnail.hidden = true;
     });
     this.quality.addEventListener("change", () => session().choose(Number(this.quality.value)));
     element("full", HTMLButtonElement).addEventListener("click", () => void this.fullScreen());
@@ -103,6 +110,28 @@ export class Controls {
       this.seekBar.valueAsNumber = place.value;
     }
     this.say(-(place?.value ?? 0));
+  }
+
+  /** Shows what is under the pointer, where there is a picture of it. */
+  private async preview(clientX: number): Promise<void> {
+    const { left, width } = this.seekBar.getBoundingClientRect();
+    const share = Math.min(1, Math.max(0, (clientX - left) / width));
+    const behind = -Number(this.seekBar.min) * (1 - share);
+    const { playlist } = this.session();
+    const box = this.thumbnail;
+    box.hidden = false;
+    const found = playlist && (await this.thumbnails.behind(playlist, behind, performance.now()));
+    // The pointer may have left meanwhile.
+    if (box.hidden) return;
+    box.style.visibility = found ? "visible" : "hidden";
+    if (!found) return;
+    const { url, x, y } = found;
+    box.style.width = `${found.width}px`;
+    box.style.height = `${found.height}px`;
+    box.style.background = `url("${url}") -${x}px -${y}px`;
+    const middle = this.seekBar.offsetLeft + share * width - found.width / 2;
+    const last = this.seekBar.offsetLeft + width - found.width;
+    box.style.left = `${Math.max(0, Math.min(last, middle))}px`;
   }
 
   private say(behind: number): void {

@@ -130,6 +130,12 @@ export class Session {
     if (this.hls) this.hls.loadLevel = index;
   }
 
+  /** The media playlist that is played now, at the CDN that it is played from. */
+  get playlist(): string | null {
+    const { hls } = this;
+    return hls?.levels[hls.currentLevel]?.uri ?? null;
+  }
+
   /** What the viewer can see now; null before the first playlist. */
   get reach(): Reach | null {
     const { seekable } = this.page.video;

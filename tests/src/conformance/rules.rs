@@ -47,9 +47,9 @@ pub fn of_one(media: &Media, checks: &mut Checks) {
     }
     dates(media, checks);
     date_ranges(media, checks);
-    let fragments =
-        media.segments.iter().filter(|segment| !segment.uri.contains(".ts") && !segment.uri.contains(".aac"));
-    for segment in fragments {
+    let is_fragment =
+        |segment: &&Segment| [".ts", ".aac", ".vtt", ".jpg"].iter().all(|kind| !segment.uri.contains(kind));
+    for segment in media.segments.iter().filter(is_fragment) {
         checks.check(MAP, segment.map.is_some(), || segment.uri.clone());
     }
     let parts_of_hints = media.hints.iter().filter(|hint| hint.get("TYPE").is_some_and(|kind| kind == "PART")).count();

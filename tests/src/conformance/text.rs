@@ -56,6 +56,8 @@ pub struct Multivariant {
     pub variants: Vec<(Attributes, String)>,
     pub renditions: Vec<Attributes>,
     pub iframes: Vec<Attributes>,
+    /// EXT-X-IMAGE-STREAM-INF of Image Media Playlists.
+    pub images: Vec<Attributes>,
 }
 
 impl Media {
@@ -89,6 +91,7 @@ pub fn multivariant(text: &str) -> Multivariant {
             "EXT-X-STREAM-INF" => variant = Some(attributes(value)),
             "EXT-X-MEDIA" => said.renditions.push(attributes(value)),
             "EXT-X-I-FRAME-STREAM-INF" => said.iframes.push(attributes(value)),
+            "EXT-X-IMAGE-STREAM-INF" => said.images.push(attributes(value)),
             _ => {}
         }
     }

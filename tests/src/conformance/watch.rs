@@ -104,7 +104,11 @@ pub async fn watch(url: &str, length: Duration) -> anyhow::Result<Report> {
     playlists.dedup();
     let urls: Vec<String> = playlists.iter().map(|uri| resolve(url, uri)).collect();
     let mut watched = JoinSet::new();
-    for url in urls.iter().cloned().chain(said.iframes.iter().filter_map(|list| Some(resolve(url, list.get("URI")?)))) {
+    for url in urls
+        .iter()
+        .cloned()
+        .chain(said.iframes.iter().chain(&said.images).filter_map(|list| Some(resolve(url, list.get("URI")?))))
+    {
         watched.spawn(async move { one(&url, length).await.with_context(|| url.clone()).map(|seen| (url, seen)) });
     }
     let mut last: BTreeMap<String, Media> = BTreeMap::new();
