@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 pub(super) struct Measured {
     rates: BTreeMap<String, Rates>,
     updated: Option<Instant>,
+    /// How many were begun; only the last one is measured.
+    epochs: u32,
+    ended: bool,
 }
 
 /// Of one rendition: seconds and bytes.
@@ -36,6 +39,13 @@ impl Measured {
     pub(super) fn begin<'a>(&mut self, renditions: impl Iterator<Item = &'a str>) {
         self.rates = renditions.map(|name| (name.to_owned(), Rates::default())).collect();
         self.updated = None;
+        self.epochs += 1;
+    }
+
+    /// The stream has ended: what was measured is all that there is, however short it was. Apple's rules (1.27) ask for a
+    /// BANDWIDTH within a tenth of that.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
     }
 
     /// Takes note of a part; whether it is time to say anew what was measured.
@@ -65,7 +75,8 @@ impl Measured {
         for variant in playlist.variants.iter_mut().rev() {
             if let Some(rates) = self.of(&variant.uri) {
                 let peak = rates.peak + sound.0;
-                let expected = if rates.sum.0 < SETTLED_S { variant.peak_bitrate } else { 0 };
+                let settled = rates.sum.0 >= SETTLED_S || (self.ended && self.epochs <= 1);
+                let expected = if settled { 0 } else { variant.peak_bitrate };
                 variant.average_bitrate = rounded(rates.average() + sound.1);
                 variant.peak_bitrate = rounded(peak).max(expected).max(variant.average_bitrate).max(below + GRAIN);
             }
@@ -180,11 +191,20 @@ mod tests {
 
     #[test]
     fn a_few_segments_do_not_lower_what_was_promised() {
-        let (measured, updates) = measured(&[100_000, 90_000], Instant::now());
+        let (mut measured, updates) = measured(&[100_000, 90_000], Instant::now());
         let mut said = playlist();
         measured.tell(&mut said);
         assert_eq!((said.variants[0].peak_bitrate, updates), (720_000_000, 1));
         assert_eq!(said.variants[0].average_bitrate, 475_000);
+        measured.end();
+        let mut said = playlist();
+        measured.tell(&mut said);
+        assert_eq!(said.variants[0].peak_bitrate, 500_000, "but the end tells all");
+        // What another epoch took is not known any more, and may still be in the window.
+        measured.epochs = 2;
+        let mut said = playlist();
+        measured.tell(&mut said);
+        assert_eq!(said.variants[0].peak_bitrate, 720_000_000);
     }
 
     #[test]
