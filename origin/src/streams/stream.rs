@@ -363,9 +363,7 @@ impl Stream {
 
     /// The end of the stream: every playlist says so, and nobody waits any more.
     pub(crate) fn end(&self, now: Instant, now_unix_ms: i64) {
-        self.shelf.read().all().for_each(|rendition| rendition.end(now));
-        self.measured.lock().end();
-        self.tell();
+        self.end_renditions(now);
         self.room.life.ended(now_unix_ms, &self.markers.lock());
         self.announce();
         self.reveal();

@@ -181,6 +181,13 @@ impl Stream {
         self.tell_multivariant(&mut self.shelf.write());
     }
 
+    /// Nothing more comes, and nothing more is measured.
+    pub(super) fn end_renditions(&self, now: Instant) {
+        self.shelf.read().all().for_each(|rendition| rendition.end(now));
+        self.measured.lock().end();
+        self.tell();
+    }
+
     /// Says in the multivariant playlist what there is, and what segments have taken so far.
     pub(super) fn tell_multivariant(&self, shelf: &mut Shelf) {
         let Some(mut playlist) = shelf.expected.clone() else { return };
