@@ -12,7 +12,7 @@ use crate::subscription::{Ask, Brought, Effect, Heard, Step, Subscription, Viewe
 use crate::upstream::{Errand, Passed, PeerId, Promise, Verdict};
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use manifest::delta::{Change, Replica, Update, restore};
+use manifest::delta::{Change, Replica, Update};
 use manifest::follow::Media;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -38,7 +38,6 @@ pub(super) struct Follower {
 /// The last playlist that an upstream gave, where it gives Delta Updates of it.
 struct Whole {
     source: PeerId,
-    text: Text,
     replica: Replica,
     /// 6.3.7: a copy must be younger than half the Skip Boundary to be brought up to date.
     until: Instant,
@@ -293,7 +292,7 @@ impl Follower {
                 let Update { text: delta, media, .. } = *update;
                 let full = std::mem::take(&mut change.full);
                 let first = First { text: Text::Update { delta, full }, media, lifetime, head };
-                (whole.text, whole.until) = (first.text.clone(), whole_until(&first.media, now).unwrap_or(now));
+                whole.until = whole_until(&first.media, now).unwrap_or(now);
                 (first, Some(change))
             }
             News::Whole(text, media) => {
@@ -453,24 +452,23 @@ impl Text {
 impl Whole {
     fn of(first: &First, source: PeerId, now: Instant) -> Option<Self> {
         let until = whole_until(&first.media, now)?;
-        let text = first.text.whole();
-        let replica = Some(&text).filter(|text| text.len() >= WORTH_SKIPPING).and_then(|text| Replica::of(text))?;
-        Some(Self { source, text: first.text.clone(), replica, until })
+        let text = first.text.as_it_came();
+        let worth_it = text.len() >= WORTH_SKIPPING && are_plain(&first.media);
+        let replica = worth_it.then(|| Replica::of(text)).flatten()?;
+        Some(Self { source, replica, until })
     }
 
-    /// What a Delta Update brings; `None` if this is none, or of another playlist.
+    /// What a Delta Update brings; `None` if this is none, or does not fit: then the whole playlist is asked for.
     fn updated(&self, chunks: &[Bytes]) -> Option<News> {
-        let update = String::from_utf8(chunks.concat()).ok()?;
-        // With arguments, one playlist's names can only be told apart together.
-        let plain = |update: &Update| update.media.objects.iter().all(|object| !object.uri.contains('?'));
-        let fits = |update: &Update| plain(update) && self.replica.length(update) as u64 <= PLAYLIST_BYTES_MAX;
-        if let Some(update) = self.replica.read(&update).filter(fits) {
-            return Some(News::Update(Box::new(update)));
-        }
-        let text = restore(&self.text.whole(), &update)?;
-        let length = text.len() as u64;
-        read(&[Bytes::from(text)], length).map(|(text, media)| News::Whole(text, media))
+        let update = self.replica.read(std::str::from_utf8(&chunks.concat()).ok()?)?;
+        let fits = are_plain(&update.media) && self.replica.length(&update) as u64 <= PLAYLIST_BYTES_MAX;
+        fits.then(|| News::Update(Box::new(update)))
     }
+}
+
+/// With arguments in them, the names of one playlist can only be told apart together.
+fn are_plain(media: &Media) -> bool {
+    media.objects.iter().all(|object| !object.uri.contains('?'))
 }
 
 /// How long a copy may be brought up to date.

@@ -158,6 +158,39 @@ async fn names_of_a_long_window_come_and_go_with_it_and_its_updates_are_passed_o
 }
 
 #[tokio::test]
+async fn an_update_that_names_segments_otherwise_is_of_another_playlist() {
+    let (next, shown) = watch::channel(2000);
+    let fake = Fake::start(move |asked: Asked| {
+        let mut next = shown.clone();
+        Box::pin(async move {
+            let query = asked.target.split_once('?').map_or("", |(_, query)| query);
+            let directives = Directives::from_query(query).unwrap();
+            let at = match directives.wait {
+                Some(manifest::Wait::Segment(msn)) => *next.wait_for(|next| *next > msn).await.unwrap(),
+                _ => *next.borrow(),
+            };
+            // As where a shield goes from one origin to another that has the same numbers.
+            let full = if at >= 2003 { long_playlist(at).replace(".m4s", ".b.m4s") } else { long_playlist(at) };
+            let delta = delta_update(&full, 6.0).filter(|_| directives.skip);
+            whole("application/vnd.apple.mpegurl", delta.unwrap_or(full))
+        })
+    })
+    .await;
+    let edge = Node::start("edge", fake.addr);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    viewer.get(PLAYLIST).await;
+    for msn in 2000..2006 {
+        viewer.ask(&format!("{PLAYLIST}?_HLS_msn={msn}"), "").await;
+        edge.until("vivid_edge_holds", &[], 1.0).await;
+        next.send_replace(msn + 1);
+        let told = viewer.read().await.unwrap().text().to_owned();
+        let names = |of: &str| told.lines().filter(|line| line.ends_with(of)).count();
+        let (all, others) = (names(".m4s"), names(".b.m4s"));
+        assert_eq!((all as u64, others), (msn + 1, if msn >= 2002 { all } else { 0 }), "{msn}");
+    }
+}
+
+#[tokio::test]
 async fn where_upstream_offers_no_delta_updates_everybody_gets_the_whole_playlist() {
     let origin = Origin::at(100, 1);
     let edge = Node::start("edge", origin.start().await.addr);

@@ -60,9 +60,12 @@ pub struct Full {
 }
 
 impl Replica {
-    /// `None` where nothing can be left out.
+    /// `None` of a playlist that cannot be known by what is new in it.
     pub fn of(full: &str) -> Option<Self> {
-        let tail = blocks(full)?;
+        let tail = blocks(full, false)?;
+        if !stand_alone(&tail) {
+            return None;
+        }
         let first_msn = media_sequence(full)?;
         let (front, back) = (String::new(), String::new());
         Some(Self { first_msn, front, back, settled: Rope::default(), maps: VecDeque::new(), tail })
@@ -70,8 +73,13 @@ impl Replica {
 
     /// Reads a Delta Update; `None` for one of another playlist, or one that says again what an earlier one left out.
     pub fn read(&self, delta: &str) -> Option<Update> {
-        let skip_at = delta.find("#EXT-X-SKIP:")?;
+        // Within a line it is somebody's comment.
+        let skip_at = delta.find("\n#EXT-X-SKIP:")? + 1;
         let rest_at = skip_at + delta[skip_at..].find('\n')? + 1;
+        // What is removed of the metadata is not asked for, as that is `v2` (4.4.5.2.1).
+        if delta[skip_at..rest_at].contains("RECENTLY-REMOVED-DATERANGES") {
+            return None;
+        }
         let mut media = follow::read_update(delta).ok()?;
         let gone = usize::try_from(media.first_msn.checked_sub(self.first_msn)?).ok()?;
         let boundary = gone.checked_add(usize::try_from(media.skipped).ok()?)?;
@@ -81,11 +89,21 @@ impl Replica {
         self.tail[..settles].iter().flat_map(|block| block.split_inclusive('\n')).for_each(|line| state.see(line));
         let rest = without_known(&delta[rest_at..], &state);
         media.objects = follow::read_update(&format!("{}{rest}", &delta[..rest_at])).ok()?.objects;
-        let blocks = blocks(&rest)?;
-        // One that calls a segment otherwise is of another life of the stream.
-        let same = self.tail[settles..].iter().zip(&blocks).all(|(before, now)| name(before) == name(now));
-        let fits = same && media.skipped > 0 && !blocks.is_empty() && boundary > gone;
-        fits.then(|| Update { text: delta.to_owned(), media, header: 0..skip_at, rest, blocks, gone, settles })
+        let blocks = blocks(&rest, true)?;
+        // One that calls a segment otherwise is of another life of the stream; one that calls none again may be.
+        let mut common = self.tail[settles..].iter().zip(&blocks).peekable();
+        let same = common.peek().is_some() && common.all(|(before, now)| name(before) == name(now));
+        let says_time = |blocks: &[String]| blocks.first().map(|block| says_time(block));
+        let alike = stand_alone(&blocks) && says_time(&blocks) == says_time(&self.tail);
+        (same && alike && media.skipped > 0).then(|| Update {
+            text: delta.to_owned(),
+            media,
+            header: 0..skip_at,
+            rest,
+            blocks,
+            gone,
+            settles,
+        })
     }
 
     /// How long the whole playlist is about to be, in bytes.
@@ -132,7 +150,11 @@ impl Replica {
 
     fn full(&self, update: &Update) -> Full {
         let mut head = update.text[update.header.clone()].to_owned();
-        if !self.says_map_first() {
+        if self.says_map_first() {
+            let mut state = State::default();
+            self.front.split_inclusive('\n').for_each(|line| state.see(line));
+            state.keys.iter().for_each(|key| head.push_str(key));
+        } else {
             head.push_str(&self.front);
         }
         let (chunks, from, open) = self.settled.pieces();
@@ -168,13 +190,29 @@ impl Full {
     }
 }
 
-/// The lines of each whole segment, as they are once its parts are listed no more.
-fn blocks(text: &str) -> Option<Vec<String>> {
+/// The lines of each whole segment, as they are once its parts are listed no more. `begun`: the text is behind EXT-X-SKIP.
+fn blocks(text: &str, begun: bool) -> Option<Vec<String>> {
     let kept = |line: &&str| !line.starts_with("#EXT-X-PART:") && !is_of_playlist(line);
-    let segments = segments(text)?.into_iter();
+    let segments = segments(text, begun)?.into_iter();
     Some(
         segments.map(|segment| text[segment.start..segment.end].split_inclusive('\n').filter(kept).collect()).collect(),
     )
+}
+
+/// Whether each can be the first of a playlist: a range that continues another, a bit rate and a time that are said once hold
+/// for segments behind that do not say them.
+fn stand_alone(blocks: &[String]) -> bool {
+    let first_says_time = blocks.first().is_some_and(|block| says_time(block));
+    blocks.iter().all(|block| {
+        let leans = |line: &str| {
+            line.starts_with("#EXT-X-BITRATE:") || (line.starts_with("#EXT-X-BYTERANGE:") && !line.contains('@'))
+        };
+        says_time(block) == first_says_time && !block.lines().any(leans)
+    })
+}
+
+fn says_time(block: &str) -> bool {
+    block.lines().any(|line| line.starts_with("#EXT-X-PROGRAM-DATE-TIME:"))
 }
 
 /// What a block names.
@@ -196,11 +234,17 @@ fn with(before: &str, block: &str) -> String {
 
 /// What is behind EXT-X-SKIP, without the lines that only say again what holds there.
 fn without_known(rest: &str, state: &State<'_>) -> String {
-    let mut at_start = true;
+    let all: Vec<&str> = state.lines().collect();
+    let begins: Vec<&str> = rest.split_inclusive('\n').filter(|line| !is_of_playlist(line)).take(all.len()).collect();
+    // Whoever says less than all says what holds now.
+    let (known, mut left) = if begins == all { (all.clone(), all.len()) } else { (state.now(), usize::MAX) };
     let is_news = |line: &&str| {
-        let known = at_start && (state.map == Some(*line) || state.keys.contains(line));
-        at_start &= known || is_of_playlist(line);
-        !known
+        if left == 0 || is_of_playlist(line) {
+            return true;
+        }
+        let is_known = known.contains(line);
+        left = if is_known { left - 1 } else { 0 };
+        !is_known
     };
     rest.split_inclusive('\n').filter(is_news).collect()
 }
@@ -281,8 +325,8 @@ impl Chunk {
 
 #[cfg(test)]
 mod tests {
+    use super::super::delta_update;
     use super::super::tests::{moving, moving_within};
-    use super::super::{delta_update, restore};
     use super::*;
 
     fn names(text: &str) -> HashSet<String> {
@@ -292,17 +336,23 @@ mod tests {
 
     /// Brings a copy up to date from one text to the next; how many steps were taken by an update.
     fn follow(texts: impl Iterator<Item = String>) -> usize {
-        let mut texts = texts.peekable();
-        let mut before = texts.next().unwrap();
+        follow_as(texts, str::to_owned)
+    }
+
+    /// The same where texts may say what they mean in several ways.
+    fn follow_as<T: PartialEq + std::fmt::Debug>(
+        mut texts: impl Iterator<Item = String>,
+        meaning: impl Fn(&str) -> T,
+    ) -> usize {
+        let before = texts.next().unwrap();
         let mut replica = Replica::of(&before).unwrap();
         let (mut named, mut listed, mut steps) = (names(&before), names(&before), 0);
         for after in texts {
             let delta = delta_update(&after, 12.0).unwrap();
-            assert_eq!(restore(&before, &delta).as_ref(), Some(&after));
             let update = replica.read(&delta).unwrap();
             let length = replica.length(&update);
             let change = replica.apply(&update);
-            assert_eq!(change.full.text(), after);
+            assert_eq!(meaning(&change.full.text()), meaning(&after));
             assert!((after.len()..after.len() + 4096).contains(&length), "{length} for {}", after.len());
             let now: HashSet<String> = update.media.objects.iter().map(|object| object.uri.clone()).collect();
             listed.retain(|uri| !now.contains(uri) && !change.settled.contains(uri));
@@ -314,7 +364,7 @@ mod tests {
                 follow::Followed::Multivariant(_) => unreachable!(),
             };
             assert_eq!((update.media.head, update.media.first_msn), (media.head, media.first_msn));
-            (before, listed, steps) = (after, now, steps + 1);
+            (listed, steps) = (now, steps + 1);
         }
         steps
     }
@@ -346,9 +396,66 @@ mod tests {
         }
         let other = update(2, 62).replace("60.m4s", "other.m4s");
         assert_eq!(replica.read(&other), None, "it calls a segment otherwise");
+        assert_eq!(replica.read(&update(30, 67)), None, "it calls no segment again");
+        let removed =
+            update(2, 62).replace("SKIPPED-SEGMENTS=54", "SKIPPED-SEGMENTS=54,RECENTLY-REMOVED-DATERANGES=\"\"");
+        assert!(removed.contains("RECENTLY") && replica.read(&removed).is_none());
         for text in ["", "#EXT-X-SKIP:", "#EXTM3U\n#EXT-X-SKIP:SKIPPED-SEGMENTS=1\n", &moving(2, 62)] {
             assert_eq!(replica.read(text), None, "{text}");
         }
         assert!(replica.read(&update(2, 62)).is_some());
+    }
+
+    #[test]
+    fn keys_and_cues_stay_where_they_hold() {
+        let text = |first: u64| {
+            let mut text = format!(
+                "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=12.0\n\
+                 #EXT-X-MEDIA-SEQUENCE:{first}\n"
+            );
+            for msn in first..first + 40 {
+                if msn % 5 == 0 || msn == first {
+                    text.push_str(&format!("#EXT-X-KEY:METHOD=AES-128,URI=\"{}\"\n", msn / 5));
+                }
+                if msn % 7 == 0 || msn == first {
+                    text.push_str(&format!("#EXT-X-MAP:URI=\"{}.mp4\"\n", msn / 7));
+                }
+                text.push_str(&format!("#X-CUE:{msn}\n#EXTINF:2.0,\n{msn}.m4s\n"));
+            }
+            text
+        };
+        // Of each segment: its key, its init section, and its own lines.
+        let meaning = |text: &str| {
+            let (mut key, mut map, mut segments, mut own) = ("", "", Vec::new(), Vec::new());
+            for line in text.lines().skip_while(|line| !line.starts_with("#EXT-X-MEDIA-SEQUENCE")).skip(1) {
+                match line.split_once(':').map_or(line, |(tag, _)| tag) {
+                    "#EXT-X-KEY" => key = line,
+                    "#EXT-X-MAP" => map = line,
+                    _ if line.starts_with('#') => own.push(line.to_owned()),
+                    _ => segments.push([key, map, line].map(str::to_owned).into_iter().chain(own.drain(..)).collect()),
+                }
+            }
+            let segments: Vec<Vec<String>> = segments;
+            segments
+        };
+        assert_eq!(
+            meaning(&text(3))[3],
+            ["#EXT-X-KEY:METHOD=AES-128,URI=\"1\"", "#EXT-X-MAP:URI=\"0.mp4\"", "6.m4s", "#X-CUE:6", "#EXTINF:2.0,"]
+        );
+        assert_eq!(follow_as((0..150).map(text), meaning), 149);
+    }
+
+    #[test]
+    fn what_leans_on_segments_before_it_is_not_followed_by_updates() {
+        let full = moving(0, 60);
+        assert!(Replica::of(&full).is_some());
+        for line in ["#EXT-X-BYTERANGE:10\n", "#EXT-X-BITRATE:800\n", "#EXT-X-PROGRAM-DATE-TIME:2026-11-21T00:00:00Z\n"]
+        {
+            let leaning = full.replacen("#EXTINF:2.0,\n30.m4s", &format!("{line}#EXTINF:2.0,\n30.m4s"), 1);
+            assert!(Replica::of(&leaning).is_none(), "{line}");
+            let mut delta = delta_update(&moving(1, 61), 12.0).unwrap();
+            delta = delta.replacen("#EXTINF:2.0,\n60.m4s", &format!("{line}#EXTINF:2.0,\n60.m4s"), 1);
+            assert_eq!(Replica::of(&full).unwrap().read(&delta), None, "{line}");
+        }
     }
 }
