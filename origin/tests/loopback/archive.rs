@@ -279,13 +279,13 @@ async fn recordings_go_by_age() {
     assert_eq!(world.client.get(&format!("{}/index.m3u8", recording.folder)).await.status, 404);
     assert_eq!(world.metric("vivid_origin_archive_removed_total{reason=\"age\"}").await, 1.0);
     // It is hidden before its files are removed.
-    let mut clock = tokio::time::interval(Duration::from_millis(20));
+    let mut clock = interval(Duration::from_millis(20));
     let removed = async {
         while world.metric("vivid_origin_archive_bytes{tier=\"hot\"}").await != 0.0 {
             clock.tick().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), removed).await.expect("its files stay");
+    timeout(Duration::from_secs(20), removed).await.expect("its files stay");
 }
 
 #[tokio::test(flavor = "multi_thread")]
