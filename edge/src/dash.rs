@@ -89,7 +89,8 @@ pub enum Verdict {
     Backwards(Arc<Object>),
     /// It does not change.
     Static,
-    Unreadable,
+    /// What viewers have seen last, if that is not too old, is shown on.
+    Unreadable(Option<Arc<Object>>),
     /// It is live, and this node follows as many as it may, in all or of this path.
     Full(Bound),
 }
@@ -161,8 +162,17 @@ impl Dash {
     /// Takes in an MPD.
     pub fn came(&self, came: &Came<'_>, rules: &Rules) -> Verdict {
         let Some(mpd) = read(came.object) else {
-            self.forget(|key| key == &**came.key);
-            return Verdict::Unreadable;
+            // An error page of status 200 is a failure, and no reason to show viewers what is older than they have seen.
+            let before = self.state.read().mpds.get(came.key).cloned();
+            let last = before.filter(|before| came.now < before.arrived + linger(&before.mpd));
+            let again = |before: Arc<Followed>| {
+                let lease = lease(&before.mpd, &before.shown, rules, came.now);
+                Arc::new(before.shown.leased(lease, came.now))
+            };
+            if last.is_none() {
+                self.forget(|key| key == &**came.key);
+            }
+            return Verdict::Unreadable(last.map(again));
         };
         if !mpd.dynamic {
             self.forget(|key| key == &**came.key);

@@ -174,6 +174,10 @@ fn an_mpd_never_goes_backwards_until_it_is_too_old() {
     assert!(std::str::from_utf8(&shown.text().unwrap()).unwrap().contains("00:01:08Z"));
     assert!(matches!(node.came(KEY, &of(9, 50), 3000), Verdict::Backwards(_)), "another origin's life");
     assert!(matches!(node.came(KEY, &of(10, 8), 4000), Verdict::Live(_)), "the same again");
+    // Nor is an error page with status 200 shown, and the last MPD not forgotten over it.
+    let Verdict::Unreadable(Some(shown)) = node.came(KEY, "<html>", 4500) else { panic!("the last one") };
+    assert!(std::str::from_utf8(&shown.text().unwrap()).unwrap().contains("00:01:08Z"));
+    assert!(matches!(node.came(KEY, &of(10, 7), 4600), Verdict::Backwards(_)), "older than what was seen");
     // An encoder that was started again begins to count again, under the same names.
     let Verdict::NewLife(_, names) = node.came(KEY, &of(20, 1), 5000) else { panic!("new life") };
     let name = |first: &str, last: &str| (first.to_owned(), last.to_owned());
@@ -186,8 +190,10 @@ fn an_mpd_never_goes_backwards_until_it_is_too_old() {
 fn what_is_no_live_mpd_makes_nothing_live() {
     let node = Node::new();
     assert!(matches!(node.came(KEY, &numbered(""), 0), Verdict::Live(_)));
-    assert!(matches!(node.came(KEY, "<MPD", 0), Verdict::Unreadable));
-    assert!(node.named("/dash/v/1.m4s", 0).is_none());
+    assert!(matches!(node.came(KEY, "<MPD", 60_000), Verdict::Unreadable(None)));
+    assert!(node.named("/dash/v/1.m4s", 60_000).is_none());
+    assert!(matches!(node.came(KEY, "<MPD", 60_000), Verdict::Unreadable(None)));
+    assert!(matches!(node.came(KEY, &numbered(""), 0), Verdict::Live(_)));
     assert!(matches!(node.came(KEY, &numbered("").replace("dynamic", "static"), 0), Verdict::Static));
     assert!(node.named("/dash/v/1.m4s", 0).is_none());
     let elsewhere = mpd("", "duration=\"2\" media=\"http://other/$Number$.m4s\"");

@@ -50,7 +50,6 @@ mod tests {
             content: Content::Parts,
             part_target_s: 1.0,
             skip_until_s: Some(12.0),
-            images_only: false,
             first_msn: 7,
             discontinuity_sequence: 3,
             segments: vec![segment.clone(), Segment { gap: true, parts: vec![], uri: "e/8.m4s".into(), ..segment }],

@@ -48,9 +48,12 @@ impl Job {
                 return shown;
             }
             Verdict::Static => {}
-            Verdict::Unreadable => {
+            Verdict::Unreadable(last) => {
                 tracing::warn!(key = %self.key, length = object.length, "upstream's MPD cannot be read");
                 store.metrics.followed(PlaylistNews::Unreadable);
+                if let Some(shown) = last {
+                    return shown;
+                }
                 object.end(now + NOT_FOLLOWED);
             }
             Verdict::Full(bound) => {
