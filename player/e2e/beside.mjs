@@ -6,10 +6,9 @@
 // Thumbnails are those of a place so many seconds back; with --picture the page is kept as an image that shows them. The exit code
 // is 0 when the visit could be measured, whatever was there; 1 with one sentence on stderr when not.
 
-import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { parseArgs } from "node:util";
 import { launch, Unmeasured } from "./chromium.mjs";
+import { site } from "./site.mjs";
 
 const FIRST_FRAME_MS = 20_000;
 
@@ -85,24 +84,6 @@ function wishes() {
     back,
     picture: values.picture,
   };
-}
-
-/**
- * A site with nothing but the page and the player.
- * @param {string} library
- * @param {string} page
- */
-async function site(library, page) {
-  const script = readFileSync(new URL(`../node_modules/${library}`, import.meta.url));
-  const server = createServer((request, response) => {
-    const wantsScript = request.url === "/player.js";
-    response.setHeader("Content-Type", wantsScript ? "text/javascript" : "text/html");
-    response.end(wantsScript ? script : page);
-  });
-  await new Promise((listening) => server.listen(0, "127.0.0.1", () => listening(null)));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Unmeasured("no port is free");
-  return { server, url: `http://127.0.0.1:${address.port}/` };
 }
 
 /** Shows a thumbnail as a seek bar would: a window on its image. */

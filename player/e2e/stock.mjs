@@ -7,10 +7,9 @@
 // recordings, it goes to that time.
 // The exit code is 0 when the visit could be measured, whatever the figures; 1 with one sentence on stderr when not.
 
-import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
 import { parseArgs } from "node:util";
 import { launch, Unmeasured } from "./chromium.mjs";
+import { site } from "./site.mjs";
 
 const FIRST_FRAME_MS = 20_000;
 
@@ -69,24 +68,6 @@ function wishes() {
     );
   }
   return { name: player[0], player: player[1], url: values.url, seconds, back, at };
-}
-
-/**
- * A site with nothing but the page and the player.
- * @param {string} library
- * @param {string} page
- */
-async function site(library, page) {
-  const script = readFileSync(new URL(`../node_modules/${library}`, import.meta.url));
-  const server = createServer((request, response) => {
-    const wantsScript = request.url === "/player.js";
-    response.setHeader("Content-Type", wantsScript ? "text/javascript" : "text/html");
-    response.end(wantsScript ? script : page);
-  });
-  await new Promise((listening) => server.listen(0, "127.0.0.1", () => listening(null)));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Unmeasured("no port is free");
-  return { server, url: `http://127.0.0.1:${address.port}/` };
 }
 
 /**

@@ -24,6 +24,32 @@ fn windowed(first: u64, next: u64) -> String {
     playlist
 }
 
+/// An origin that answers with Delta Updates where they are asked for: its playlist as of a position, and the one that its
+/// updates are made from.
+async fn updating(
+    next: watch::Receiver<u64>,
+    at: impl Fn(u64) -> (String, String) + Clone + Send + Sync + 'static,
+) -> Fake {
+    Fake::start(move |asked: Asked| {
+        let (mut next, at) = (next.clone(), at.clone());
+        Box::pin(async move {
+            let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+            if path != PLAYLIST {
+                return whole("video/mp4", vec![1; 1000]);
+            }
+            let directives = Directives::from_query(query).unwrap();
+            let now = match directives.wait {
+                Some(manifest::Wait::Segment(msn)) => *next.wait_for(|next| *next > msn).await.unwrap(),
+                _ => *next.borrow(),
+            };
+            let (full, updated) = at(now);
+            let delta = delta_update(&updated, 6.0).filter(|_| directives.skip);
+            whole("application/vnd.apple.mpegurl", delta.unwrap_or(full))
+        })
+    })
+    .await
+}
+
 async fn foreign(next: watch::Receiver<u64>) -> Fake {
     Fake::start(move |asked: Asked| {
         let mut next = next.clone();
@@ -80,21 +106,11 @@ async fn delta_updates_are_made_here_and_upstream_is_asked_for_whole_playlists_o
 #[tokio::test]
 async fn of_a_long_playlist_upstream_is_asked_for_what_is_new_and_viewers_get_it_whole() {
     let (next, shown) = watch::channel(2000);
-    let fake = Fake::start(move |asked: Asked| {
-        let mut next = shown.clone();
-        Box::pin(async move {
-            let query = asked.target.split_once('?').map_or("", |(_, query)| query);
-            let directives = Directives::from_query(query).unwrap();
-            let at = match directives.wait {
-                Some(manifest::Wait::Segment(msn)) => *next.wait_for(|next| *next > msn).await.unwrap(),
-                _ => *next.borrow(),
-            };
-            let full = long_playlist(at);
-            // Once it gives an update of something else: its window has moved by more than the edge has.
-            let update = if at == 2002 { full.replace("SEQUENCE:0", "SEQUENCE:5000") } else { full.clone() };
-            let delta = delta_update(&update, 6.0).filter(|_| directives.skip);
-            whole("application/vnd.apple.mpegurl", delta.unwrap_or(full))
-        })
+    // Once it gives an update of something else: its window has moved by more than the edge has.
+    let fake = updating(shown, |at| {
+        let full = long_playlist(at);
+        let updated = if at == 2002 { full.replace("SEQUENCE:0", "SEQUENCE:5000") } else { full.clone() };
+        (full, updated)
     })
     .await;
     let edge = Node::start("edge", fake.addr);
@@ -118,23 +134,8 @@ async fn of_a_long_playlist_upstream_is_asked_for_what_is_new_and_viewers_get_it
 async fn names_of_a_long_window_come_and_go_with_it_and_its_updates_are_passed_on() {
     const LENGTH: u64 = 1500;
     let (next, shown) = watch::channel(LENGTH);
-    let fake = Fake::start(move |asked: Asked| {
-        let mut next = shown.clone();
-        Box::pin(async move {
-            let Some((PLAYLIST, query)) = asked.target.split_once('?').or(Some((&asked.target, ""))) else {
-                return whole("video/mp4", vec![1; 1000]);
-            };
-            let directives = Directives::from_query(query).unwrap();
-            let at = match directives.wait {
-                Some(manifest::Wait::Segment(msn)) => *next.wait_for(|next| *next > msn).await.unwrap(),
-                _ => *next.borrow(),
-            };
-            let full = windowed(at - LENGTH, at);
-            let delta = delta_update(&full, 6.0).filter(|_| directives.skip);
-            whole("application/vnd.apple.mpegurl", delta.unwrap_or(full))
-        })
-    })
-    .await;
+    let moving = |at: u64| windowed(at - LENGTH, at);
+    let fake = updating(shown, move |at| (moving(at), moving(at))).await;
     let edge = Node::start("edge", fake.addr);
     let (mut viewer, mut skipping) = (Viewer::connect(edge.addr).await, Viewer::connect(edge.addr).await);
     viewer.get(PLAYLIST).await;
@@ -160,22 +161,9 @@ async fn names_of_a_long_window_come_and_go_with_it_and_its_updates_are_passed_o
 #[tokio::test]
 async fn an_update_that_names_segments_otherwise_is_of_another_playlist() {
     let (next, shown) = watch::channel(2000);
-    let fake = Fake::start(move |asked: Asked| {
-        let mut next = shown.clone();
-        Box::pin(async move {
-            let query = asked.target.split_once('?').map_or("", |(_, query)| query);
-            let directives = Directives::from_query(query).unwrap();
-            let at = match directives.wait {
-                Some(manifest::Wait::Segment(msn)) => *next.wait_for(|next| *next > msn).await.unwrap(),
-                _ => *next.borrow(),
-            };
-            // As where a shield goes from one origin to another that has the same numbers.
-            let full = if at >= 2003 { long_playlist(at).replace(".m4s", ".b.m4s") } else { long_playlist(at) };
-            let delta = delta_update(&full, 6.0).filter(|_| directives.skip);
-            whole("application/vnd.apple.mpegurl", delta.unwrap_or(full))
-        })
-    })
-    .await;
+    // As where a shield goes from one origin to another that has the same numbers.
+    let named = |at: u64| if at >= 2003 { long_playlist(at).replace(".m4s", ".b.m4s") } else { long_playlist(at) };
+    let fake = updating(shown, move |at| (named(at), named(at))).await;
     let edge = Node::start("edge", fake.addr);
     let mut viewer = Viewer::connect(edge.addr).await;
     viewer.get(PLAYLIST).await;
