@@ -91,6 +91,7 @@ rules! { DASH_RULES:
     SEG_THERE, "5.3.9.5.3", true, "a segment can be had from its availability time on, until the time shift buffer has left it behind";
     SEG_NOT_YET, "5.3.9.5.3", false, "a segment far ahead cannot be had";
     SEG_GROWS, "IOP LL", true, "a segment that is being made comes chunk by chunk";
+    SEG_IMAGE, "IOP 6.2.6", true, "an image is a whole JPEG";
     SEG_BOXES, "CMAF 7.3", true, "a segment is moof and mdat, one or more, with nothing unknown before a moof";
     SEG_TIME, "5.3.9.5.3", true, "its media time is that of its number, within half a segment";
     SEG_LENGTH, "7.2.1", true, "it lasts as long as is said, within half a segment";

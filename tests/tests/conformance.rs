@@ -43,7 +43,7 @@ async fn what_origin_and_edge_say_keeps_the_rules() {
         let broken: Vec<_> = report.found.iter().filter(|(rule, _)| rule.must && !is_pace(rule.name)).collect();
         assert!(broken.is_empty(), "{broken:#?}");
         assert!(report.reloads >= 3 && report.segments >= 12, "too little was seen:\n{report}");
-        for rule in ["MPD_CLOCK", "MPD_STAYS", "SEG_THERE", "SEG_NOT_YET", "SEG_TIME", "SEG_CLOCK"] {
+        for rule in ["MPD_CLOCK", "MPD_STAYS", "SEG_THERE", "SEG_NOT_YET", "SEG_TIME", "SEG_CLOCK", "SEG_IMAGE"] {
             assert!(checked(&report, rule) > 0, "{rule}");
         }
     }

@@ -171,6 +171,10 @@ async fn follow(asked: &Asked) -> anyhow::Result<Checks> {
             checks.check(SEG_GROWS, first < end, || format!("its first byte came {:.3} s after its end", first - end));
         }
     }
+    if set.is_image() {
+        rules::of_image(&bytes, &mut checks);
+        return Ok(checks);
+    }
     match segment::read(&bytes) {
         Ok(fragments) => {
             checks.check(SEG_BOXES, true, String::new);

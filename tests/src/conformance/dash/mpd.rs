@@ -233,6 +233,12 @@ impl Period {
     }
 }
 
+impl Set {
+    pub(super) fn is_image(&self) -> bool {
+        self.kind == "image"
+    }
+}
+
 impl Template {
     /// Of a segment, where all are of one length and told apart by their number.
     pub(super) fn length_s(&self) -> Option<f64> {

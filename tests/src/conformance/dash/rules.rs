@@ -6,7 +6,8 @@ use crate::conformance::rules::Checks;
 use crate::conformance::text::unix_s;
 use crate::conformance::{
     MPD_DYNAMIC, MPD_EARLY, MPD_LATENCY, MPD_ORDER, MPD_PERIODS, MPD_PUBLISHED, MPD_REPRESENTATIONS, MPD_ROOT,
-    MPD_SETS, MPD_START, MPD_STATIC, MPD_STAYS, MPD_TEMPLATE, SEG_CLOCK, SEG_LENGTH, SEG_SAP, SEG_TIME, SEG_WHOLE,
+    MPD_SETS, MPD_START, MPD_STATIC, MPD_STAYS, MPD_TEMPLATE, SEG_CLOCK, SEG_IMAGE, SEG_LENGTH, SEG_SAP, SEG_TIME,
+    SEG_WHOLE,
 };
 use std::collections::BTreeSet;
 
@@ -42,14 +43,15 @@ fn of_period(mpd: &Mpd, period: &Period, checks: &mut Checks) {
             let said = |name: &str| representation.attributes.contains_key(name);
             let of_its_own = !representation.id.is_empty() && ids.insert(&representation.id);
             let sized = set.kind != "video" || (said("width") && said("height"));
-            let whole = of_its_own && sized && said("bandwidth") && said("codecs") && said("mimeType");
+            let whole =
+                of_its_own && sized && said("bandwidth") && (set.is_image() || said("codecs")) && said("mimeType");
             checks.check(MPD_REPRESENTATIONS, whole, || format!("{:?}", representation.attributes));
         }
     }
     for (set, representation, template) in period.templates() {
         let apart = template.media.contains("$Number") || template.media.contains("$Time");
         let long = template.duration.is_some() != template.has_timeline;
-        let whole = apart && long && template.initialization.is_some();
+        let whole = apart && long && (set.is_image() || template.initialization.is_some());
         checks.check(MPD_TEMPLATE, whole, || format!("{}: {template:?}", representation.id));
         let Some(early_s) = template.early_s else { continue };
         let shorter = template.length_s().is_none_or(|length_s| early_s < length_s);
@@ -60,6 +62,12 @@ fn of_period(mpd: &Mpd, period: &Period, checks: &mut Checks) {
             checks.check(MPD_LATENCY, told, || format!("{}: {:?}", representation.id, set.references));
         }
     }
+}
+
+/// ITU-T T.81: from start of image to end of image.
+pub(super) fn of_image(bytes: &[u8], checks: &mut Checks) {
+    let whole = bytes.starts_with(&[0xff, 0xd8, 0xff]) && bytes.ends_with(&[0xff, 0xd9]);
+    checks.check(SEG_IMAGE, whole, || format!("{} bytes begin with {:x?}", bytes.len(), bytes.get(..4)));
 }
 
 /// The rules of a version and a later one.

@@ -71,6 +71,22 @@ fn each_rule_of_one_mpd_is_held() {
 }
 
 #[test]
+fn images_need_no_codec_and_no_init_section_and_are_whole() {
+    const IMAGES: &str = "<AdaptationSet contentType=\"image\" mimeType=\"image/jpeg\" segmentAlignment=\"true\">\
+        <SegmentTemplate media=\"t/$Number$.jpg\" duration=\"2000\" timescale=\"1000\" startNumber=\"100\"/>\
+        <Representation id=\"t\" bandwidth=\"9000\" width=\"320\" height=\"90\"/></AdaptationSet></Period>";
+    let mut checks = Checks::default();
+    of_one(&mpd::read(&BEFORE.replacen("</Period>", IMAGES, 1)).unwrap(), &mut checks);
+    of_image(&[0xff, 0xd8, 0xff, 0xe0, 1, 2, 0xff, 0xd9], &mut checks);
+    assert_eq!(found(&checks), [""; 0]);
+    for broken in [&[0xff, 0xd8, 0xff, 0xe0, 1, 2][..], b"GIF89a", b""] {
+        let mut checks = Checks::default();
+        of_image(broken, &mut checks);
+        assert_eq!(found(&checks), ["SEG_IMAGE"], "{broken:?}");
+    }
+}
+
+#[test]
 fn each_rule_of_two_mpds_is_held() {
     for (rule, right, wrong) in [
         ("MPD_START", "1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z"),
