@@ -3,6 +3,7 @@
 mod archive;
 mod away;
 mod disk;
+mod encryption;
 mod markers;
 mod profiles;
 mod subtitles;
@@ -13,6 +14,9 @@ mod window;
 pub use archive::{Archive, HOT, Place, S3, Tier};
 pub use away::WhileAway;
 pub use disk::Disk;
+pub use encryption::{
+    EncryptedStreams, Encryption, EncryptionMethod, HlsKeys, KeyServer, KeySource, fill as fill_key_uri,
+};
 pub use markers::Markers;
 pub use profiles::Profile;
 pub use subtitles::Subtitles;
@@ -43,6 +47,7 @@ pub struct Origin {
     pub window: Window,
     pub markers: Markers,
     pub subtitles: Subtitles,
+    pub encryption: Encryption,
     /// The other origin that the same encoder publishes to.
     pub twin: Option<Twin>,
     pub disk: Disk,
@@ -93,6 +98,7 @@ pub(crate) struct Raw {
     markers: markers::Raw,
     subtitles: subtitles::Raw,
     thumbnails: thumbnails::Raw,
+    encryption: encryption::Raw,
     twin: twin::Raw,
     disk: disk::Raw,
     archive: archive::Raw,
@@ -135,6 +141,7 @@ impl Default for Raw {
             markers: markers::Raw::default(),
             subtitles: subtitles::Raw::default(),
             thumbnails: thumbnails::Raw::default(),
+            encryption: encryption::Raw::default(),
             twin: twin::Raw::default(),
             disk: disk::Raw::default(),
             archive: archive::Raw::default(),
@@ -172,6 +179,7 @@ impl Raw {
             profiles,
             markers: self.markers.valid(problems),
             subtitles: self.subtitles.valid(problems),
+            encryption: self.encryption.valid(problems),
             twin,
             rtmp_listen: address(problems, "origin.rtmp_listen", &self.rtmp_listen),
             http_listen: address(problems, "origin.http_listen", &self.http_listen),

@@ -11,6 +11,7 @@ pub mod mpd;
 pub mod multivariant;
 mod position;
 pub mod presentation;
+pub mod protection;
 pub mod rewrite;
 pub mod steering;
 pub mod vod;

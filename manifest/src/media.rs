@@ -1,6 +1,7 @@
 //! A live media playlist as a value, and its text (RFC 8216bis, 4.4.3 to 4.4.5, with the Low-Latency tags).
 
 use crate::date::Rfc3339;
+use crate::protection::{self, Key};
 use std::fmt::Write;
 
 /// Everything a media playlist says. Durations are in seconds; times are Unix milliseconds.
@@ -9,8 +10,8 @@ pub struct MediaPlaylist {
     /// EXT-X-TARGETDURATION; never changes in the life of a rendition.
     pub target_duration_s: u64,
     pub content: Content,
-    /// PART-TARGET: no part is longer. Of the presentation, where this playlist has no parts.
-    pub part_target_s: f64,
+    /// PART-TARGET: no part is longer. Of the presentation, where this playlist has no parts; `None` where none has.
+    pub part_target_s: Option<f64>,
     /// CAN-SKIP-UNTIL: Delta Updates are given, and leave out what ends further from the end of the last segment.
     pub skip_until_s: Option<f64>,
     /// EXT-X-MEDIA-SEQUENCE: the number of the first segment.
@@ -41,6 +42,8 @@ pub enum Content {
 pub struct SegmentStart {
     /// Nothing connects it to the segment before: time stamps, codec set-up.
     pub discontinuity: bool,
+    /// What the segments from here on are encrypted with, said again only where it changes.
+    pub key: Option<Key>,
     /// The init section, said again only where it changes.
     pub map: Option<String>,
     pub program_date_time_ms: i64,
@@ -122,10 +125,14 @@ impl MediaPlaylist {
             write!(out, "CAN-SKIP-UNTIL={skip_until_s:.3},")?;
         }
         // 4.4.3.8: HOLD-BACK at least three target durations, PART-HOLD-BACK three part targets.
-        // Shaka takes a playlist without the second for broken where another one of the presentation has parts.
-        writeln!(out, "HOLD-BACK={:.3},PART-HOLD-BACK={:.5}", 3.0 * target as f64, 3.0 * self.part_target_s)?;
-        if self.content == Content::Parts {
-            writeln!(out, "#EXT-X-PART-INF:PART-TARGET={:.5}", self.part_target_s)?;
+        write!(out, "HOLD-BACK={:.3}", 3.0 * target as f64)?;
+        // Shaka takes a playlist without it for broken where another one of the presentation has parts.
+        if let Some(part_target_s) = self.part_target_s {
+            write!(out, ",PART-HOLD-BACK={:.5}", 3.0 * part_target_s)?;
+        }
+        writeln!(out)?;
+        if let Some(part_target_s) = self.part_target_s.filter(|_| self.content == Content::Parts) {
+            writeln!(out, "#EXT-X-PART-INF:PART-TARGET={part_target_s:.5}")?;
         }
         writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{}", self.first_msn)?;
         writeln!(out, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence)?;
@@ -180,9 +187,14 @@ pub fn skip(count: usize) -> String {
     format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={count}\n")
 }
 
-/// Says which init section holds from here on.
-pub fn map(uri: &str) -> String {
-    format!("#EXT-X-MAP:URI=\"{uri}\"\n")
+/// Says which init section holds from here on, under no key: each segment behind it has its own.
+pub fn clear_map(uri: &str) -> String {
+    format!("#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"{uri}\"\n")
+}
+
+/// Says which key and which init section hold from here on.
+pub fn state(key: Option<&Key>, map: Option<&str>) -> String {
+    text(160, |out| protection::render_into(key, map, out))
 }
 
 pub(crate) fn text(capacity: usize, render: impl FnOnce(&mut String) -> std::fmt::Result) -> String {
@@ -195,9 +207,7 @@ impl SegmentStart {
         if self.discontinuity {
             writeln!(out, "#EXT-X-DISCONTINUITY")?;
         }
-        if let Some(uri) = &self.map {
-            out.push_str(&map(uri));
-        }
+        protection::render_into(self.key.as_ref(), self.map.as_deref(), out)?;
         writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", Rfc3339(self.program_date_time_ms))
     }
 }
@@ -231,7 +241,7 @@ mod tests {
     use crate::{Head, Position};
 
     fn start(map: Option<&str>, ms: i64) -> SegmentStart {
-        SegmentStart { discontinuity: false, map: map.map(str::to_owned), program_date_time_ms: ms }
+        SegmentStart { discontinuity: false, key: None, map: map.map(str::to_owned), program_date_time_ms: ms }
     }
 
     fn part(msn: u64, index: u32) -> Part {
@@ -250,7 +260,7 @@ mod tests {
         MediaPlaylist {
             target_duration_s: 2,
             content: Content::Parts,
-            part_target_s: 0.277_333,
+            part_target_s: Some(0.277_333),
             skip_until_s: Some(12.0),
             first_msn: 7,
             discontinuity_sequence: 0,

@@ -1,5 +1,6 @@
 //! A multivariant playlist as a value, and its text (RFC 8216bis, 4.4.6).
 
+use crate::protection::Key;
 use std::fmt::Write;
 
 /// The renditions of one live stream.
@@ -13,6 +14,8 @@ pub struct MultivariantPlaylist {
     pub subtitles: Vec<SubtitleRendition>,
     /// Thumbnails.
     pub images: Option<Images>,
+    /// What the newest segments are encrypted with.
+    pub key: Option<Key>,
     /// In the order in which players are to see them.
     pub variants: Vec<Variant>,
 }
@@ -61,7 +64,8 @@ pub struct Variant {
     pub height: u32,
     pub frame_rate_hz: f64,
     pub uri: String,
-    pub trick_play: TrickPlay,
+    /// `None` where no key frame can be had alone.
+    pub trick_play: Option<TrickPlay>,
 }
 
 /// EXT-X-I-FRAME-STREAM-INF: the same picture, key frames alone.
@@ -86,6 +90,7 @@ impl MultivariantPlaylist {
 
     fn render_into(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS")?;
+        self.key.iter().try_for_each(|key| key.render_session_into(out))?;
         if let Some(AudioRendition { name, channels, uri }) = &self.audio {
             writeln!(
                 out,
@@ -142,7 +147,7 @@ impl Variant {
     }
 
     fn render_trick_play_into(&self, out: &mut String) -> std::fmt::Result {
-        let TrickPlay { peak_bitrate, codec, uri } = &self.trick_play;
+        let Some(TrickPlay { peak_bitrate, codec, uri }) = &self.trick_play else { return Ok(()) };
         let Self { width, height, .. } = self;
         writeln!(
             out,
@@ -181,16 +186,23 @@ mod tests {
             height,
             frame_rate_hz: 30_000.0 / 1001.0,
             uri: format!("{height}p/index.m3u8"),
-            trick_play: TrickPlay {
+            trick_play: Some(TrickPlay {
                 peak_bitrate: 1_000_000,
                 codec: codecs[0].to_owned(),
                 uri: format!("{height}p/iframes.m3u8"),
-            },
+            }),
         }
     }
 
     fn empty() -> MultivariantPlaylist {
-        MultivariantPlaylist { audio: None, captions: vec![], subtitles: vec![], images: None, variants: vec![] }
+        MultivariantPlaylist {
+            audio: None,
+            captions: vec![],
+            subtitles: vec![],
+            images: None,
+            key: None,
+            variants: vec![],
+        }
     }
 
     #[test]
@@ -226,6 +238,7 @@ mod tests {
             captions: vec![],
             subtitles: vec![],
             images: None,
+            key: None,
             variants: vec![variant(720, &codecs), variant(360, &codecs)],
         };
         let expected = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS\n\

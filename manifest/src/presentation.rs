@@ -1,6 +1,7 @@
 //! An MPD as a value, and its text: number-based templates over CMAF, live or ended (ISO/IEC 23009-1, 5.3; DASH-IF Low-Latency Modes).
 
 use crate::date::Rfc3339;
+use crate::protection::ContentProtection;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::{Display, Write};
@@ -70,6 +71,8 @@ pub enum Message {
     Text(String),
 }
 
+/// Names that ContentProtection uses.
+const NAMES_OF_PROTECTION: &str = " xmlns:cenc=\"urn:mpeg:cenc:2013\" xmlns:dashif=\"https://dashif.org/CPS\"";
 /// The scheme of events that are no splices.
 pub const MARKERS: &str = "urn:vivid:markers:2026";
 const SPLICES: &str = "urn:scte:scte35:2014:xml+bin";
@@ -87,10 +90,14 @@ pub struct AdaptationSet {
     pub early: Option<Duration>,
     /// When the first picture of the period came to the encoder, in Unix milliseconds: ProducerReferenceTime.
     pub reference_unix_ms: Option<i64>,
+    /// How its media are encrypted, if they are.
+    pub protection: Option<ContentProtection>,
     /// Captions in its pictures, as HLS names them: `CC1`, `SERVICE1`.
     pub captions: Vec<String>,
     /// Steps of the path between representation and file: `{representation}/{folder}/{number}.m4s`, of images `.jpg`.
     pub folder: String,
+    /// The file of the init section, in the same folder.
+    pub init: String,
     pub representations: Vec<Representation>,
 }
 
@@ -150,11 +157,16 @@ impl Presentation {
         self.render_into(&mut out).map_or_else(|_| String::new(), |()| out)
     }
 
+    fn is_protected(&self) -> bool {
+        self.periods.iter().flat_map(|period| &period.sets).any(|set| set.protection.is_some())
+    }
+
     fn render_into(&self, out: &mut String) -> std::fmt::Result {
         write!(
             out,
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" \
-             profiles=\"urn:mpeg:dash:profile:isoff-live:2011,urn:mpeg:dash:profile:cmaf:2019\""
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"{} \
+             profiles=\"urn:mpeg:dash:profile:isoff-live:2011,urn:mpeg:dash:profile:cmaf:2019\"",
+            if self.is_protected() { NAMES_OF_PROTECTION } else { "" }
         )?;
         match &self.state {
             State::Live(live) => {
@@ -262,6 +274,8 @@ impl AdaptationSet {
             }
             Kind::Image => writeln!(out, " mimeType=\"image/jpeg\" segmentAlignment=\"true\">")?,
         }
+        // 5.3.7.2: before all else, by the order of the schema.
+        self.protection.iter().try_for_each(|protection| protection.render_into(out))?;
         if let Some(unix_ms) = self.reference_unix_ms.filter(|_| live) {
             writeln!(
                 out,
@@ -294,10 +308,10 @@ impl AdaptationSet {
                 early.as_millis() as f64 / 1000.0
             )?;
         }
-        let folder = &self.folder;
+        let Self { folder, init, .. } = self;
         let extension = if self.kind == Kind::Image { "jpg" } else { "m4s" };
         if self.kind != Kind::Image {
-            write!(out, " initialization=\"$RepresentationID$/{folder}/init.mp4\"")?;
+            write!(out, " initialization=\"$RepresentationID$/{folder}/{init}\"")?;
         }
         writeln!(out, " media=\"$RepresentationID$/{folder}/$Number$.{extension}\"/>")?;
         self.representations.iter().try_for_each(|representation| representation.render_into(out))?;
@@ -371,8 +385,10 @@ mod tests {
             first_number: 7,
             early: Some(Duration::from_millis(1734)),
             reference_unix_ms: Some(1_795_226_400_500),
+            protection: None,
             captions: Vec::new(),
             folder: "e1".into(),
+            init: "init.mp4".into(),
             representations: vec![representation],
         };
         Presentation {
@@ -431,6 +447,20 @@ mod tests {
         let expected = "   <Accessibility schemeIdUri=\"urn:scte:dash:cc:cea-608:2015\" value=\"CC1=und\"/>\n   \
             <Accessibility schemeIdUri=\"urn:scte:dash:cc:cea-708:2015\" value=\"2=lang:und\"/>\n   <SegmentTemplate";
         assert!(said.render().contains(expected), "{}", said.render());
+    }
+
+    #[test]
+    fn what_is_encrypted_says_so_before_all_else() {
+        let mut said = presentation(live());
+        let key_id = [0x11; 16];
+        said.periods[0].sets[1].protection = Some(ContentProtection { key_id, license_uri: None });
+        said.periods[0].sets[1].init = "init.k.mp4".into();
+        let text = said.render();
+        assert!(text.contains("xmlns:cenc=\"urn:mpeg:cenc:2013\" xmlns:dashif="), "{text}");
+        assert_eq!(text.matches("<ContentProtection ").count(), 2, "{text}");
+        assert!(text.contains("startWithSAP=\"1\">\n   <ContentProtection schemeIdUri"), "{text}");
+        assert!(text.contains("initialization=\"$RepresentationID$/e1/init.k.mp4\""), "{text}");
+        assert!(mpd::read(&text).is_ok());
     }
 
     #[test]

@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn what_was_live_says_the_same_of_its_segments_and_nothing_of_parts() {
-        let start = SegmentStart { discontinuity: true, map: Some("e/init.mp4".into()), program_date_time_ms: 1000 };
+        let map = Some("e/init.mp4".into());
+        let start = SegmentStart { discontinuity: true, key: None, map, program_date_time_ms: 1000 };
         let part = Part { duration_s: 1.0, independent: true, uri: "e/7.0.m4s".into() };
         let segment = Segment {
             start,
@@ -48,7 +49,7 @@ mod tests {
         let live = MediaPlaylist {
             target_duration_s: 2,
             content: Content::Parts,
-            part_target_s: 1.0,
+            part_target_s: Some(1.0),
             skip_until_s: Some(12.0),
             first_msn: 7,
             discontinuity_sequence: 3,

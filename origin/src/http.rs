@@ -6,6 +6,7 @@ mod bearer;
 mod digest;
 mod growing;
 mod holds;
+mod keys;
 mod markers;
 mod posted;
 mod range;
@@ -34,6 +35,7 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use config::EncryptionMethod;
 use digest::Digests;
 use growing::Growing;
 use holds::Holds;
@@ -45,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stored::Disk;
 use tokio_util::sync::CancellationToken;
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowHeaders, CorsLayer};
 
 /// What handlers share.
 #[derive(Clone)]
@@ -112,6 +114,8 @@ impl App {
         Router::new()
             .route("/live/{stream}/index.m3u8", get(multivariant))
             .route("/live/{stream}/index.mpd", get(mpd))
+            .route("/live/{stream}/keys", post(keys::licensed))
+            .route("/live/{stream}/keys/{id}", get(keys::key))
             .route("/live/{stream}/{rendition}/index.m3u8", get(playlist))
             .route("/live/{stream}/{rendition}/iframes.m3u8", get(iframes))
             .route("/live/{stream}/{rendition}/index.vtt", get(sprites))
@@ -128,8 +132,14 @@ impl App {
             .method_not_allowed_fallback(async || Refusal::Method)
             .layer(middleware::from_fn(hosted))
             .layer(middleware::from_fn_with_state(self.clone(), count))
-            // Nothing of the answer depends on who asks, so no cache shall keep one copy for each asking site.
-            .layer(CorsLayer::permissive().expose_headers(tower_http::cors::Any).vary([] as [HeaderName; 0]))
+            // Nothing of the answer depends on who asks, so no cache shall keep one copy for each asking site. `*` would not
+            // let players send a token (Fetch, 4.8).
+            .layer(
+                CorsLayer::permissive()
+                    .allow_headers(AllowHeaders::mirror_request())
+                    .expose_headers(tower_http::cors::Any)
+                    .vary([] as [HeaderName; 0]),
+            )
             .with_state(self.clone())
     }
 
@@ -160,7 +170,7 @@ impl App {
     fn rendition(&self, stream: &Stream, name: String) -> Result<Arc<Rendition>, Refusal> {
         match stream.rendition(&name) {
             Some(rendition) => Ok(rendition),
-            None if stream.multivariant().is_none() => Err(Refusal::Starting { stream: stream.name.clone() }),
+            None if stream.multivariant().is_none() => Err(Refusal::starting(stream)),
             None => Err(Refusal::NoSuchRendition { stream: stream.name.clone(), rendition: name }),
         }
     }
@@ -217,14 +227,17 @@ async fn multivariant(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let stream = app.stream(stream)?;
-    let text = stream.multivariant().ok_or_else(|| Refusal::Starting { stream: stream.name.clone() })?;
+    let text = stream.multivariant().ok_or_else(|| Refusal::starting(&stream))?;
     Ok(classed("multivariant", answer::manifest(&text, &headers, (Manifest::Hls, Caching::Briefly))))
 }
 
 /// ISO/IEC 23009-1. Its times need no part, so it is as good as a playlist for whoever cannot wait.
 async fn mpd(State(app): State<App>, Steps(stream): Steps<String>, headers: HeaderMap) -> Result<Response, Refusal> {
     let stream = app.stream(stream)?;
-    let text = stream.mpd(unix_ms()).ok_or_else(|| Refusal::Starting { stream: stream.name.clone() })?;
+    if stream.encryption() == Some(EncryptionMethod::Aes128) {
+        return Err(Refusal::NoMpd { stream: stream.name.clone() });
+    }
+    let text = stream.mpd(unix_ms()).ok_or_else(|| Refusal::starting(&stream))?;
     Ok(classed("mpd", answer::manifest(&text, &headers, (Manifest::Dash, Caching::Briefly))))
 }
 
@@ -237,7 +250,7 @@ async fn playlist(
     let stream = app.stream(stream)?;
     let rendition = app.rendition(&stream, rendition)?;
     let directives = Directives::from_query(query.as_deref().unwrap_or_default())?;
-    let wait = if rendition.medium.is_fragmented() { directives.wait } else { directives.wait.map(whole_segment) };
+    let wait = if rendition.medium.has_parts() { directives.wait } else { directives.wait.map(whole_segment) };
     let (class, caching) = app.wait(&stream, &rendition, wait).await?;
     let text = stream.playlist(&rendition, directives.skip);
     Ok(classed(class, answer::manifest(&text, &headers, (Manifest::Hls, caching))))
@@ -290,7 +303,7 @@ async fn object(
     let medium = rendition.medium;
     let name = Name::from_file(&file, medium).ok_or_else(unknown)?;
     let class = match name {
-        Name::Init => "init",
+        Name::Init(_) => "init",
         Name::Segment(_) => "segment",
         Name::Part(_) => "part",
     };
@@ -341,7 +354,13 @@ impl Asked<'_> {
     }
 
     fn lookup(&self) -> Lookup {
-        self.rendition.lookup(self.epoch, self.name)
+        let found = self.rendition.lookup(self.epoch, self.name);
+        let Name::Init(Some(key)) = self.name else { return found };
+        if found != Lookup::Unknown {
+            return found;
+        }
+        let planned = self.stream.planned_init(self.rendition, self.epoch, &key);
+        planned.map_or(found, |init| Lookup::Found(vec![init]))
     }
 }
 

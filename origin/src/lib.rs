@@ -5,6 +5,7 @@ mod clock;
 mod epoch;
 mod http;
 mod ingest;
+mod keys;
 mod medium;
 mod metrics;
 #[doc(hidden)]

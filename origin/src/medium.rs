@@ -8,6 +8,8 @@ pub(crate) enum Medium {
     /// Fragmented MP4, behind an init section and cut into parts: pictures or sound.
     #[default]
     Fragments,
+    /// The same, encrypted as a whole and published whole.
+    Whole,
     /// One JPEG each, of small pictures side by side.
     Images,
     /// One WebVTT file each.
@@ -18,7 +20,7 @@ impl Medium {
     /// What the file of a segment is called behind its number.
     pub(crate) fn extension(self) -> &'static str {
         match self {
-            Self::Fragments => "m4s",
+            Self::Fragments | Self::Whole => "m4s",
             Self::Images => "jpg",
             Self::Text => "vtt",
         }
@@ -27,14 +29,19 @@ impl Medium {
     /// The media type of a segment, and of a part.
     pub(crate) fn content_type(self) -> &'static str {
         match self {
-            Self::Fragments => "video/iso.segment",
+            Self::Fragments | Self::Whole => "video/iso.segment",
             Self::Images => "image/jpeg",
             Self::Text => "text/vtt; charset=utf-8",
         }
     }
 
-    /// Whether segments come in parts and need an init section. Others are published whole.
-    pub(crate) fn is_fragmented(self) -> bool {
+    /// Whether segments need an init section.
+    pub(crate) fn has_init(self) -> bool {
+        matches!(self, Self::Fragments | Self::Whole)
+    }
+
+    /// Whether segments come in parts. Others are published whole.
+    pub(crate) fn has_parts(self) -> bool {
         self == Self::Fragments
     }
 }

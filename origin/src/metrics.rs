@@ -1,6 +1,7 @@
 //! What the origin counts of its streams and requests.
 
 use crate::archive::ArchiveMetrics;
+use crate::keys::KeyMetrics;
 use crate::store::DiskMetrics;
 use crate::streams::{MarkError, Marked, Reason};
 use crate::twin::Outcome;
@@ -31,6 +32,7 @@ pub(crate) struct Metrics {
     pub(crate) answers_stalled: IntCounter,
     pub(crate) disk: DiskMetrics,
     pub(crate) archive: ArchiveMetrics,
+    pub(crate) keys: KeyMetrics,
 }
 
 impl Metrics {
@@ -102,6 +104,7 @@ impl Metrics {
             answers_stalled: counter("vivid_origin_answers_stalled_total", "answers of which a client took nothing")?,
             disk: DiskMetrics::register(registry)?,
             archive: ArchiveMetrics::register(registry)?,
+            keys: KeyMetrics::register(registry)?,
         };
         metrics.register_all(registry)?;
         Ok(metrics)

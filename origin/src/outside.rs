@@ -1,6 +1,7 @@
 //! Readers of bytes from outside that nothing else shows, for fuzz targets and for the tests that replay their seeds.
 
 use crate::archive::Asked;
+use crate::keys::read_key_answer;
 use crate::rtmp;
 use crate::slate::Slate;
 use crate::store::{Record, crc, read_journal};
@@ -18,6 +19,12 @@ use std::time::{Duration, Instant};
 const NOW_UNIX_MS: i64 = 1_795_226_500_000;
 const WINDOW: Duration = Duration::from_secs(120);
 
+/// Reads what a key server answers; the key of the id `[0; 16]`, if there is one.
+#[must_use]
+pub fn key_answer(answer: &[u8]) -> Option<[u8; 16]> {
+    read_key_answer(answer, &[0; 16]).ok()
+}
+
 /// Reads lines of a journal, to which it puts their sums, as an origin that starts. Returns how many were taken, and how
 /// many renditions are shown again.
 ///
@@ -31,7 +38,7 @@ pub fn journal(lines: &str) -> (usize, usize) {
     assert!(length <= text.len());
     let Ok(shortened) = IntCounter::new("shortened", "windows") else { return (0, 0) };
     let memory = Memory::new(usize::MAX, shortened);
-    let room = Room { length: WINDOW, in_memory: WINDOW, memory, life: Arc::default() };
+    let room = Room { length: WINDOW, in_memory: WINDOW, memory, life: Arc::default(), told: None };
     let stream = Stream::new("a".to_owned(), room);
     if stream.replay(&records, Instant::now(), NOW_UNIX_MS).is_none() {
         return (records.len(), 0);

@@ -3,13 +3,17 @@
 //! Pure. A part is closed by its own last frame, never by the one after it: on the grid its end is known on arrival.
 
 mod grid;
+mod protect;
 
 pub(crate) use grid::Grid;
 
+use crate::keys::{KeyName, Protection};
 use bytes::Bytes;
 use manifest::Position;
-use media::fmp4::{self, Fmp4Error, Reference, Sample};
+use media::fmp4::{Fmp4Error, Reference, Sample};
 use media::{Frame, Timescale, TrackConfig, TrackKind};
+use protect::Protect;
+use std::sync::Arc;
 
 /// Cuts one rendition of one epoch. Times are in ticks of the track, from the epoch's zero.
 pub(crate) struct Segmenter {
@@ -31,6 +35,7 @@ pub(crate) struct Segmenter {
     open: Vec<Placed>,
     /// Where the last frame began; the next one begins later.
     last_start: Option<i64>,
+    protect: Protect,
 }
 
 /// A part, written.
@@ -45,6 +50,8 @@ pub(crate) struct Part {
     pub(crate) first_picture_end: Option<u64>,
     /// The segment is whole with this part.
     pub(crate) ends_segment: bool,
+    /// What it is encrypted with.
+    pub(crate) key: Option<KeyName>,
 }
 
 /// Why frames do not fit on the grid. The epoch cannot go on.
@@ -56,6 +63,8 @@ pub(crate) enum Violation {
     Gap { at: Position },
     #[error("frames are out of order in {at}")]
     Order { at: Position },
+    #[error("segment {msn} is to be encrypted, and there is no key")]
+    NoKey { msn: u64 },
     #[error(transparent)]
     Unwritable(#[from] Fmp4Error),
 }
@@ -89,7 +98,14 @@ impl Segmenter {
             part: 0,
             open: Vec::new(),
             last_start: None,
+            protect: Protect::default(),
         }
+    }
+
+    /// Encrypts what it cuts of the track, where there is a `protection`.
+    pub(crate) fn protected(mut self, track: &TrackConfig, protection: Option<Arc<Protection>>) -> Self {
+        self.protect = protection.map_or_else(Protect::default, |protection| Protect::new(track, protection));
+        self
     }
 
     /// Leaves out so many segments: another origin cuts those, and this one joins it.
@@ -124,12 +140,13 @@ impl Segmenter {
         if start + self.frame_ticks >= self.grid.part_start(part + 1, self.timescale) {
             whole.extend(self.close(None)?);
         }
-        Ok(whole)
+        self.protect.publishable(whole)
     }
 
     /// The end of the epoch: what is open becomes a part, whatever its length.
     pub(crate) fn flush(&mut self) -> Result<Option<Part>, Violation> {
-        self.close(None)
+        let last = self.close(None)?;
+        self.protect.last(last)
     }
 
     /// Whether the part that the frame opens may begin with it.
@@ -174,7 +191,7 @@ impl Segmenter {
         let sequence = (self.part as u32).wrapping_add(1);
         let shown = decode_base + i64::from(samples[0].composition_offset);
         let reference = Reference::unix(shown.max(0) as u64, Timescale(self.timescale));
-        let bytes = fmp4::fragment(sequence, decode_base.max(0) as u64, Some(reference), &samples)?;
+        let (bytes, key) = self.protect.fragment(at.msn, (sequence, decode_base.max(0) as u64), reference, &samples)?;
         self.part += 1;
         let after_first: usize = samples[1..].iter().map(|sample| sample.data.len()).sum();
         let first_picture_end = (bytes.len() - after_first) as u64;
@@ -185,6 +202,7 @@ impl Segmenter {
             duration_s: (last_end - begin) as f64 / f64::from(self.timescale),
             independent: open[0].frame.keyframe,
             ends_segment: self.position(self.part).part == 0,
+            key,
         }))
     }
 

@@ -14,7 +14,7 @@ pub(crate) use life::{Given, Life};
 pub(crate) use metrics::DiskMetrics;
 #[cfg(test)]
 pub(crate) use record::Segment as SegmentRecord;
-pub(crate) use record::{Epoch as EpochRecord, Record, crc, read as read_journal};
+pub(crate) use record::{Epoch as EpochRecord, Method, Record, crc, read as read_journal};
 pub(crate) use recover::{Recovered, read_life, segment_file};
 
 use crate::archive::Id;

@@ -20,6 +20,7 @@ pub(crate) use task::marker_of_cue;
 
 use crate::clock::unix_ms;
 use crate::ingest::{Ending, Ingested, PublishRequest, Publisher, Publishing, Refusal};
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::slate::Slate;
 use crate::store::{Keeping, Life, Recovered, Store};
@@ -59,6 +60,7 @@ pub(crate) struct Context {
     pub(crate) slate: Option<Arc<Slate>>,
     pub(crate) store: Store,
     pub(crate) memory: Memory,
+    pub(crate) keys: Keys,
 }
 
 impl Context {
@@ -79,7 +81,9 @@ impl Context {
                 .ok()
         });
         let memory = Memory::new(config.window.memory_bytes_max, metrics.disk.shortened.clone());
-        (Self { config, program, metrics, transcode_metrics, twin, slate: slate.map(Arc::new), store, memory }, left)
+        let keys = Keys::new(&config, &metrics.keys);
+        let slate = slate.map(Arc::new);
+        (Self { config, program, metrics, transcode_metrics, twin, slate, store, memory, keys }, left)
     }
 }
 
@@ -107,6 +111,10 @@ impl Directory {
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Stream>> {
         self.0.entries.lock().get(name).map(|entry| Arc::clone(&entry.stream))
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.context.keys
     }
 
     /// Ends every stream's task, and with it the workers. Playlists stay as they are: the stream may go on elsewhere.
@@ -160,7 +168,7 @@ impl Directory {
     /// Shows streams again that an earlier process left on disk, and waits for their publishers as for any other's.
     pub(crate) fn recover(&self, left: Vec<Recovered>) {
         for life in left {
-            let room = self.room(self.0.context.store.resume(&life));
+            let room = self.room(&life.name, self.0.context.store.resume(&life));
             let stream = Arc::new(Stream::new(life.name.clone(), room));
             let (now, now_unix_ms) = (std::time::Instant::now(), unix_ms());
             let resumed = stream.replay(&life.records, now, now_unix_ms);
@@ -177,14 +185,15 @@ impl Directory {
         }
     }
 
-    fn room(&self, life: Life) -> Room {
-        let Context { config, memory, .. } = &self.0.context;
+    fn room(&self, name: &str, life: Life) -> Room {
+        let Context { config, memory, keys, .. } = &self.0.context;
         let (length, in_memory) = (config.window.length, config.window.memory);
-        Room { length, in_memory, memory: memory.clone(), life: Arc::new(life) }
+        let told = keys.told(name).map(Arc::new);
+        Room { length, in_memory, memory: memory.clone(), life: Arc::new(life), told }
     }
 
     fn start(&self, name: &str) -> Entry {
-        let room = self.room(self.0.context.store.begin(name));
+        let room = self.room(name, self.0.context.store.begin(name));
         let stream = Arc::new(Stream::new(name.to_owned(), room));
         let (intake, publishers) = mpsc::channel(1);
         let task = task::Task::new(self.clone(), Arc::clone(&stream), publishers);

@@ -19,11 +19,13 @@ pub(crate) use segment::OnDisk;
 pub(crate) use text::Text;
 
 use crate::epoch::EpochId;
+use crate::keys::{KeyName, Told, unhex};
 use crate::medium::Medium;
 use crate::segmenter::Part;
 use bytes::Bytes;
 use manifest::media::Tiles;
 use manifest::{Head, Position};
+use media::fmp4::protected_init;
 use rope::Rope;
 use segment::{Kept, Segment};
 use std::collections::VecDeque;
@@ -48,12 +50,12 @@ pub(crate) struct Shape {
 const LENGTH_TARGETS_MIN: u64 = 6;
 
 impl Shape {
-    pub(crate) fn of(plan: &Plan, length: Duration, memory: Duration) -> Self {
+    pub(crate) fn of(plan: &Plan, medium: Medium, (length, memory): (Duration, Duration)) -> Self {
         let target_duration_s = plan.target_duration_s;
         let least_s = (LENGTH_TARGETS_MIN * target_duration_s) as f64;
         let [length_s, memory_s] = [length, memory].map(|length| length.as_secs_f64().max(least_s));
         let part_target_s = plan.part_target.as_secs_f64();
-        Self { medium: Medium::Fragments, length_s, memory_s, target_duration_s, part_target_s }
+        Self { medium, length_s, memory_s, target_duration_s, part_target_s }
     }
 
     /// No window is shorter for want of memory, in seconds.
@@ -74,9 +76,12 @@ pub(crate) struct EpochStart {
     /// Wall clock of the epoch's zero, in Unix milliseconds.
     pub(crate) zero_unix_ms: i64,
     pub(crate) segment_s: f64,
+    /// In the clear.
     pub(crate) init: Bytes,
     /// What is in its images, where those are what segments are.
     pub(crate) tiles: Option<Tiles>,
+    /// What players are told of keys, where segments are encrypted.
+    pub(crate) told: Option<Arc<Told>>,
 }
 
 #[derive(Debug)]
@@ -116,7 +121,14 @@ pub(crate) struct Window {
 #[derive(Debug)]
 pub(crate) enum News {
     /// A segment that will not change.
-    Whole { epoch: EpochId, msn: u64, pieces: Vec<Bytes>, duration_s: f64, picture_end: Option<u64> },
+    Whole {
+        epoch: EpochId,
+        msn: u64,
+        pieces: Vec<Bytes>,
+        duration_s: f64,
+        picture_end: Option<u64>,
+        key: Option<KeyName>,
+    },
     /// A segment that is answered no more, though it is on disk, and when it began.
     Gone { epoch: EpochId, msn: u64, unix_ms: i64 },
 }
@@ -124,7 +136,8 @@ pub(crate) enum News {
 /// A resource of a rendition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    Init,
+    /// For media in the clear, or under the key of this id.
+    Init(Option<[u8; 16]>),
     Segment(u64),
     Part(Position),
 }
@@ -151,13 +164,14 @@ impl Name {
     /// The last step of a URL: `{msn}.{extension}` with the medium's extension, and where it is fragmented `init.mp4` and
     /// `{msn}.{part}.m4s`. Numbers have one spelling.
     pub(crate) fn from_file(file: &str, medium: Medium) -> Option<Self> {
-        if file == "init.mp4" {
-            return medium.is_fragmented().then_some(Self::Init);
+        if let Some(of) = file.strip_prefix("init").and_then(|rest| rest.strip_suffix(".mp4")) {
+            let key = if of.is_empty() { None } else { Some(unhex(of.strip_prefix('.')?)?) };
+            return medium.has_init().then_some(Self::Init(key));
         }
         let stem = file.strip_suffix(medium.extension())?.strip_suffix('.')?;
         match stem.split_once('.') {
             None => Some(Self::Segment(number(stem)?)),
-            Some(_) if !medium.is_fragmented() => None,
+            Some(_) if !medium.has_parts() => None,
             Some((msn, part)) => Some(Self::Part(Position { msn: number(msn)?, part: number(part)?.try_into().ok()? })),
         }
     }
@@ -170,7 +184,7 @@ impl Window {
             segments: VecDeque::new(),
             leaving: VecDeque::new(),
             lines: Rope::default(),
-            frames: shape.medium.is_fragmented().then(Rope::default),
+            frames: shape.medium.has_parts().then(Rope::default),
             open: None,
             vacant: None,
             listed_s: 0.0,
@@ -296,7 +310,12 @@ impl Window {
 
     /// Takes a segment of the open epoch that is on disk. Those before it that are not are gaps. False if it is of
     /// another epoch, or older than what is there.
-    pub(crate) fn restore(&mut self, (epoch, msn): (EpochId, u64), disk: OnDisk, now: Instant) -> bool {
+    pub(crate) fn restore(
+        &mut self,
+        (epoch, msn): (EpochId, u64),
+        (disk, key): (OnDisk, Option<KeyName>),
+        now: Instant,
+    ) -> bool {
         let Some(mut segment) = self.open.take_if(|open| open.epoch.id == epoch && open.msn <= msn) else {
             return false;
         };
@@ -308,7 +327,7 @@ impl Window {
             let next = Segment::new(segment.msn + 1, Arc::clone(&epoch));
             self.append(std::mem::replace(&mut segment, next), now);
         }
-        segment.kept = Kept::Disk(disk);
+        (segment.kept, segment.key) = (Kept::Disk(disk), key);
         self.append(segment, now);
         self.open = Some(Segment::new(msn + 1, epoch));
         true
@@ -343,6 +362,7 @@ impl Window {
         let whole = part.ends_segment;
         self.bytes += part.bytes.len();
         self.memory.hold(part.bytes.len());
+        open.key = part.key;
         open.parts.push(part);
         if whole {
             let following = Segment::new(open.msn + 1, Arc::clone(&open.epoch));
@@ -382,7 +402,7 @@ impl Window {
 
     pub(crate) fn lookup(&self, epoch: EpochId, name: Name) -> Lookup {
         match name {
-            Name::Init => self.init(epoch).map_or(Lookup::Unknown, |init| Lookup::Found(vec![init])),
+            Name::Init(key) => self.init(epoch, key).map_or(Lookup::Unknown, |init| Lookup::Found(vec![init])),
             Name::Segment(msn) => match self.whole(epoch, msn) {
                 Some(segment) => match &segment.kept {
                     Kept::Disk(disk) => on_disk(disk, msn, 0..disk.length()),
@@ -417,9 +437,15 @@ impl Window {
         part.map_or(Lookup::Unknown, |part| Lookup::Found(vec![part.bytes.clone()]))
     }
 
-    fn init(&self, epoch: EpochId) -> Option<Bytes> {
+    fn init(&self, epoch: EpochId, key: Option<[u8; 16]>) -> Option<Bytes> {
         let mut segments = self.open.iter().chain(self.segments.iter().rev());
-        segments.find(|segment| segment.epoch.id == epoch).map(|segment| segment.epoch.init.clone())
+        let of_key = |segment: &Segment| key.is_none() || segment.key.map(|key| key.id) == key;
+        let segment = segments.find(|segment| segment.epoch.id == epoch && of_key(segment))?;
+        let clear = &segment.epoch.init;
+        match segment.key.filter(|_| key.is_some()) {
+            Some(KeyName { id, iv }) => protected_init(clear, id, iv).ok(),
+            None => Some(clear.clone()),
+        }
     }
 
     fn whole(&self, epoch: EpochId, msn: u64) -> Option<&Segment> {
@@ -443,6 +469,11 @@ impl Window {
     }
 
     fn append(&mut self, mut segment: Segment, now: Instant) {
+        if segment.is_gap() {
+            // It has none of its own, and what comes after it is to say as little as can be.
+            let last = self.segments.back().filter(|last| last.epoch.id == segment.epoch.id);
+            segment.key = last.and_then(|last| last.key);
+        }
         segment.says_init = self.is_of_new_init(&segment);
         self.next_msn = segment.msn + 1;
         self.listed_s += segment.duration_s();
@@ -453,8 +484,8 @@ impl Window {
         self.add_frame(&segment);
         if !segment.parts.is_empty() {
             let (epoch, msn, pieces) = (segment.epoch.id, segment.msn, segment.bytes());
-            let (duration_s, picture_end) = (segment.duration_s(), segment.picture_end());
-            self.news.push(News::Whole { epoch, msn, pieces, duration_s, picture_end });
+            let (duration_s, picture_end, key) = (segment.duration_s(), segment.picture_end(), segment.key);
+            self.news.push(News::Whole { epoch, msn, pieces, duration_s, picture_end, key });
         }
         self.segments.push_back(segment);
         self.settle_lines();

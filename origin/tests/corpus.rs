@@ -1,5 +1,5 @@
-//! Replays the seeds of the fuzz targets for RTMP sessions, each cut in several ways, journals, twins' offers, markers and paths of
-//! recordings.
+//! Replays the seeds of the fuzz targets for RTMP sessions, each cut in several ways, journals, twins' offers, markers, keys and
+//! paths of recordings.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 use origin::rtmp::{Event, Session};
@@ -22,6 +22,14 @@ fn named<T: Copy>(seeds: &[(String, T)]) -> Vec<(&str, T)> {
 
 fn text(seed: Vec<u8>) -> String {
     String::from_utf8(seed).unwrap()
+}
+
+#[test]
+fn key_answers() {
+    let seeds = replayed("key_answer", |seed| outside::key_answer(&seed).is_some());
+    let expected =
+        [("bare", true), ("other_key", false), ("page", false), ("set", true), ("short", false), ("short_key", false)];
+    assert_eq!(named(&seeds), expected);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 // Plays a URL in a stock player (hls.js, dash.js or Shaka) in headless Chromium and prints one JSON line about it.
 //
-//   node e2e/stock.mjs --player dash --url http://127.0.0.1:8083/dash/live.mpd --seconds 20 [--back SECONDS | --at SECONDS]
+//   node e2e/stock.mjs --player dash --url http://127.0.0.1:8083/dash/live.mpd --seconds 20 [--license URL]
+//     [--back SECONDS | --at SECONDS]
 //
+// With --license the media are encrypted by cbcs, and browsers get clear keys by POST there.
 // With --back it goes back that far after the visit, by the player's own means, and plays as long there; with --at, which is for
 // recordings, it goes to that time.
 // The exit code is 0 when the visit could be measured, whatever the figures; 1 with one sentence on stderr when not.
@@ -17,7 +19,8 @@ const FIRST_FRAME_MS = 20_000;
 const PLAYERS = {
   hls: {
     library: "hls.js/dist/hls.min.js",
-    begin: `const player = new Hls({ lowLatencyMode: true });
+    begin: `const drmSystems = { "org.w3.clearkey": { licenseUrl: license } };
+      const player = new Hls({ lowLatencyMode: true, ...(license && { emeEnabled: true, drmSystems }) });
       player.on(Hls.Events.ERROR, (_, data) => seen.errors.push((data.fatal ? "fatal " : "") + data.details));
       player.loadSource(url);
       player.attachMedia(video);
@@ -29,12 +32,14 @@ const PLAYERS = {
     begin: `const player = dashjs.MediaPlayer().create();
       player.on("error", (event) => seen.errors.push(String(event.error?.message ?? event.error)));
       player.initialize(video, url, true);
+      if (license) player.setProtectionData({ "org.w3.clearkey": { serverURL: license } });
       seen.latency = () => player.getCurrentLiveLatency();
       seen.back = (seconds) => player.seek(player.timeInDvrWindow() - seconds);`,
   },
   shaka: {
     library: "shaka-player/dist/shaka-player.compiled.js",
     begin: `const player = new shaka.Player();
+      if (license && url.endsWith(".mpd")) player.configure({ drm: { servers: { "org.w3.clearkey": license } } });
       player.addEventListener("error", (event) => seen.errors.push("code " + event.detail.code));
       player.attach(video).then(() => player.load(url)).catch((error) => seen.errors.push("fatal " + error.code));
       seen.latency = () => player.getStats().liveLatency;
@@ -48,6 +53,7 @@ function wishes() {
       player: { type: "string", default: "hls" },
       url: { type: "string" },
       seconds: { type: "string", default: "20" },
+      license: { type: "string" },
       back: { type: "string" },
       at: { type: "string" },
     },
@@ -67,7 +73,8 @@ function wishes() {
       "say --player hls, dash or shaka, --url URL, --seconds 20, --back 30 or --at 30",
     );
   }
-  return { name: player[0], player: player[1], url: values.url, seconds, back, at };
+  const license = values.license ?? null;
+  return { name: player[0], player: player[1], url: values.url, seconds, license, back, at };
 }
 
 /**
@@ -104,10 +111,11 @@ async function goTo(page, at, seconds) {
 }
 
 async function main() {
-  const { name, player, url, seconds, back, at } = wishes();
+  const { name, player, url, seconds, license, back, at } = wishes();
   const html = `<!doctype html><meta charset="utf-8"><script src="/player.js"></script>
     <video muted autoplay playsinline width="320"></video><script>
       const video = document.querySelector("video"), url = ${JSON.stringify(url)};
+      const license = ${JSON.stringify(license)};
       const seen = { errors: [], stalls: 0, began: false, latency: () => null };
       video.addEventListener("playing", () => { seen.began = true; });
       video.addEventListener("waiting", () => { if (seen.began) seen.stalls += 1; });

@@ -238,6 +238,7 @@ fn render(next: Position) -> String {
         |msn: u64, part: u32| Part { duration_s: 0.25, independent: part == 0, uri: format!("e/{msn}.{part}.m4s") };
     let start = |msn: u64| SegmentStart {
         discontinuity: false,
+        key: None,
         map: (msn == first_msn).then(|| "e/init.mp4".to_owned()),
         program_date_time_ms: 1_700_000_000_000 + 1000 * i64::try_from(msn).unwrap_or(0),
     };
@@ -252,7 +253,7 @@ fn render(next: Position) -> String {
     let playlist = MediaPlaylist {
         target_duration_s: 1,
         content: manifest::media::Content::Parts,
-        part_target_s: 0.25,
+        part_target_s: Some(0.25),
         skip_until_s: None,
         first_msn,
         discontinuity_sequence: 0,

@@ -40,26 +40,29 @@ impl Latency {
 
 impl Raw {
     pub(super) fn valid(self, index: usize, problems: &mut Vec<Problem>) -> Profile {
-        let stem = self.stream.strip_suffix('*').unwrap_or(&self.stream);
-        if !(is_stream_name(stem) || self.stream == super::ANY_STREAM) {
-            let text =
-                format!("{:?} names no stream; write a name, or its beginning and \"*\": {STREAM_NAME}", self.stream);
-            problems.push(Problem::new(format!("origin.profiles[{index}].stream"), text));
-        }
+        stream_rule(problems, &format!("origin.profiles[{index}].stream"), &self.stream);
         Profile { part: self.profile.part(), stream: self.stream }
     }
 }
 
-impl Profile {
-    fn covers(&self, stream: &str) -> bool {
-        self.stream.strip_suffix('*').map_or(self.stream == stream, |beginning| stream.starts_with(beginning))
+/// Whether a rule for streams names one, or the beginning of some.
+pub(super) fn stream_rule(problems: &mut Vec<Problem>, key: &str, rule: &str) {
+    let stem = rule.strip_suffix('*').unwrap_or(rule);
+    if !(is_stream_name(stem) || rule == super::ANY_STREAM) {
+        let text = format!("{rule:?} names no stream; write a name, or its beginning and \"*\": {STREAM_NAME}");
+        problems.push(Problem::new(key, text));
     }
+}
+
+/// Whether such a rule is about this stream.
+pub(super) fn covers(rule: &str, stream: &str) -> bool {
+    rule.strip_suffix('*').map_or(rule == stream, |beginning| stream.starts_with(beginning))
 }
 
 impl Origin {
     /// How the stream of this name is cut: the first profile that names it decides.
     pub fn segmenting(&self, stream: &str) -> Cow<'_, Segmenting> {
-        let profile = self.profiles.iter().find(|profile| profile.covers(stream));
+        let profile = self.profiles.iter().find(|profile| covers(&profile.stream, stream));
         let with = |profile: &Profile| Segmenting { part: profile.part, ..self.segment.clone() };
         profile.map_or(Cow::Borrowed(&self.segment), |profile| Cow::Owned(with(profile)))
     }

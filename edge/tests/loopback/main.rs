@@ -16,6 +16,7 @@ mod foreign;
 mod half_closed;
 mod http;
 mod http2;
+mod keys;
 mod late;
 mod malformed;
 mod noise;

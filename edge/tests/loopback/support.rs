@@ -220,6 +220,7 @@ fn playlist(live: &Live) -> String {
     let first_msn = live.next.msn.saturating_sub(6);
     let start = |msn: u64| SegmentStart {
         discontinuity: false,
+        key: None,
         map: (msn == first_msn).then(|| format!("{epoch}/init.mp4")),
         program_date_time_ms: 1_700_000_000_000 + 2000 * msn as i64,
     };
@@ -239,7 +240,7 @@ fn playlist(live: &Live) -> String {
     let playlist = MediaPlaylist {
         target_duration_s: 2,
         content: manifest::media::Content::Parts,
-        part_target_s: 0.5,
+        part_target_s: Some(0.5),
         skip_until_s: None,
         first_msn,
         discontinuity_sequence: 0,

@@ -1,10 +1,12 @@
 //! The renditions of one epoch: who is cut from what, and when all of them are there.
 
 use super::analysis::Known;
+use crate::keys::Protection;
 use crate::segmenter::{Grid, Part, Segmenter, Violation};
 use bytes::Bytes;
 use media::fmp4::{self, Fmp4Error};
 use media::{Frame, TrackConfig};
+use std::sync::Arc;
 use transcode::{Make, Plan};
 
 /// Cuts every rendition of an epoch. Parts that come before all renditions are set up wait here: players learn of all
@@ -15,6 +17,7 @@ pub(crate) struct Cutter {
     begin: (u64, i64),
     /// Segments of the epoch that are not cut here.
     joined: u64,
+    protection: Option<Arc<Protection>>,
     passthrough: Option<usize>,
     renditions: Vec<Cut>,
     open: bool,
@@ -37,14 +40,20 @@ struct Track {
 pub(crate) type Made = (usize, Part);
 
 impl Cutter {
-    /// `begin` is the first segment of the epoch, and when that begins in Unix milliseconds; `joined` of its segments are
-    /// not cut here.
-    pub(crate) fn new(known: &Known, plan: &Plan, begin: (u64, i64), joined: u64) -> Result<Self, Fmp4Error> {
+    /// `begin` is the first segment of the epoch, and when that begins in Unix milliseconds; so many of its segments are not
+    /// cut here. What is cut is encrypted where there is a `protection`.
+    pub(crate) fn new(
+        known: &Known,
+        plan: &Plan,
+        (first_msn, zero_unix_ms, joined): (u64, i64, u64),
+        protection: Option<Arc<Protection>>,
+    ) -> Result<Self, Fmp4Error> {
         let passthrough = plan.renditions.iter().position(|rendition| rendition.make == Make::Passthrough);
         let mut cutter = Self {
             grid: Grid::new(plan),
-            begin,
+            begin: (first_msn, zero_unix_ms),
             joined,
+            protection,
             passthrough,
             renditions: plan.renditions.iter().map(|_| Cut::default()).collect(),
             open: false,
@@ -60,7 +69,9 @@ impl Cutter {
     pub(crate) fn track(&mut self, index: usize, config: TrackConfig) -> Result<(), Fmp4Error> {
         let Some(rendition) = self.renditions.get_mut(index) else { return Ok(()) };
         let init = fmp4::init(&config)?;
-        let segmenter = Segmenter::new(self.grid, &config, self.begin).after(self.joined);
+        let segmenter = Segmenter::new(self.grid, &config, self.begin)
+            .after(self.joined)
+            .protected(&config, self.protection.clone());
         rendition.track = Some(Track { config, init, segmenter });
         Ok(())
     }
@@ -132,7 +143,7 @@ mod tests {
         let plan = plan(30, 60, 10);
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
         let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 }, captions: media::Captions::default() };
-        let mut cutter = Cutter::new(&known, &plan, (7, 0), 0).unwrap();
+        let mut cutter = Cutter::new(&known, &plan, (7, 0, 0), None).unwrap();
         for index in 0..25 {
             let made = cutter.source(frame(TrackKind::Video, index * 1000, index == 0)).unwrap();
             assert!(made.is_empty() && cutter.opened().is_none());

@@ -1,7 +1,7 @@
 //! Every error of the origin as HTTP says it: status, cache lifetime, and one sentence that says what to do.
 
 use super::answer;
-use crate::streams::MarkError;
+use crate::streams::{MarkError, Stream};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use manifest::{DirectiveError, Position};
@@ -13,6 +13,16 @@ pub(super) enum Refusal {
     NoSuchStream { stream: String, port: u16 },
     #[error("{stream} is starting; ask again in a second")]
     Starting { stream: String },
+    #[error(
+        "{stream} is to be encrypted and its key has not come; ask again in a second, or see origin.encryption.key_server"
+    )]
+    NoKeyYet { stream: String },
+    #[error("{stream} is encrypted by whole segments, which DASH does not know; ask for /live/{stream}/index.m3u8")]
+    NoMpd { stream: String },
+    #[error("{stream} has no key of this id here; take it from where the playlist says, as long as that lists it")]
+    NoSuchKey { stream: String },
+    #[error("this is no request for clear keys: {0}; send what a browser's clear key system does")]
+    License(String),
     #[error("{stream} has no rendition {rendition}; see /live/{stream}/index.m3u8 for those it has")]
     NoSuchRendition { stream: String, rendition: String },
     #[error("this part of the stream is not here, or no longer; reload the playlist")]
@@ -64,6 +74,12 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// Of a stream that shows nothing yet.
+    pub(super) fn starting(stream: &Stream) -> Self {
+        let name = stream.name.clone();
+        if stream.is_keyless() { Self::NoKeyYet { stream: name } } else { Self::Starting { stream: name } }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::NoSuchStream { .. }
@@ -71,6 +87,8 @@ impl Refusal {
             | Self::NoSuchRendition { .. }
             | Self::NoSuchObject
             | Self::NoSuchRecording { .. }
+            | Self::NoSuchKey { .. }
+            | Self::NoMpd { .. }
             | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Host => StatusCode::BAD_REQUEST,
@@ -78,10 +96,13 @@ impl Refusal {
             Self::PostLate => StatusCode::REQUEST_TIMEOUT,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             // RFC 8216bis, 6.2.5.2.
-            Self::Directive(_) | Self::TooFar { .. } | Self::Offer | Self::Marker(_) => StatusCode::BAD_REQUEST,
+            Self::Directive(_) | Self::TooFar { .. } | Self::Offer | Self::Marker(_) | Self::License(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Late
             | Self::NoPublisher
+            | Self::NoKeyYet { .. }
             | Self::TooManyHolds
             | Self::TooManyFiles
             | Self::DiskLate
@@ -106,7 +127,11 @@ impl IntoResponse for Refusal {
             Self::StoreLate | Self::StoreFailed => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
             }
-            Self::Starting { .. } | Self::NoPublisher | Self::TooManyHolds | Self::TooManyFiles => {
+            Self::Starting { .. }
+            | Self::NoKeyYet { .. }
+            | Self::NoPublisher
+            | Self::TooManyHolds
+            | Self::TooManyFiles => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

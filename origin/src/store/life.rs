@@ -135,7 +135,7 @@ impl Life {
     pub(crate) fn take(&self, (rendition, medium): (&str, Medium), window: &Arc<Mutex<Window>>, news: Vec<News>) {
         for news in news {
             match news {
-                News::Whole { epoch, msn, pieces, duration_s, picture_end } => {
+                News::Whole { epoch, msn, pieces, duration_s, picture_end, key } => {
                     {
                         let mut given = self.given.lock();
                         given.next_msn = given.next_msn.max(msn + 1);
@@ -155,6 +155,7 @@ impl Life {
                         ends: ends.collect(),
                         crc: 0,
                         picture_end,
+                        key,
                         unix_ms: unix_ms(),
                     };
                     self.write(Entry::Segment(Whole { file, pieces, record, window: window.clone() }));

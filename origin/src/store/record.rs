@@ -4,11 +4,13 @@
 //! the last line anywhere; whatever does not end or does not add up is the end of the journal.
 
 use crate::epoch::{Bitrate, Known, NUMBER_MAX, Numbers, TIME_MAX_MS};
+use crate::keys::KeyName;
 use crate::medium::Medium;
 use crate::streams::TextTrack;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use config::EncryptionMethod;
 use flate2::Crc;
 use media::{AacConfig, AvcConfig, FrameRate, Timescale, TrackConfig};
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,8 @@ pub(crate) struct Epoch {
     pub(crate) numbers: Numbers,
     pub(crate) joined: u64,
     pub(crate) alone: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption: Option<Method>,
     average_bitrate: u64,
     peak_bitrate: u64,
     source_video: Track,
@@ -101,6 +105,9 @@ pub(crate) struct Segment {
     pub(crate) crc: u32,
     /// Up to where the first picture goes; `None` for sound.
     pub(crate) picture_end: Option<u64>,
+    /// What it is encrypted with: the id and IV of a key, never the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<KeyName>,
     pub(crate) unix_ms: i64,
 }
 
@@ -125,6 +132,14 @@ enum Making {
 enum Track {
     Avc { config: String, width: u32, height: u32, timescale: u32 },
     Aac { config: String, sample_rate: u32, channels: u16 },
+}
+
+/// How the segments of an epoch are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Method {
+    Cbcs,
+    Aes128,
 }
 
 /// An epoch as it was opened.
@@ -223,7 +238,7 @@ pub(crate) fn crc(bytes: &[u8]) -> u32 {
 impl Epoch {
     pub(crate) fn new(
         (numbers, joined, alone): (Numbers, u64, bool),
-        (known, plan): (&Known, &Plan),
+        (known, plan, encryption): (&Known, &Plan, Option<EncryptionMethod>),
         tracks: &[(TrackConfig, Bytes)],
     ) -> Self {
         let Source { video, audio, rate, gop } = &known.source;
@@ -237,6 +252,7 @@ impl Epoch {
             numbers,
             joined,
             alone,
+            encryption: encryption.map(Method::of),
             average_bitrate: known.bitrate.average,
             peak_bitrate: known.bitrate.peak,
             source_video: Track::of(&TrackConfig::Avc { config: video.clone(), timescale: rate.timescale() }),
@@ -304,6 +320,22 @@ impl Images {
     }
 }
 
+impl Method {
+    fn of(method: EncryptionMethod) -> Self {
+        match method {
+            EncryptionMethod::Cbcs => Self::Cbcs,
+            EncryptionMethod::Aes128 => Self::Aes128,
+        }
+    }
+
+    pub(crate) fn method(self) -> EncryptionMethod {
+        match self {
+            Self::Cbcs => EncryptionMethod::Cbcs,
+            Self::Aes128 => EncryptionMethod::Aes128,
+        }
+    }
+}
+
 impl Making {
     fn of(make: &Make) -> Self {
         match make.clone() {
@@ -368,7 +400,7 @@ mod tests {
         let ticks = plan.rate.timescale();
         let tracks = [(avc(ticks), init.clone()), (avc(ticks), init.clone()), (aac(), init)];
         let numbers = Numbers { id: 7, first_msn: 100, discontinuities: 3, zero_unix_ms: 1_795_226_400_500 };
-        let epoch = Epoch::new((numbers, 0, false), (&known, &plan), &tracks);
+        let epoch = Epoch::new((numbers, 0, false), (&known, &plan, Some(EncryptionMethod::Cbcs)), &tracks);
         assert_eq!(epoch.opened(), Some(Opened { known, plan, tracks: tracks.to_vec() }));
         let segment = |msn| Segment {
             medium: Medium::Fragments,
@@ -379,6 +411,7 @@ mod tests {
             ends: vec![10, 20, 30],
             crc: 99,
             picture_end: Some(5),
+            key: (msn == 101).then_some(KeyName { id: [0xab; 16], iv: [7; 16] }),
             unix_ms: 1_795_226_402_500,
         };
         vec![

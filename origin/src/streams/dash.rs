@@ -1,11 +1,17 @@
 //! What an MPD tells of a stream: a period for each epoch, over the same objects as the playlists. Pure.
 
+mod keyed;
+
 use super::ladder;
 use super::stream::{Opening, THUMBNAILS, expected_bitrate};
 use crate::epoch::{EpochId, Numbers};
+use crate::keys::{KeyName, LEAD, Told};
+use keyed::Keyed;
 use manifest::presentation::{AdaptationSet, Kind, Live, Media, Period, Presentation, Representation, State};
+use manifest::protection::Key;
 use media::{Timescale, TrackConfig};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The epochs that are, or were not long ago, in the window.
@@ -20,6 +26,7 @@ struct Epoch {
     segment: Duration,
     part: Duration,
     sets: Vec<AdaptationSet>,
+    keyed: Keyed,
     ended: Option<Ended>,
 }
 
@@ -37,6 +44,8 @@ pub(super) struct Shown {
     pub(super) length: Duration,
     /// No segment will be added, in this epoch or another.
     pub(super) ended: bool,
+    /// From which segment on which key is to be used next.
+    pub(super) planned: Option<(u64, KeyName)>,
 }
 
 /// Epochs kept; a publisher that comes and goes all the time must not fill the memory or the MPD.
@@ -48,13 +57,16 @@ const UNDERWAY: Duration = Duration::from_millis(500);
 
 impl Epochs {
     /// An epoch begins: numbers, times and formats of each of its renditions are known.
-    pub(super) fn begin(&mut self, opening: &Opening<'_>) {
+    pub(super) fn begin(&mut self, opening: &Opening<'_>, told: Option<Arc<Told>>) {
         let Opening { numbers: Numbers { id, first_msn, zero_unix_ms, .. }, plan, .. } = *opening;
         let id = EpochId(id);
         let (rate, part_frames) = (plan.rate, plan.part_frames);
         let part = Duration::from_secs_f64(f64::from(part_frames) / rate.hz());
-        let mut epoch =
-            Epoch { id, first_msn, zero_unix_ms, segment: plan.segment(), part, sets: Vec::new(), ended: None };
+        // Another origin may have gone on with it meanwhile.
+        let again = self.0.iter().position(|before| before.id == id).and_then(|index| self.0.remove(index));
+        let keyed = again.map_or_else(|| Keyed::new(told), |before| before.keyed);
+        let (segment, sets) = (plan.segment(), Vec::new());
+        let mut epoch = Epoch { id, first_msn, zero_unix_ms, segment, part, sets, keyed, ended: None };
         for (rendition, (track, _)) in plan.renditions.iter().zip(&opening.tracks) {
             let (kind, media) = match track {
                 TrackConfig::Avc { config, .. } => {
@@ -84,8 +96,6 @@ impl Epochs {
             // An image is there when its segment is whole.
             epoch.sets.push(AdaptationSet { early: None, reference_unix_ms: None, ..images });
         }
-        // Another origin may have gone on with it meanwhile.
-        self.0.retain(|before| before.id != id);
         self.0.push_back(epoch);
         while self.0.len() > EPOCHS_MAX {
             self.0.pop_front();
@@ -97,6 +107,25 @@ impl Epochs {
         if let Some(epoch) = self.0.back_mut().filter(|epoch| epoch.ended.is_none()) {
             epoch.ended = Some(Ended { unix_ms, length });
         }
+    }
+
+    /// A segment of the newest epoch has this key.
+    pub(super) fn keyed(&mut self, msn: u64, name: KeyName) {
+        self.0.iter_mut().next_back().into_iter().for_each(|epoch| epoch.keyed.note(msn, name));
+    }
+
+    /// The key that was used last.
+    pub(super) fn key(&self) -> Option<KeyName> {
+        self.0.back()?.keyed.newest()
+    }
+
+    /// The same as the multivariant playlist says it.
+    pub(super) fn session_key(&self) -> Option<Key> {
+        self.0.back()?.keyed.session_key()
+    }
+
+    pub(super) fn has_key(&self, id: &[u8; 16]) -> bool {
+        self.0.iter().any(|epoch| epoch.keyed.has(id))
     }
 
     pub(super) fn newest(&self) -> Option<EpochId> {
@@ -115,7 +144,18 @@ impl Epochs {
             let is_left = |epoch: &Epoch| left_ms(epoch).is_some_and(|left_ms| left_ms <= now_unix_ms);
             let begun = self.0.iter().map(|epoch| epoch.zero_unix_ms);
             let ended = self.0.iter().filter_map(|epoch| Some(epoch.ended?.unix_ms));
-            let left = self.0.iter().filter_map(left_ms).filter(|&left_ms| left_ms <= now_unix_ms);
+            // A change of keys ends a period and begins another, which is told before; the one that ended leaves later.
+            let changed = |epoch: &Epoch| -> Vec<i64> {
+                let changes = epoch.keyed.changes(epoch.first_msn, epoch.segment, shown.planned);
+                changes.into_iter().map(|since| epoch.zero_unix_ms + since.as_millis() as i64).collect()
+            };
+            let changed: Vec<i64> = self.0.iter().flat_map(changed).collect();
+            let lead_ms = newest.segment.as_millis() as i64 * LEAD as i64;
+            let told = changed.iter().flat_map(|changed_ms| [changed_ms - lead_ms, *changed_ms]);
+            let begun = begun.chain(told.filter(|&told_ms| told_ms <= now_unix_ms));
+            let changed_left = changed.iter().map(|changed_ms| changed_ms + shown.length.as_millis() as i64);
+            let left = self.0.iter().filter_map(left_ms).chain(changed_left);
+            let left = left.filter(|&left_ms| left_ms <= now_unix_ms);
             let live = Live {
                 published_unix_ms: begun.chain(ended).chain(left).max().unwrap_or(newest.zero_unix_ms),
                 window: shown.length,
@@ -123,12 +163,17 @@ impl Epochs {
                 latency: newest.part * HOLD_BACK_PARTS + UNDERWAY,
                 clock_uri: "/_vivid/time".to_owned(),
             };
-            (State::Live(live), self.live_periods(|epoch| !is_left(epoch)))
+            let from = Duration::from_millis(now_unix_ms.max(0) as u64).saturating_sub(shown.length);
+            let mut periods = self.live_periods(|epoch| !is_left(epoch), shown.planned);
+            let is_over = |period: &Period| period.duration.is_some_and(|duration| period.start + duration <= from);
+            let has_key = |period: &Period| period.sets.iter().any(|set| set.protection.is_some());
+            periods.retain(|period| !has_key(period) || !is_over(period));
+            (State::Live(live), periods)
         };
         Some(Presentation { state, segment_max: newest.segment, buffer_min: newest.part * HOLD_BACK_PARTS, periods })
     }
 
-    fn live_periods(&self, shown: impl Fn(&Epoch) -> bool) -> Vec<Period> {
+    fn live_periods(&self, shown: impl Fn(&Epoch) -> bool, planned: Option<(u64, KeyName)>) -> Vec<Period> {
         let mut periods: Vec<Period> = Vec::new();
         for epoch in self.0.iter().filter(|epoch| shown(epoch)) {
             let start = Duration::from_millis(epoch.zero_unix_ms.max(0) as u64);
@@ -139,7 +184,9 @@ impl Epochs {
             }
             let duration = epoch.ended.map(|ended| ended.length);
             let (id, events, sets) = (epoch.id.to_string(), Vec::new(), epoch.sets.clone());
-            periods.push(Period { id, start, duration, events, sets });
+            let planned = planned.filter(|_| epoch.ended.is_none());
+            let period = Period { id, start, duration, events, sets };
+            periods.extend(epoch.keyed.split(period, epoch.segment, planned));
         }
         periods
     }
@@ -163,7 +210,8 @@ impl Epochs {
             };
             let sets = epoch.sets.iter().map(moved).collect();
             let (id, events) = (epoch.id.to_string(), Vec::new());
-            periods.push(Period { id, start, duration: Some(duration), events, sets });
+            let period = Period { id, start, duration: Some(duration), events, sets };
+            periods.extend(epoch.keyed.split(period, epoch.segment, None));
             start += duration;
         }
         periods
@@ -193,6 +241,8 @@ fn set(
         reference_unix_ms: Some(opening.numbers.zero_unix_ms),
         captions: if kind == Kind::Video { opening.known.captions.channels() } else { Vec::new() },
         folder: EpochId(opening.numbers.id).to_string(),
+        init: "init.mp4".to_owned(),
+        protection: None,
         representations: vec![representation],
     }
 }
@@ -217,7 +267,8 @@ mod tests {
         };
         let tracks = vec![(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
         let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms };
-        epochs.begin(&Opening { numbers, joined: 0, known: &known, plan, alone: false, tracks });
+        let opening = Opening { numbers, joined: 0, known: &known, plan, alone: false, encryption: None, tracks };
+        epochs.begin(&opening, None);
     }
 
     /// An epoch of ten seconds, five away, and one that goes on.
@@ -230,7 +281,7 @@ mod tests {
     }
 
     fn shown(first_msn: u64, ended: bool) -> Shown {
-        Shown { first_msn, length: Duration::from_secs(12), ended }
+        Shown { first_msn, length: Duration::from_secs(12), ended, planned: None }
     }
 
     #[test]

@@ -29,11 +29,11 @@ pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], known: &Known) -
             height: config.height,
             frame_rate_hz: plan.rate.hz(),
             uri: uri(&rendition.name),
-            trick_play: TrickPlay {
+            trick_play: Some(TrickPlay {
                 peak_bitrate: picture.peak,
                 codec: track.codec(),
                 uri: format!("{}/iframes.m3u8", rendition.name),
-            },
+            }),
         })
     };
     MultivariantPlaylist {
@@ -45,6 +45,7 @@ pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], known: &Known) -
         captions: known.captions.channels(),
         subtitles: Vec::new(),
         images: None,
+        key: None,
         variants: renditions().filter_map(variant).collect(),
     }
 }

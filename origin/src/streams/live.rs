@@ -7,8 +7,11 @@ use super::subtitles::{Subtitles, Taken};
 use crate::clock::unix_ms;
 use crate::epoch::{Break, Cutter, EpochId, Known, Numbers, Placer};
 use crate::ingest::Said;
+use crate::keys::Protection;
 use crate::segmenter::{Grid, Part, Violation};
 use crate::twin::Key;
+use config::EncryptionMethod;
+use manifest::Position;
 use media::fmp4::Fmp4Error;
 use media::{Frame, Timescale, TrackKind};
 use std::sync::Arc;
@@ -22,6 +25,7 @@ pub(super) struct Live {
     numbers: Numbers,
     plan: Plan,
     alone: bool,
+    encryption: Option<EncryptionMethod>,
     grid: Grid,
     joined: Joined,
     cutter: Cutter,
@@ -61,6 +65,8 @@ struct Joined {
 /// Why an epoch could not begin.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
+    #[error("it is to be encrypted, and no key has come")]
+    NoKey,
     #[error(transparent)]
     Config(#[from] Fmp4Error),
     #[error(transparent)]
@@ -85,7 +91,7 @@ impl Live {
         context: &Context,
         stream: &Arc<Stream>,
         known: Known,
-        (zero, plan): (Zero, Plan),
+        (zero, plan, protection): (Zero, Plan, Option<Arc<Protection>>),
     ) -> Result<(Self, Option<mpsc::Receiver<Made>>), StartError> {
         let alone = zero.alone && passes_through(&plan);
         let plan = if alone { only_passed_through(plan) } else { plan };
@@ -93,7 +99,12 @@ impl Live {
         let Numbers { first_msn, zero_unix_ms, .. } = zero.numbers;
         let behind = stream.next_msn().map_or(0, |next| next.saturating_sub(first_msn));
         let joined = Joined::new(&grid, zero.key.1, behind);
-        let cutter = Cutter::new(&known, &plan, (first_msn, zero_unix_ms), joined.segments)?;
+        let first_here = first_msn + joined.segments;
+        if protection.as_ref().is_some_and(|protection| protection.ring.lock().key(first_here).is_none()) {
+            return Err(StartError::NoKey);
+        }
+        let encryption = protection.as_ref().map(|protection| protection.method);
+        let cutter = Cutter::new(&known, &plan, (first_msn, zero_unix_ms, joined.segments), protection)?;
         let (worker, made) = if plan.needs_worker() {
             let limits = Limits::from(&context.config.worker);
             let limits = Limits { queue: limits.queue + zero.backlog, ..limits };
@@ -118,6 +129,7 @@ impl Live {
             known,
             plan,
             alone,
+            encryption,
             grid,
             joined,
             cutter,
@@ -232,9 +244,9 @@ impl Live {
 
     fn open(&mut self, context: &Context) {
         let Some(tracks) = self.cutter.opened() else { return };
-        let Self { numbers, joined: Joined { segments: joined, .. }, known, plan, alone, .. } = &*self;
-        let (numbers, joined, alone) = (*numbers, *joined, *alone);
-        self.stream.open(Opening { numbers, joined, known, plan, alone, tracks }, Instant::now());
+        let Self { numbers, joined: Joined { segments: joined, .. }, known, plan, alone, encryption, .. } = &*self;
+        let (numbers, joined, alone, encryption) = (*numbers, *joined, *alone, *encryption);
+        self.stream.open(Opening { numbers, joined, known, plan, alone, encryption, tracks }, Instant::now());
         let (epoch, first_msn) = (self.id(), numbers.first_msn + joined);
         tracing::info!(stream = %self.stream.name, %epoch, first_msn, "epoch opened");
         self.subtitles.tracks().for_each(|track| self.stream.add_text(track.clone(), Instant::now()));
@@ -287,7 +299,10 @@ impl Live {
                 Make::Video { .. } => ("encoded", TrackKind::Video),
                 Make::Audio { .. } => ("audio", TrackKind::Audio),
             };
-            let (at, end_s) = (part.at, self.grid.part_end_s(self.numbers.first_msn, part.at));
+            let at = part.at;
+            // One that is a whole segment ends with it.
+            let last = if part.ends_segment { self.grid.parts_per_segment() - 1 } else { at.part };
+            let end_s = self.grid.part_end_s(self.numbers.first_msn, Position { part: last, ..at });
             let (duration_s, ends_segment) = (part.duration_s, part.ends_segment);
             if !self.stream.publish(index, part, Instant::now()) {
                 tracing::error!(stream = %self.stream.name, rendition = %rendition.name, %at, "part out of turn");

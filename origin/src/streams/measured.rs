@@ -138,12 +138,12 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use manifest::Position;
-    use manifest::multivariant::{AudioRendition, TrickPlay, Variant};
+    use manifest::multivariant::{AudioRendition, Variant};
 
     fn segment(bytes: usize, duration_s: f64) -> Part {
         let at = Position { msn: 1, part: 0 };
         let bytes = Bytes::from(vec![0; bytes]);
-        Part { at, bytes, duration_s, independent: true, first_picture_end: None, ends_segment: true }
+        Part { at, bytes, duration_s, independent: true, first_picture_end: None, ends_segment: true, key: None }
     }
 
     fn playlist() -> MultivariantPlaylist {
@@ -155,11 +155,18 @@ mod tests {
             height,
             frame_rate_hz: 30.0,
             uri: format!("{height}p/index.m3u8"),
-            trick_play: TrickPlay { peak_bitrate: 1, codec: String::new(), uri: String::new() },
+            trick_play: None,
         };
         let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
         let variants = vec![variant(720), variant(360)];
-        MultivariantPlaylist { audio: Some(audio), captions: vec![], subtitles: vec![], images: None, variants }
+        MultivariantPlaylist {
+            audio: Some(audio),
+            captions: vec![],
+            subtitles: vec![],
+            images: None,
+            key: None,
+            variants,
+        }
     }
 
     /// Segments of these lengths in bytes, each of two seconds, in every rendition.

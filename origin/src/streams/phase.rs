@@ -110,7 +110,9 @@ pub(super) fn verdict(broken: &Broken, ran: Duration) -> (Reason, bool) {
         // Its key frames are not where segments begin: from now on the top rung is encoded.
         Broken::OffGrid(Violation::NoKeyFrame { .. } | Violation::Unwritable(_)) => (Reason::OffGrid, false),
         // Frames were lost on the way here. That happens now and then; where it happens all the time, encoding mends it.
-        Broken::OffGrid(Violation::Gap { .. } | Violation::Order { .. }) => (Reason::OffGrid, ran >= HEALTHY),
+        Broken::OffGrid(Violation::Gap { .. } | Violation::Order { .. } | Violation::NoKey { .. }) => {
+            (Reason::OffGrid, ran >= HEALTHY)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::stream::{Opening, Stream};
 use crate::epoch::EpochId;
-use crate::store::Record;
+use crate::store::{Method, Record};
 use crate::window::OnDisk;
 use std::time::Instant;
 use transcode::Plan;
@@ -49,6 +49,7 @@ impl Stream {
                         known: &opened.known,
                         plan: &opened.plan,
                         alone: epoch.alone,
+                        encryption: epoch.encryption.map(Method::method),
                         tracks: opened.tracks,
                     };
                     self.restore_texts(&epoch.texts, &opened.plan);
@@ -59,7 +60,12 @@ impl Stream {
                     let ends = segment.ends.clone().into_boxed_slice();
                     let (duration_s, picture_end) = (segment.duration_s, segment.picture_end);
                     let name = (EpochId(segment.epoch), segment.msn);
-                    self.restore(&segment.rendition, name, OnDisk { ends, duration_s, picture_end }, now);
+                    self.restore(
+                        &segment.rendition,
+                        name,
+                        (OnDisk { ends, duration_s, picture_end }, segment.key),
+                        now,
+                    );
                 }
                 Record::Text(track) => self.add_text(track.clone(), now),
                 Record::Break { unix_ms, next_msn } => {
@@ -140,7 +146,7 @@ mod tests {
         let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 }, captions: media::Captions::default() };
         let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
         let numbers = Numbers { id: 7 + discontinuities, first_msn, discontinuities, zero_unix_ms };
-        Record::Epoch(Box::new(EpochRecord::new((numbers, 0, false), (&known, &plan), &tracks)))
+        Record::Epoch(Box::new(EpochRecord::new((numbers, 0, false), (&known, &plan, None), &tracks)))
     }
 
     /// An epoch of five segments in both renditions.
@@ -155,6 +161,7 @@ mod tests {
                 ends: vec![9],
                 crc: 0,
                 picture_end: Some(5).filter(|_| rendition != "audio"),
+                key: None,
                 unix_ms: ZERO_MS + 2000 * (index as i64 + 1),
             })
         };
@@ -244,6 +251,7 @@ mod tests {
                     known: &opened.known,
                     plan: &opened.plan,
                     alone: false,
+                    encryption: None,
                     tracks: opened.tracks,
                 },
                 Instant::now(),

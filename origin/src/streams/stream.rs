@@ -1,6 +1,7 @@
 //! One stream as requests see it: its renditions, its multivariant playlist, whether it is there yet.
 
 mod beside;
+mod keys;
 mod recorded;
 
 pub(super) use beside::expected_bitrate;
@@ -12,6 +13,7 @@ use super::ladder;
 use super::markers::{Bounds, MarkError, Marked, Markers};
 use super::measured::Measured;
 use crate::epoch::{EpochId, Known, Numbers};
+use crate::keys::{KeyName, KeyRing, Told};
 use crate::medium::Medium;
 use crate::segmenter::{Grid, Part};
 use crate::store::{EpochRecord, Given, Life};
@@ -19,14 +21,15 @@ use crate::twin::Pairing;
 use crate::window::{EpochStart, Gaps, Memory, OnDisk, Rendition, Shape, Text, Window, report};
 use beside::Beside;
 use bytes::Bytes;
+use config::EncryptionMethod;
 use manifest::DateRange;
 use manifest::media::RenditionReport;
 use manifest::multivariant::MultivariantPlaylist;
 use media::TrackConfig;
 use parking_lot::{Mutex, RwLock};
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use transcode::Plan;
@@ -44,6 +47,10 @@ pub(crate) struct Stream {
     /// Nobody publishes: requests are not to wait for what nobody sends.
     abandoned: watch::Sender<bool>,
     ended: AtomicBool,
+    /// It is to be encrypted, and no key has come.
+    keyless: AtomicBool,
+    /// The keys of its segments, while it has a task.
+    ring: OnceLock<Arc<Mutex<KeyRing>>>,
     /// The MPD, and the second in which it was rendered.
     mpd: Mutex<Option<(i64, Arc<Text>)>>,
     markers: Mutex<Markers>,
@@ -58,6 +65,8 @@ pub(crate) struct Room {
     pub(crate) in_memory: Duration,
     pub(crate) memory: Memory,
     pub(crate) life: Arc<Life>,
+    /// What players are told of keys, where the stream is to be encrypted.
+    pub(crate) told: Option<Arc<Told>>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +99,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) plan: &'a Plan,
     /// What the plan lacks is away for this epoch only.
     pub(crate) alone: bool,
+    /// How its segments are encrypted.
+    pub(crate) encryption: Option<EncryptionMethod>,
     /// Set-up and init section of each of the plan's renditions.
     pub(crate) tracks: Vec<(TrackConfig, Bytes)>,
 }
@@ -102,11 +113,24 @@ const GAP_S_MIN: f64 = 0.1;
 
 impl Stream {
     pub(crate) fn new(name: String, room: Room) -> Self {
-        let (generation, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (generation, ended, keyless) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
         let (abandoned, _) = watch::channel(false);
         let (mpd, markers, pairing) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (shelf, measured) = (RwLock::default(), Mutex::default());
-        Self { name, room, shelf, pairing, generation, abandoned, ended, mpd, markers, measured }
+        Self {
+            name,
+            room,
+            shelf,
+            pairing,
+            generation,
+            abandoned,
+            ended,
+            keyless,
+            ring: OnceLock::new(),
+            mpd,
+            markers,
+            measured,
+        }
     }
 
     /// The multivariant playlist; `None` while a rendition of it is still missing.
@@ -134,6 +158,7 @@ impl Stream {
             first_msn: current.iter().map(|rendition| rendition.first_msn()).max()?,
             length: current.iter().map(|rendition| Duration::from_secs_f64(rendition.depth_s())).min()?,
             ended: current.iter().all(|rendition| rendition.head().ended),
+            planned: current.first().and_then(|rendition| self.planned(rendition.head().next.msn)),
         };
         let markers = self.markers.lock();
         let mut presentation = shelf.epochs.presentation(shown, now_unix_ms).filter(|_| shelf.visible)?;
@@ -220,13 +245,21 @@ impl Stream {
     /// Begins an epoch in every rendition at once. Renditions that its plan does not have end, or where it is alone,
     /// pause: what they lack of it is listed as gaps when they go on.
     pub(crate) fn open(&self, opening: Opening<'_>, now: Instant) {
-        let multivariant = {
+        let mut multivariant = {
             let tracks: Vec<_> = opening.tracks.iter().map(|(config, _)| config.clone()).collect();
             ladder::multivariant(opening.plan, &tracks, opening.known)
         };
         let mut shelf = self.shelf.write();
-        shelf.epochs.begin(&opening);
-        let shape = Shape::of(opening.plan, self.room.length, self.room.in_memory);
+        let told = opening.encryption.map(|method| self.told(method));
+        shelf.epochs.begin(&opening, told.clone());
+        let medium = match opening.encryption {
+            Some(EncryptionMethod::Aes128) => Medium::Whole,
+            Some(EncryptionMethod::Cbcs) | None => Medium::Fragments,
+        };
+        if !medium.has_parts() {
+            multivariant.variants.iter_mut().for_each(|variant| variant.trick_play = None);
+        }
+        let shape = Shape::of(opening.plan, medium, (self.room.length, self.room.in_memory));
         let segment_s = Grid::new(opening.plan).segment_s();
         let Numbers { id, first_msn, discontinuities, zero_unix_ms } = opening.numbers;
         let (id, joined_msn) = (EpochId(id), first_msn + opening.joined);
@@ -240,13 +273,17 @@ impl Stream {
             segment_s,
             init,
             tiles: None,
+            told: told.clone(),
         };
-        let Opening { numbers, joined, known, plan, alone, .. } = opening;
-        let mut record = EpochRecord::new((numbers, joined, alone), (known, plan), &opening.tracks);
+        let Opening { numbers, joined, known, plan, alone, encryption, .. } = opening;
+        let mut record = EpochRecord::new((numbers, joined, alone), (known, plan, encryption), &opening.tracks);
         record.texts = shelf.beside.texts().to_vec();
         let mut before = std::mem::take(&mut shelf.renditions);
         for (planned, (_, init)) in opening.plan.renditions.iter().zip(&opening.tracks) {
-            let known = before.iter().position(|rendition| rendition.name == planned.name && !rendition.head().ended);
+            let goes_on = |rendition: &Arc<Rendition>| {
+                rendition.name == planned.name && rendition.medium == medium && !rendition.head().ended
+            };
+            let known = before.iter().position(goes_on);
             let rendition = known
                 .map_or_else(|| Arc::new(self.rendition_of(planned.name.clone(), shape)), |index| before.remove(index));
             rendition.begin(start(init.clone()), now);
@@ -284,6 +321,7 @@ impl Stream {
             let Some(rendition) = shelf.renditions.get(index).cloned() else { return false };
             (rendition, shelf.shape.map_or(0.0, |shape| shape.target_duration_s as f64))
         };
+        self.keyed(&part);
         let update = self.measured.lock().part(&rendition.name, &part, (target_s, now));
         if !rendition.push(part, now) {
             return false;
@@ -379,10 +417,19 @@ impl Stream {
     }
 
     /// Takes a segment that is on disk.
-    pub(super) fn restore(&self, rendition: &str, name: (EpochId, u64), disk: OnDisk, now: Instant) {
+    pub(super) fn restore(
+        &self,
+        rendition: &str,
+        name: (EpochId, u64),
+        (disk, key): (OnDisk, Option<KeyName>),
+        now: Instant,
+    ) {
+        if let Some(key) = key {
+            self.shelf.write().epochs.keyed(name.1, key);
+        }
         let shelf = self.shelf.read();
         let restored = shelf.all().find(|known| known.name == rendition);
-        if restored.is_none_or(|rendition| !rendition.restore(name, disk, now)) {
+        if restored.is_none_or(|rendition| !rendition.restore(name, (disk, key), now)) {
             tracing::warn!(stream = %self.name, rendition, msn = name.1, "a segment on disk is of no epoch that is known");
         }
     }
@@ -424,177 +471,9 @@ impl Room {
     /// Without a disk.
     pub(crate) fn for_tests(length: Duration) -> Self {
         let shortened = prometheus::IntCounter::new("shortened", "in tests").unwrap();
-        Self { length, in_memory: length, memory: Memory::new(usize::MAX, shortened), life: Arc::default() }
+        Self { length, in_memory: length, memory: Memory::new(usize::MAX, shortened), life: Arc::default(), told: None }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::epoch::Bitrate;
-    use crate::testing::{aac, aac_config, avc, avc_config, plan};
-    use manifest::Position;
-    use transcode::{Make, Rendition, Source};
-
-    fn room() -> Room {
-        Room::for_tests(Duration::from_secs(12))
-    }
-
-    fn part(at: Position) -> Part {
-        let bytes = Bytes::from_static(b"x");
-        Part { at, bytes, duration_s: 0.3, first_picture_end: Some(1), independent: true, ends_segment: false }
-    }
-
-    fn segment(msn: u64) -> Part {
-        Part { ends_segment: true, ..part(Position { msn, part: 0 }) }
-    }
-
-    fn open(stream: &Stream, id: u64, first_msn: u64, top: &str) {
-        let mut plan = plan(30, 60, 10);
-        plan.renditions[0].name = top.to_owned();
-        let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
-        let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 }, captions: media::Captions::default() };
-        let init = Bytes::from_static(b"init");
-        let tracks = vec![(avc(plan.rate.timescale()), init.clone()), (aac(), init)];
-        let numbers = Numbers { id, first_msn, discontinuities: stream.discontinuities(first_msn), zero_unix_ms: 0 };
-        let opening = Opening { numbers, joined: 0, known: &known, plan: &plan, alone: false, tracks };
-        stream.open(opening, Instant::now());
-    }
-
-    #[test]
-    fn players_learn_of_all_renditions_at_once() {
-        let stream = Stream::new("a".into(), room());
-        open(&stream, 1, 100, "720p");
-        assert!(stream.multivariant().is_none() && stream.next_msn().is_none());
-        assert!(stream.publish(0, segment(100), Instant::now()));
-        assert!(stream.publish(1, part(Position { msn: 100, part: 0 }), Instant::now()));
-        assert!(stream.multivariant().is_none() && stream.rendition("720p").is_none());
-        let last = Part { ends_segment: true, ..part(Position { msn: 100, part: 1 }) };
-        assert!(stream.publish(1, last, Instant::now()));
-        assert!(stream.multivariant().is_some() && stream.rendition("720p").is_some());
-        assert_eq!(stream.next_msn(), Some(101));
-    }
-
-    #[test]
-    fn a_stream_that_is_shorter_than_a_segment_is_seen_once_it_is_over() {
-        let stream = Stream::new("a".into(), room());
-        open(&stream, 1, 100, "720p");
-        for index in 0..2 {
-            assert!(stream.publish(index, part(Position { msn: 100, part: 0 }), Instant::now()));
-        }
-        assert!(stream.multivariant().is_none());
-        stream.break_off(Instant::now(), 0);
-        assert!(stream.multivariant().is_some());
-    }
-
-    #[test]
-    fn reports_are_those_of_the_moment() {
-        let stream = Stream::new("a".into(), room());
-        open(&stream, 1, 100, "720p");
-        for index in 0..2 {
-            assert!(stream.publish(index, segment(100), Instant::now()));
-        }
-        let audio = stream.rendition("audio").unwrap();
-        let text = |stream: &Stream| String::from_utf8(stream.playlist(&audio, false).identity().to_vec()).unwrap();
-        assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=100,LAST-PART=0"));
-        assert!(stream.publish(0, part(Position { msn: 101, part: 0 }), Instant::now()));
-        assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=101,LAST-PART=0"));
-        assert!(Arc::ptr_eq(&stream.playlist(&audio, false), &stream.playlist(&audio, false)), "rendered once");
-    }
-
-    #[test]
-    fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
-        let stream = Stream::new("a".into(), room());
-        let count = 2 + LEFT_MAX as u32;
-        let open = |id, first_msn, height: u32| {
-            let mut plan = plan(30, 60, 10);
-            let rung = |index| Rendition { name: format!("{}p", height + index), make: Make::Passthrough };
-            plan.renditions = (0..count).map(rung).collect();
-            let source = Source { video: avc_config(), audio: None, rate: plan.rate, gop: Some(60) };
-            let known =
-                Known { source, bitrate: Bitrate { average: 1, peak: 1 }, captions: media::Captions::default() };
-            let track = (avc(plan.rate.timescale()), Bytes::from_static(b"init"));
-            let tracks = vec![track; count as usize];
-            let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms: 0 };
-            let opening = Opening { numbers, joined: 0, known: &known, plan: &plan, alone: false, tracks };
-            stream.open(opening, Instant::now());
-            for index in 0..count as usize {
-                assert!(stream.publish(index, segment(first_msn), Instant::now()));
-            }
-        };
-        open(1, 100, 100);
-        let waited: Vec<_> = (0..count).map(|index| stream.rendition(&format!("{}p", 100 + index)).unwrap()).collect();
-        let mut heads: Vec<_> = waited.iter().map(|rendition| rendition.watch()).collect();
-        heads.iter_mut().for_each(|head| head.mark_unchanged());
-        waited.iter().for_each(|rendition| drop(stream.playlist(rendition, false)));
-        open(2, 101, 200);
-        assert!(stream.rendition(&waited[count as usize - 1].name).is_none(), "it is dropped");
-        for (rendition, head) in waited.iter().zip(heads) {
-            assert!(head.has_changed().unwrap() && head.borrow().ended, "{}", rendition.name);
-            let text = stream.playlist(rendition, false).identity();
-            assert!(text.ends_with(b"#EXT-X-ENDLIST\n"), "{}", rendition.name);
-        }
-    }
-
-    /// The number of the discontinuities up to the newest segment, as players count them.
-    fn counted(stream: &Stream, rendition: &str) -> u64 {
-        let text = stream.playlist(&stream.rendition(rendition).unwrap(), false).identity();
-        let text = std::str::from_utf8(&text).unwrap();
-        let before = text.split("#EXT-X-DISCONTINUITY-SEQUENCE:").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-        before.parse::<u64>().unwrap() + text.matches("#EXT-X-DISCONTINUITY\n").count() as u64
-    }
-
-    #[test]
-    fn a_rendition_that_joins_counts_the_discontinuities_of_the_others() {
-        let stream = Stream::new("a".into(), room());
-        let mut msn = 100;
-        for (epoch, top, published) in
-            [(1, "a", [1, 1]), (2, "a", [1, 1]), (3, "a", [0, 0]), (4, "b", [0, 1]), (5, "b", [1, 1]), (6, "c", [1, 1])]
-        {
-            open(&stream, epoch, msn, top);
-            for (index, count) in published.into_iter().enumerate() {
-                (0..count).for_each(|_| assert!(stream.publish(index, segment(msn), Instant::now())));
-            }
-            if published != [0, 0] {
-                msn += 1;
-                let counts = [top, "audio"].map(|name| counted(&stream, name));
-                assert_eq!(counts[0], counts[1], "in epoch {epoch}");
-            }
-            stream.break_off(Instant::now(), 0);
-        }
-        assert_eq!(counted(&stream, "audio"), 4, "nobody has heard of the third epoch");
-    }
-
-    #[test]
-    fn only_renditions_of_the_current_epoch_are_reported() {
-        let stream = Stream::new("a".into(), room());
-        for (epoch, msn, top) in [(1, 100, "a"), (2, 101, "b")] {
-            open(&stream, epoch, msn, top);
-            (0..2).for_each(|index| assert!(stream.publish(index, segment(msn), Instant::now())));
-            stream.break_off(Instant::now(), 0);
-        }
-        let text = stream.playlist(&stream.rendition("audio").unwrap(), false).identity();
-        let text = std::str::from_utf8(&text).unwrap();
-        let reports: Vec<_> = text.lines().filter(|line| line.starts_with("#EXT-X-RENDITION-REPORT:")).collect();
-        assert_eq!(reports, ["#EXT-X-RENDITION-REPORT:URI=\"../b/index.m3u8\",LAST-MSN=101,LAST-PART=0"]);
-    }
-
-    #[test]
-    fn renditions_that_are_planned_no_more_end_and_are_bounded() {
-        let stream = Stream::new("a".into(), room());
-        for epoch in 0..20 {
-            let msn = 100 + epoch;
-            open(&stream, epoch, msn, &format!("{}p", 100 + epoch));
-            for index in 0..2 {
-                assert!(stream.publish(index, segment(msn), Instant::now()));
-            }
-            stream.break_off(Instant::now(), 0);
-        }
-        assert!(stream.rendition("118p").unwrap().head().ended);
-        assert!(!stream.rendition("119p").unwrap().head().ended);
-        assert!(stream.rendition("101p").is_none());
-        assert_eq!(stream.shelf.read().renditions.len(), 2 + LEFT_MAX);
-        open(&stream, 20, 120, "118p");
-        assert!(!stream.rendition("118p").unwrap().head().ended, "it is there again");
-    }
-}
+mod tests;

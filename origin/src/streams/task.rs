@@ -17,6 +17,7 @@ use super::{Context, Directory, Incoming, Stream};
 use crate::clock::unix_ms;
 use crate::epoch::Known;
 use crate::ingest::{Announced, Ending, Ingested, StreamClosed};
+use crate::keys::Protection;
 use crate::metrics::Share;
 use crate::twin::Answer;
 use slate::Slated;
@@ -31,6 +32,7 @@ use transcode::{Made, Plan};
 pub(super) struct Task {
     directory: Directory,
     stream: Arc<Stream>,
+    protection: Option<Arc<Protection>>,
     publishers: mpsc::Receiver<Incoming>,
     items: Option<mpsc::Receiver<Ingested>>,
     ending: Ending,
@@ -83,9 +85,11 @@ impl Task {
         let (live, bytes) = (Share::new(&metrics.streams, 1), Share::new(&metrics.window_bytes, 0));
         let until = Instant::now() + directory.0.context.config.ingest.linger;
         let last_id = stream.given().epoch;
+        let protection = directory.0.context.keys.protection(&stream).map(Arc::new);
         Self {
             directory,
             stream,
+            protection,
             publishers,
             items: None,
             ending: Ending::default(),

@@ -5,9 +5,11 @@ use super::text::Piece;
 use super::{ROUNDING_S, Text, Window};
 use crate::medium::Medium;
 use crate::segmenter::Part;
+use config::EncryptionMethod;
 use manifest::Head;
 use manifest::iframes::{IFrame, IFramePlaylist};
 use manifest::media::{self, Content, MediaPlaylist, OpenSegment, RenditionReport, SegmentStart};
+use manifest::protection::Key;
 use std::sync::Arc;
 
 impl Window {
@@ -36,19 +38,21 @@ impl Window {
     pub(super) fn playlist(&self, from: usize, reports: Vec<RenditionReport>) -> MediaPlaylist {
         let from = self.leaving.len() + from;
         let medium = self.shape.medium;
-        let fragmented = medium.is_fragmented();
-        let with_parts = if fragmented { self.segments_with_parts() } else { usize::MAX };
+        let has_parts = medium.has_parts();
+        let with_parts = if has_parts { self.segments_with_parts() } else { usize::MAX };
         let mut segments = Vec::with_capacity(self.segments.len() - from);
         for (index, segment) in self.segments.iter().enumerate().skip(from) {
             let parts = if index >= with_parts { segment.said_parts() } else { Vec::new() };
             let says_init = segment.says_init || index == self.leaving.len();
             segments.push(segment.said(medium, says_init, parts));
         }
+        // No rendition of the stream has parts then.
+        let is_whole = self.open.as_ref().or_else(|| self.segments.back()).is_some_and(Segment::is_whole);
         let open = (!self.ended).then(|| match &self.open {
-            Some(open) if fragmented => OpenSegment {
+            Some(open) if has_parts => OpenSegment {
                 start: Some(open.said_start(medium, self.is_of_new_init(open))),
                 parts: open.said_parts(),
-                hint: Some(open.part_uri(open.parts.len())),
+                hint: Some(open.part_uri(open.parts.len())).filter(|_| !open.begins_key()),
             },
             _ => OpenSegment { start: None, parts: Vec::new(), hint: None },
         });
@@ -56,10 +60,10 @@ impl Window {
             target_duration_s: self.shape.target_duration_s,
             content: match medium {
                 Medium::Fragments => Content::Parts,
-                Medium::Text => Content::Files,
+                Medium::Whole | Medium::Text => Content::Files,
                 Medium::Images => Content::Images,
             },
-            part_target_s: self.shape.part_target_s,
+            part_target_s: Some(self.shape.part_target_s).filter(|_| !is_whole),
             skip_until_s: Some(self.skip_until_s()),
             first_msn: self.first_msn(),
             discontinuity_sequence: self.discontinuity_sequence(),
@@ -121,13 +125,18 @@ impl Window {
     /// What needs to be said before the listed segment `index`, where it does not say so itself.
     fn map_before(&self, index: usize) -> String {
         let segment = self.segments.get(self.leaving.len() + index).filter(|segment| !segment.says_init);
-        let segment = segment.filter(|_| self.shape.medium.is_fragmented());
-        segment.map_or_else(String::new, |segment| media::map(&segment.init_uri()))
+        let segment = segment.filter(|_| self.shape.medium.has_init());
+        segment.map_or_else(String::new, |segment| match segment.said_key(true) {
+            Some(_) if segment.is_whole() => media::clear_map(&segment.init_uri()),
+            key => media::state(key.as_ref(), Some(&segment.init_uri())),
+        })
     }
 
     /// Whether a segment that comes next has another init section than the last.
     pub(super) fn is_of_new_init(&self, segment: &Segment) -> bool {
-        self.segments.back().is_none_or(|last| !Arc::ptr_eq(&last.epoch, &segment.epoch))
+        // Whole segments are encrypted with their key each, and have one init section that is not.
+        let same_key = |last: &Segment| segment.is_whole() || last.key == segment.key;
+        self.segments.back().is_none_or(|last| !Arc::ptr_eq(&last.epoch, &segment.epoch) || !same_key(last))
     }
 
     /// The first segment whose parts are listed. 6.2.2: parts more than three target durations from the end SHOULD go.
@@ -158,7 +167,8 @@ impl Segment {
     fn said_start(&self, medium: Medium, says_init: bool) -> SegmentStart {
         SegmentStart {
             discontinuity: self.discontinuity,
-            map: (says_init && medium.is_fragmented()).then(|| self.init_uri()),
+            key: self.said_key(says_init),
+            map: (says_init && medium.has_init()).then(|| self.init_uri()),
             program_date_time_ms: self.unix_ms(),
         }
     }
@@ -172,8 +182,25 @@ impl Segment {
         self.parts.iter().enumerate().map(said).collect()
     }
 
+    /// With the init section that is for its key, or with every segment where each has its own.
+    fn said_key(&self, says_init: bool) -> Option<Key> {
+        let (told, name) = (self.epoch.told.as_ref()?, self.key?);
+        (says_init || self.is_whole()).then(|| told.key(name, self.msn))
+    }
+
+    /// Whether its next part is the first under another key.
+    fn begins_key(&self) -> bool {
+        self.parts.is_empty() && self.epoch.told.as_ref().is_some_and(|told| told.changes_at(self.msn))
+    }
+
+    /// Whether it is encrypted as a whole.
+    fn is_whole(&self) -> bool {
+        self.epoch.told.as_ref().is_some_and(|told| told.method == EncryptionMethod::Aes128)
+    }
+
     fn init_uri(&self) -> String {
-        format!("{}/init.mp4", self.epoch.id)
+        let init = self.epoch.told.as_ref().zip(self.key).map(|(told, name)| told.init(name));
+        format!("{}/{}", self.epoch.id, init.as_deref().unwrap_or("init.mp4"))
     }
 
     pub(super) fn uri(&self, medium: Medium) -> String {
@@ -192,6 +219,6 @@ pub(crate) fn report(rendition: &str, medium: Medium, head: Head) -> Option<Rend
         0 => (head.next.msn.checked_sub(1)?, head.last_parts.saturating_sub(1)),
         parts => (head.next.msn, parts - 1),
     };
-    let last_part = medium.is_fragmented().then_some(last_part);
+    let last_part = medium.has_parts().then_some(last_part);
     Some(RenditionReport { uri: format!("../{rendition}/index.m3u8"), last_msn, last_part })
 }

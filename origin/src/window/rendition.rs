@@ -2,6 +2,7 @@
 
 use super::{EpochStart, Gaps, Lookup, Name, OnDisk, Text, Window};
 use crate::epoch::EpochId;
+use crate::keys::KeyName;
 use crate::medium::Medium;
 use crate::segmenter::Part;
 use crate::store::Life;
@@ -126,8 +127,8 @@ impl Rendition {
         self.change(|window| window.begin(epoch, now));
     }
 
-    pub(crate) fn restore(&self, name: (EpochId, u64), disk: OnDisk, now: Instant) -> bool {
-        self.change(|window| window.restore(name, disk, now))
+    pub(crate) fn restore(&self, name: (EpochId, u64), kept: (OnDisk, Option<KeyName>), now: Instant) -> bool {
+        self.change(|window| window.restore(name, kept, now))
     }
 
     pub(crate) fn break_off(&self, now: Instant) {

@@ -2,6 +2,7 @@
 
 use super::EpochStart;
 use crate::epoch::EpochId;
+use crate::keys::KeyName;
 use crate::segmenter::Part;
 use bytes::Bytes;
 use std::ops::Range;
@@ -15,6 +16,8 @@ pub(super) struct Segment {
     pub(super) discontinuity: bool,
     /// Its lines say which init section holds: the one before it has another.
     pub(super) says_init: bool,
+    /// What it is encrypted with; of the segment before, for a gap.
+    pub(super) key: Option<KeyName>,
     /// Those in memory. Empty for a gap, and for what is on disk alone.
     pub(super) parts: Vec<Part>,
     pub(super) kept: Kept,
@@ -40,7 +43,7 @@ pub(crate) struct OnDisk {
 
 impl Segment {
     pub(super) fn new(msn: u64, epoch: Arc<EpochStart>) -> Self {
-        Self { msn, epoch, discontinuity: false, says_init: false, parts: Vec::new(), kept: Kept::Memory }
+        Self { msn, epoch, discontinuity: false, says_init: false, key: None, parts: Vec::new(), kept: Kept::Memory }
     }
 
     pub(super) fn is(&self, epoch: EpochId, msn: u64) -> bool {

@@ -9,6 +9,7 @@ mod captions;
 mod clip;
 mod dash;
 mod dvr;
+mod encryption;
 mod follower;
 mod http;
 mod life;

@@ -111,7 +111,8 @@ impl Beside {
         let first = !rendition.has_segment();
         let bits = (8.0 * bytes.len() as f64 / duration_s.max(0.1)) as u64;
         let at = Position { msn, part: 0 };
-        let part = Part { at, bytes, duration_s, independent: true, first_picture_end: None, ends_segment: true };
+        let part =
+            Part { at, bytes, duration_s, independent: true, first_picture_end: None, ends_segment: true, key: None };
         if !rendition.push_whole(part, now) {
             return None;
         }
@@ -168,7 +169,7 @@ impl Stream {
 
     /// Subtitles of an earlier process, before the epoch that had them is opened.
     pub(in crate::streams) fn restore_texts(&self, texts: &[TextTrack], plan: &Plan) {
-        let shape = Shape::of(plan, self.room.length, self.room.in_memory);
+        let shape = Shape::of(plan, Medium::Text, (self.room.length, self.room.in_memory));
         self.shelf.write().beside.restore(texts, (&self.room, shape));
     }
 
@@ -191,6 +192,7 @@ impl Stream {
     /// Says in the multivariant playlist what there is, and what segments have taken so far.
     pub(super) fn tell_multivariant(&self, shelf: &mut Shelf) {
         let Some(mut playlist) = shelf.expected.clone() else { return };
+        playlist.key = shelf.epochs.session_key();
         self.measured.lock().tell(&mut playlist);
         shelf.beside.tell(&mut playlist);
         shelf.multivariant = Some(Arc::new(Text::new(playlist.render())));

@@ -43,7 +43,8 @@ impl Recorded {
         (markers, memory): (&Markers, &Memory),
     ) -> Result<Option<Self>, Unreadable> {
         close(&mut records, ended_unix_ms);
-        let room = Room { length: FOR_EVER, in_memory: Duration::ZERO, memory: memory.apart(), life: Arc::default() };
+        let (length, in_memory, memory) = (FOR_EVER, Duration::ZERO, memory.apart());
+        let room = Room { length, in_memory, memory, life: Arc::default(), told: None };
         let stream = Stream::new(name.to_owned(), room);
         *stream.markers.lock() = markers.clone();
         stream.replay(&records, Instant::now(), ended_unix_ms).ok_or(Unreadable)?;

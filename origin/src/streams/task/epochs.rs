@@ -3,7 +3,7 @@
 use super::Task;
 use crate::epoch::{Break, Found, Numbers};
 use crate::ingest::Ingested;
-use crate::streams::live::{self, Broken, Live, Zero};
+use crate::streams::live::{self, Broken, Live, StartError, Zero};
 use crate::streams::phase::{HEALTHY, Phase, Reason, Said, back_off, is_other_gop, verdict};
 use media::{Frame, FrameRate};
 use std::time::Duration;
@@ -113,8 +113,9 @@ impl Task {
         let context = &self.directory.0.context;
         let plan = live::plan(context, &self.stream.name, (&known, self.plan.as_ref()));
         let passes = live::passes_through(&plan);
-        match Live::start(context, &self.stream, known.clone(), (zero, plan.clone())) {
+        match Live::start(context, &self.stream, known.clone(), (zero, plan.clone(), self.protection.clone())) {
             Ok((live, made)) => {
+                self.stream.set_keyless(false);
                 context.metrics.epochs.with_label_values(&[self.reason.label()]).inc();
                 let source = &live.known.source;
                 let (reason, hz, gop) = (self.reason, source.rate.hz(), source.gop);
@@ -124,6 +125,13 @@ impl Task {
                 self.made = made;
                 self.phase = Phase::Live(Box::new(live));
                 self.replay(frames).await;
+            }
+            Err(StartError::NoKey) => {
+                tracing::warn!(stream = %self.stream.name, "no key has come yet; nothing is published until one has");
+                self.stream.set_keyless(true);
+                let said = Said { video: true, audio: true };
+                self.phase = Phase::Waiting { known: Box::new(known), said, not_before: Instant::now() };
+                self.learning();
             }
             Err(error) => {
                 let delay = back_off(self.failures);

@@ -1,0 +1,82 @@
+//! What players are told of a stream's keys: where they are, and the IV of each segment. Pure.
+
+use super::{KeyName, hex};
+use config::{EncryptionMethod, HlsKeys, fill_key_uri};
+use manifest::protection::{ContentProtection, Key, KeyFormat, Method};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) method: EncryptionMethod,
+    stream: String,
+    format: KeyFormat,
+    segments_per_key: Option<u64>,
+    /// Templates; without one the keys are beside the stream's playlists.
+    key_uri: Option<String>,
+    license_uri: Option<String>,
+}
+
+impl Told {
+    pub(crate) fn new(
+        (method, hls_keys): (EncryptionMethod, HlsKeys),
+        stream: &str,
+        uris: (Option<&str>, Option<&str>),
+        segments_per_key: Option<u64>,
+    ) -> Self {
+        let (key_uri, license_uri) = (uris.0.map(str::to_owned), uris.1.map(str::to_owned));
+        let format = match hls_keys {
+            HlsKeys::Identity => KeyFormat::Identity,
+            HlsKeys::Clearkey => KeyFormat::ClearKey,
+        };
+        Self { method, stream: stream.to_owned(), format, segments_per_key, key_uri, license_uri }
+    }
+
+    /// Whether this segment is to have another key than the one before. Its first part is not hinted at: Shaka takes it for
+    /// one under the init section that it knows.
+    pub(crate) fn changes_at(&self, msn: u64) -> bool {
+        self.segments_per_key.is_some_and(|segments| msn.is_multiple_of(segments))
+    }
+
+    /// The key of this segment, as a media playlist says it.
+    pub(crate) fn key(&self, name: KeyName, msn: u64) -> Key {
+        self.key_from("../keys/", name, msn)
+    }
+
+    /// The same as the multivariant playlist says it.
+    pub(crate) fn session_key(&self, name: KeyName, msn: u64) -> Key {
+        self.key_from("keys/", name, msn)
+    }
+
+    fn key_from(&self, folder: &str, name: KeyName, msn: u64) -> Key {
+        let id = hex(&name.id);
+        let uri = self
+            .key_uri
+            .as_ref()
+            .map_or_else(|| format!("{folder}{id}"), |template| fill_key_uri(template, &self.stream, &id));
+        match self.method {
+            EncryptionMethod::Cbcs => {
+                Key { method: Method::SampleAes { key_id: name.id, format: self.format }, uri, iv: name.iv }
+            }
+            EncryptionMethod::Aes128 => Key { method: Method::Aes128, uri, iv: segment_iv(msn) },
+        }
+    }
+
+    /// What an MPD says of it; nothing where no player of DASH could use it.
+    pub(crate) fn content_protection(&self, name: KeyName) -> Option<ContentProtection> {
+        let license_uri = self.license_uri.as_ref().map(|template| fill_key_uri(template, &self.stream, ""));
+        let protection = ContentProtection { key_id: name.id, license_uri };
+        (self.method == EncryptionMethod::Cbcs).then_some(protection)
+    }
+
+    /// The file of the init section for media under this key.
+    pub(crate) fn init(&self, name: KeyName) -> String {
+        match self.method {
+            EncryptionMethod::Cbcs => format!("init.{}.mp4", hex(&name.id)),
+            EncryptionMethod::Aes128 => "init.mp4".to_owned(),
+        }
+    }
+}
+
+/// RFC 8216bis, 5.2: the number of the segment, which is what a playlist that says no IV would mean.
+pub(crate) fn segment_iv(msn: u64) -> [u8; 16] {
+    u128::from(msn).to_be_bytes()
+}

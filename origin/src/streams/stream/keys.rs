@@ -1,0 +1,76 @@
+//! What a stream knows of the keys of its segments: those in use, and the one that comes next.
+
+use super::Stream;
+use crate::epoch::EpochId;
+use crate::keys::{KeyName, KeyRing, Told};
+use crate::segmenter::Part;
+use crate::window::{Lookup, Name, Rendition};
+use bytes::Bytes;
+use config::{EncryptionMethod, HlsKeys};
+use media::fmp4::protected_init;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Stream {
+    /// Notes the key of a segment, before anybody learns of it.
+    pub(super) fn keyed(&self, part: &Part) {
+        let Some(name) = part.key.filter(|_| part.at.part == 0) else { return };
+        if self.shelf.read().epochs.key() == Some(name) {
+            return;
+        }
+        self.shelf.write().epochs.keyed(part.at.msn, name);
+        *self.mpd.lock() = None;
+        self.tell();
+    }
+
+    /// Whether a segment that is answered is encrypted with the key of this id, or one that comes soon is to be.
+    pub(crate) fn has_key(&self, id: &[u8; 16]) -> bool {
+        self.shelf.read().epochs.has_key(id) || self.planned_key(id).is_some()
+    }
+
+    /// The init section for media under a key that is to come, which an MPD has told of.
+    pub(crate) fn planned_init(&self, rendition: &Rendition, epoch: EpochId, id: &[u8; 16]) -> Option<Bytes> {
+        let KeyName { id, iv } = self.planned_key(id)?;
+        match rendition.lookup(epoch, Name::Init(None)) {
+            Lookup::Found(clear) => protected_init(&clear.concat(), id, iv).ok(),
+            _ => None,
+        }
+    }
+
+    fn planned_key(&self, id: &[u8; 16]) -> Option<KeyName> {
+        // The next segment may have begun in one rendition and not in another.
+        let next = self.next_msn()?;
+        let planned = [next.saturating_sub(1), next].into_iter().filter_map(|msn| self.planned(msn));
+        planned.map(|(_, name)| name).find(|name| name.id == *id)
+    }
+
+    /// What its segments are encrypted with, from now on.
+    pub(crate) fn set_ring(&self, ring: &Arc<Mutex<KeyRing>>) {
+        self.ring.get_or_init(|| Arc::clone(ring));
+    }
+
+    pub(super) fn planned(&self, msn: u64) -> Option<(u64, KeyName)> {
+        self.ring.get()?.lock().planned(msn)
+    }
+
+    /// Whether it is to be encrypted and no key has come.
+    pub(crate) fn is_keyless(&self) -> bool {
+        self.keyless.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_keyless(&self, keyless: bool) {
+        self.keyless.store(keyless, Ordering::Release);
+    }
+
+    /// How the stream is to be encrypted.
+    pub(crate) fn encryption(&self) -> Option<EncryptionMethod> {
+        self.room.told.as_ref().map(|told| told.method)
+    }
+
+    /// What players are told of keys; of an earlier configuration, where it has changed, as much as is left.
+    pub(super) fn told(&self, method: EncryptionMethod) -> Arc<Told> {
+        let now = self.room.told.clone().filter(|told| told.method == method);
+        now.unwrap_or_else(|| Arc::new(Told::new((method, HlsKeys::default()), &self.name, (None, None), None)))
+    }
+}

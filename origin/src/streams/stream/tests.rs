@@ -1,0 +1,169 @@
+//! What requests see of a stream as epochs come and go.
+
+use super::*;
+use crate::epoch::Bitrate;
+use crate::testing::{aac, aac_config, avc, avc_config, plan};
+use manifest::Position;
+use transcode::{Make, Rendition, Source};
+
+fn room() -> Room {
+    Room::for_tests(Duration::from_secs(12))
+}
+
+fn part(at: Position) -> Part {
+    let bytes = Bytes::from_static(b"x");
+    Part { at, bytes, duration_s: 0.3, first_picture_end: Some(1), independent: true, ends_segment: false, key: None }
+}
+
+fn segment(msn: u64) -> Part {
+    Part { ends_segment: true, ..part(Position { msn, part: 0 }) }
+}
+
+fn open(stream: &Stream, id: u64, first_msn: u64, top: &str) {
+    let mut plan = plan(30, 60, 10);
+    plan.renditions[0].name = top.to_owned();
+    let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
+    let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 }, captions: media::Captions::default() };
+    let init = Bytes::from_static(b"init");
+    let tracks = vec![(avc(plan.rate.timescale()), init.clone()), (aac(), init)];
+    let numbers = Numbers { id, first_msn, discontinuities: stream.discontinuities(first_msn), zero_unix_ms: 0 };
+    let opening = Opening { numbers, joined: 0, known: &known, plan: &plan, alone: false, encryption: None, tracks };
+    stream.open(opening, Instant::now());
+}
+
+#[test]
+fn players_learn_of_all_renditions_at_once() {
+    let stream = Stream::new("a".into(), room());
+    open(&stream, 1, 100, "720p");
+    assert!(stream.multivariant().is_none() && stream.next_msn().is_none());
+    assert!(stream.publish(0, segment(100), Instant::now()));
+    assert!(stream.publish(1, part(Position { msn: 100, part: 0 }), Instant::now()));
+    assert!(stream.multivariant().is_none() && stream.rendition("720p").is_none());
+    let last = Part { ends_segment: true, ..part(Position { msn: 100, part: 1 }) };
+    assert!(stream.publish(1, last, Instant::now()));
+    assert!(stream.multivariant().is_some() && stream.rendition("720p").is_some());
+    assert_eq!(stream.next_msn(), Some(101));
+}
+
+#[test]
+fn a_stream_that_is_shorter_than_a_segment_is_seen_once_it_is_over() {
+    let stream = Stream::new("a".into(), room());
+    open(&stream, 1, 100, "720p");
+    for index in 0..2 {
+        assert!(stream.publish(index, part(Position { msn: 100, part: 0 }), Instant::now()));
+    }
+    assert!(stream.multivariant().is_none());
+    stream.break_off(Instant::now(), 0);
+    assert!(stream.multivariant().is_some());
+}
+
+#[test]
+fn reports_are_those_of_the_moment() {
+    let stream = Stream::new("a".into(), room());
+    open(&stream, 1, 100, "720p");
+    for index in 0..2 {
+        assert!(stream.publish(index, segment(100), Instant::now()));
+    }
+    let audio = stream.rendition("audio").unwrap();
+    let text = |stream: &Stream| String::from_utf8(stream.playlist(&audio, false).identity().to_vec()).unwrap();
+    assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=100,LAST-PART=0"));
+    assert!(stream.publish(0, part(Position { msn: 101, part: 0 }), Instant::now()));
+    assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=101,LAST-PART=0"));
+    assert!(Arc::ptr_eq(&stream.playlist(&audio, false), &stream.playlist(&audio, false)), "rendered once");
+}
+
+#[test]
+fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
+    let stream = Stream::new("a".into(), room());
+    let count = 2 + LEFT_MAX as u32;
+    let open = |id, first_msn, height: u32| {
+        let mut plan = plan(30, 60, 10);
+        let rung = |index| Rendition { name: format!("{}p", height + index), make: Make::Passthrough };
+        plan.renditions = (0..count).map(rung).collect();
+        let source = Source { video: avc_config(), audio: None, rate: plan.rate, gop: Some(60) };
+        let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 }, captions: media::Captions::default() };
+        let track = (avc(plan.rate.timescale()), Bytes::from_static(b"init"));
+        let tracks = vec![track; count as usize];
+        let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms: 0 };
+        let opening =
+            Opening { numbers, joined: 0, known: &known, plan: &plan, alone: false, encryption: None, tracks };
+        stream.open(opening, Instant::now());
+        for index in 0..count as usize {
+            assert!(stream.publish(index, segment(first_msn), Instant::now()));
+        }
+    };
+    open(1, 100, 100);
+    let waited: Vec<_> = (0..count).map(|index| stream.rendition(&format!("{}p", 100 + index)).unwrap()).collect();
+    let mut heads: Vec<_> = waited.iter().map(|rendition| rendition.watch()).collect();
+    heads.iter_mut().for_each(|head| head.mark_unchanged());
+    waited.iter().for_each(|rendition| drop(stream.playlist(rendition, false)));
+    open(2, 101, 200);
+    assert!(stream.rendition(&waited[count as usize - 1].name).is_none(), "it is dropped");
+    for (rendition, head) in waited.iter().zip(heads) {
+        assert!(head.has_changed().unwrap() && head.borrow().ended, "{}", rendition.name);
+        let text = stream.playlist(rendition, false).identity();
+        assert!(text.ends_with(b"#EXT-X-ENDLIST\n"), "{}", rendition.name);
+    }
+}
+
+/// The number of the discontinuities up to the newest segment, as players count them.
+fn counted(stream: &Stream, rendition: &str) -> u64 {
+    let text = stream.playlist(&stream.rendition(rendition).unwrap(), false).identity();
+    let text = std::str::from_utf8(&text).unwrap();
+    let before = text.split("#EXT-X-DISCONTINUITY-SEQUENCE:").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    before.parse::<u64>().unwrap() + text.matches("#EXT-X-DISCONTINUITY\n").count() as u64
+}
+
+#[test]
+fn a_rendition_that_joins_counts_the_discontinuities_of_the_others() {
+    let stream = Stream::new("a".into(), room());
+    let mut msn = 100;
+    for (epoch, top, published) in
+        [(1, "a", [1, 1]), (2, "a", [1, 1]), (3, "a", [0, 0]), (4, "b", [0, 1]), (5, "b", [1, 1]), (6, "c", [1, 1])]
+    {
+        open(&stream, epoch, msn, top);
+        for (index, count) in published.into_iter().enumerate() {
+            (0..count).for_each(|_| assert!(stream.publish(index, segment(msn), Instant::now())));
+        }
+        if published != [0, 0] {
+            msn += 1;
+            let counts = [top, "audio"].map(|name| counted(&stream, name));
+            assert_eq!(counts[0], counts[1], "in epoch {epoch}");
+        }
+        stream.break_off(Instant::now(), 0);
+    }
+    assert_eq!(counted(&stream, "audio"), 4, "nobody has heard of the third epoch");
+}
+
+#[test]
+fn only_renditions_of_the_current_epoch_are_reported() {
+    let stream = Stream::new("a".into(), room());
+    for (epoch, msn, top) in [(1, 100, "a"), (2, 101, "b")] {
+        open(&stream, epoch, msn, top);
+        (0..2).for_each(|index| assert!(stream.publish(index, segment(msn), Instant::now())));
+        stream.break_off(Instant::now(), 0);
+    }
+    let text = stream.playlist(&stream.rendition("audio").unwrap(), false).identity();
+    let text = std::str::from_utf8(&text).unwrap();
+    let reports: Vec<_> = text.lines().filter(|line| line.starts_with("#EXT-X-RENDITION-REPORT:")).collect();
+    assert_eq!(reports, ["#EXT-X-RENDITION-REPORT:URI=\"../b/index.m3u8\",LAST-MSN=101,LAST-PART=0"]);
+}
+
+#[test]
+fn renditions_that_are_planned_no_more_end_and_are_bounded() {
+    let stream = Stream::new("a".into(), room());
+    for epoch in 0..20 {
+        let msn = 100 + epoch;
+        open(&stream, epoch, msn, &format!("{}p", 100 + epoch));
+        for index in 0..2 {
+            assert!(stream.publish(index, segment(msn), Instant::now()));
+        }
+        stream.break_off(Instant::now(), 0);
+    }
+    assert!(stream.rendition("118p").unwrap().head().ended);
+    assert!(!stream.rendition("119p").unwrap().head().ended);
+    assert!(stream.rendition("101p").is_none());
+    assert_eq!(stream.shelf.read().renditions.len(), 2 + LEFT_MAX);
+    open(&stream, 20, 120, "118p");
+    assert!(!stream.rendition("118p").unwrap().head().ended, "it is there again");
+}
