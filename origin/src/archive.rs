@@ -13,7 +13,7 @@ mod tier;
 pub(crate) use ledger::Ledger;
 pub(crate) use metrics::ArchiveMetrics;
 pub(crate) use name::{Asked, File, Kind};
-pub(crate) use recording::{Id, Recording};
+pub(crate) use recording::{Id, KeyIds, Recording};
 pub(crate) use tier::Tier;
 
 use config::{HOT, Place};

@@ -20,7 +20,7 @@ pub(crate) use task::marker_of_cue;
 
 use crate::clock::unix_ms;
 use crate::ingest::{Ending, Ingested, PublishRequest, Publisher, Publishing, Refusal};
-use crate::keys::Keys;
+use crate::keys::{Keys, Told};
 use crate::metrics::Metrics;
 use crate::slate::Slate;
 use crate::store::{Keeping, Life, Recovered, Store};
@@ -100,6 +100,8 @@ type Incoming = (mpsc::Receiver<Ingested>, Ending);
 /// Items between a publisher and its stream: some three seconds of picture and sound at 30 fps. When it is full, reading
 /// from the publisher waits.
 const PUBLISHER_QUEUE: usize = 256;
+/// Longer than any window.
+const FOR_EVER: Duration = Duration::from_secs(1 << 40);
 /// For what waits to be written once all streams have stopped.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
@@ -130,9 +132,14 @@ impl Directory {
         self.0.context.store.flush(patience).await;
     }
 
-    /// What windows may take up.
-    pub(crate) fn memory(&self) -> Memory {
-        self.0.context.memory.clone()
+    /// Of a stream of this name that is read to be recorded: nothing leaves its playlists.
+    pub(crate) fn room_of_recording(&self, name: &str) -> Room {
+        let memory = self.0.context.memory.apart();
+        Room { length: FOR_EVER, in_memory: Duration::ZERO, memory, life: Arc::default(), told: self.told(name) }
+    }
+
+    fn told(&self, name: &str) -> Option<Arc<Told>> {
+        self.0.context.keys.told(name).map(Arc::new)
     }
 
     /// The publisher of this stream is gone; another one may take the name.
@@ -186,10 +193,9 @@ impl Directory {
     }
 
     fn room(&self, name: &str, life: Life) -> Room {
-        let Context { config, memory, keys, .. } = &self.0.context;
+        let Context { config, memory, .. } = &self.0.context;
         let (length, in_memory) = (config.window.length, config.window.memory);
-        let told = keys.told(name).map(Arc::new);
-        Room { length, in_memory, memory: memory.clone(), life: Arc::new(life), told }
+        Room { length, in_memory, memory: memory.clone(), life: Arc::new(life), told: self.told(name) }
     }
 
     fn start(&self, name: &str) -> Entry {

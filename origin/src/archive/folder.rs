@@ -2,8 +2,7 @@
 
 use super::recording::{FILE, Id, Recording};
 use crate::store::{Record, read_life, segment_file};
-use crate::streams::{Markers, Recorded, Unreadable};
-use crate::window::Memory;
+use crate::streams::{Markers, Recorded, Room, Unreadable};
 use config::HOT;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,7 +10,7 @@ use std::path::Path;
 
 /// Writes playlists, MPD and init sections beside the segments, and what is known of the recording last. `None` where the
 /// journal shows nothing: the folder is then removed.
-pub(super) fn finish(folder: &Path, id: &Id, (markers, memory): (&Markers, &Memory)) -> io::Result<Option<Recording>> {
+pub(super) fn finish(folder: &Path, id: &Id, (markers, room): (&Markers, Room)) -> io::Result<Option<Recording>> {
     let Some(mut records) = read_life(folder, &id.stream)? else {
         tracing::warn!(recording = %id, "a folder holds no journal of this release, and is left as it is");
         return Ok(None);
@@ -31,7 +30,7 @@ pub(super) fn finish(folder: &Path, id: &Id, (markers, memory): (&Markers, &Memo
             _ => None,
         })
         .sum();
-    let recorded = match Recorded::of(&id.stream, records, (markers, memory)) {
+    let recorded = match Recorded::of(&id.stream, records, (markers, room)) {
         Ok(Some(recorded)) => recorded,
         Ok(None) => {
             remove(folder)?;
@@ -42,7 +41,7 @@ pub(super) fn finish(folder: &Path, id: &Id, (markers, memory): (&Markers, &Memo
             return Ok(None);
         }
     };
-    let Recorded { files, ended_unix_ms, duration } = recorded;
+    let Recorded { files, ended_unix_ms, duration, keys, only_hls } = recorded;
     let texts: u64 = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
     for (file, bytes) in files {
         replace(&folder.join(file), &bytes)?;
@@ -53,6 +52,8 @@ pub(super) fn finish(folder: &Path, id: &Id, (markers, memory): (&Markers, &Memo
         duration_ms: duration.as_millis() as u64,
         bytes: media + texts,
         tier: HOT.to_owned(),
+        keys,
+        only_hls,
         former: None,
         removing: false,
     };

@@ -38,8 +38,8 @@ impl Archive {
             for (id, markers) in self.0.ledger.unfinished() {
                 // Else the end of it may still be on its way to the disk.
                 directory.flush(FLUSH_MAX).await;
-                let (path, memory, of) = (self.0.ledger.folder(&id), directory.memory(), id.clone());
-                let made = blocking(move || folder::finish(&path, &of, (&markers, &memory))).await;
+                let (path, room, of) = (self.0.ledger.folder(&id), directory.room_of_recording(&id.stream), id.clone());
+                let made = blocking(move || folder::finish(&path, &of, (&markers, room))).await;
                 match made {
                     Ok(recording) => {
                         if let Some(Recording { duration_ms, bytes, .. }) = &recording {

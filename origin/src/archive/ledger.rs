@@ -145,6 +145,13 @@ impl Ledger {
         self.state.lock().recordings.get(id).filter(|recording| !recording.removing).cloned()
     }
 
+    /// Whether a recording of this stream that is shown has a segment under this key.
+    pub(crate) fn has_key(&self, stream: &str, key: &[u8; 16]) -> bool {
+        let state = self.state.lock();
+        let mut shown = state.recordings.values().filter(|recording| !recording.removing);
+        shown.any(|recording| recording.id.stream == stream && recording.keys.contains(key))
+    }
+
     /// One that is to go as well.
     pub(crate) fn any(&self, id: &Id) -> Option<Recording> {
         self.state.lock().recordings.get(id).cloned()

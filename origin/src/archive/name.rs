@@ -2,12 +2,15 @@
 
 use super::recording::Id;
 use crate::epoch::EpochId;
+use crate::keys::unhex;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// The list of all recordings, or of one stream's.
     List(Option<String>),
     File(File),
+    /// A key of a recording, by its id.
+    Key(Id, [u8; 16]),
 }
 
 /// A file of a recording.
@@ -41,6 +44,7 @@ impl Asked {
         match path.split('/').collect::<Vec<_>>()[..] {
             ["index.json"] => Some(Self::List(None)),
             [stream, "index.json"] => config::is_stream_name(stream).then(|| Self::List(Some(stream.to_owned()))),
+            [stream, started, "keys", key] => Some(Self::Key(Id::parse(stream, started)?, unhex(key)?)),
             [stream, started, ..] => {
                 let id = Id::parse(stream, started)?;
                 let path = path.strip_prefix(&format!("{id}/"))?;
@@ -69,6 +73,7 @@ pub(crate) fn kind(path: &str) -> Option<Kind> {
         // Which thumbnail is where, or else a segment of subtitles.
         "vtt" => of("text/vtt; charset=utf-8", stem == "index"),
         "mp4" => of("video/mp4", false),
+        _ if stem == "init" && ending.strip_suffix(".mp4").and_then(unhex).is_some() => of("video/mp4", false),
         "m4s" => of("video/iso.segment", false),
         "jpg" => of("image/jpeg", false),
         _ => None,
@@ -95,6 +100,7 @@ mod tests {
             ("720p/index.m3u8", "application/vnd.apple.mpegurl"),
             ("720p/iframes.m3u8", "application/vnd.apple.mpegurl"),
             ("720p/mwprg3xw/init.mp4", "video/mp4"),
+            ("720p/mwprg3xw/init.00112233445566778899aabbccddeeff.mp4", "video/mp4"),
             ("audio/mwprg3xw/897613.m4s", "video/iso.segment"),
             ("thumbnails/index.vtt", "text/vtt; charset=utf-8"),
             ("thumbnails/mwprg3xw/897613.jpg", "image/jpeg"),
@@ -103,6 +109,8 @@ mod tests {
             assert_eq!((file.path.as_str(), file.kind.media_type), (path, media_type));
             assert_eq!(file.id.to_string(), "show/17");
         }
+        let id = Id { started: 17, stream: "show".into() };
+        assert_eq!(Asked::parse(&format!("show/17/keys/{}", "ab".repeat(16))), Some(Asked::Key(id, [0xab; 16])));
         assert_eq!(Asked::parse("index.json"), Some(Asked::List(None)));
         assert_eq!(Asked::parse("show/index.json"), Some(Asked::List(Some("show".into()))));
     }
@@ -129,6 +137,12 @@ mod tests {
             "show/17/720p/e/f/1.m4s",
             "show/17/720p/e/1.m4s.new",
             "show/17/720p/e/1.0.m4s",
+            "show/17/720p/e/init.0.mp4",
+            "show/17/720p/e/index.00112233445566778899aabbccddeeff.mp4",
+            "show/17/720p/e/init.00112233445566778899AABBCCDDEEFF.mp4",
+            "show/17/keys/0",
+            "show/017/keys/00112233445566778899aabbccddeeff",
+            "show/17/720p/keys/00112233445566778899aabbccddeeff",
             "show/17/720p/e/1",
             "show/17/a\\b/index.m3u8",
             "show/17/a\0b/index.m3u8",

@@ -1,8 +1,11 @@
 //! What is known of a recording: one life of a stream that has ended. As JSON beside its segments, and in every tier. Pure.
 
+use crate::keys::{hex, unhex};
 use config::HOT;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// Its name in URLs, folders and stores. Older ones come first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,6 +25,12 @@ pub(crate) struct Recording {
     pub(crate) bytes: u64,
     /// The tier that it is read from.
     pub(crate) tier: String,
+    /// What its segments are encrypted with.
+    #[serde(default, skip_serializing_if = "KeyIds::is_empty")]
+    pub(crate) keys: KeyIds,
+    /// There is no MPD: DASH does not know how some of it is encrypted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) only_hls: bool,
     /// Where it was before, and still is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) former: Option<Former>,
@@ -36,6 +45,11 @@ pub(crate) struct Former {
     /// When it moved.
     pub(crate) unix_ms: i64,
 }
+
+/// Ids of keys, never the keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<String>", from = "Vec<String>")]
+pub(crate) struct KeyIds(Arc<BTreeSet<[u8; 16]>>);
 
 /// The file of a recording, in its folder: once it is there, all else is.
 pub(crate) const FILE: &str = "recording.json";
@@ -64,6 +78,35 @@ impl Id {
     pub(crate) fn of_mark(name: &str) -> Option<Self> {
         let (stream, started) = name.strip_prefix(MARKS)?.strip_prefix('/')?.strip_suffix(".json")?.split_once('/')?;
         Self::parse(stream, started)
+    }
+}
+
+impl KeyIds {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn contains(&self, id: &[u8; 16]) -> bool {
+        self.0.contains(id)
+    }
+}
+
+impl FromIterator<[u8; 16]> for KeyIds {
+    fn from_iter<I: IntoIterator<Item = [u8; 16]>>(ids: I) -> Self {
+        Self(Arc::new(ids.into_iter().collect()))
+    }
+}
+
+impl From<Vec<String>> for KeyIds {
+    /// What is no id is of no key.
+    fn from(ids: Vec<String>) -> Self {
+        ids.iter().filter_map(|id| unhex(id)).collect()
+    }
+}
+
+impl From<KeyIds> for Vec<String> {
+    fn from(ids: KeyIds) -> Self {
+        ids.0.iter().map(hex).collect()
     }
 }
 
@@ -106,10 +149,13 @@ mod tests {
             duration_ms: 6,
             bytes: 7,
             tier: "hot".into(),
+            keys: KeyIds::from_iter([[0xab; 16]]),
+            only_hls: false,
             former: None,
             removing: false,
         };
         assert_eq!(Recording::read(recording.text().as_bytes(), &id), Some(recording.clone()));
+        assert!(recording.keys.contains(&[0xab; 16]) && !recording.keys.contains(&[0; 16]));
         assert_eq!(Recording::read(recording.text().as_bytes(), &Id { started: 1, ..id }), None);
     }
 }

@@ -98,7 +98,7 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use super::super::recording::Former;
+    use super::super::recording::{Former, KeyIds};
     use super::*;
 
     fn rules() -> Rules {
@@ -113,6 +113,8 @@ mod tests {
             duration_ms: 1,
             bytes,
             tier: HOT.into(),
+            keys: KeyIds::default(),
+            only_hls: false,
             former: None,
             removing: false,
         }

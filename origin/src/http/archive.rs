@@ -1,7 +1,7 @@
 //! `/archive/...`: recordings, wherever they are kept, and lists of them; `DELETE /_vivid/archive/...` removes one.
 
 use super::range::{Asked as Range, asked as range_of};
-use super::{App, Refusal, Steps, answer, bearer, classed};
+use super::{App, Refusal, Steps, answer, bearer, classed, keys};
 use crate::archive::{Archive, ArchiveError, Asked, File, Id, Kind, Recording, Tier};
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -44,13 +44,20 @@ struct Listed {
     bytes: u64,
     tier: String,
     hls: String,
-    dash: String,
+    /// None where its segments are encrypted as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dash: Option<String>,
 }
 
 /// Recordings on one page of a list.
 const PAGE: usize = 100;
 
 impl Recordings {
+    /// Whether a recording of this stream has segments under this key.
+    pub(super) fn have_key(&self, stream: &str, key: &[u8; 16]) -> bool {
+        self.archive.ledger().has_key(stream, key)
+    }
+
     pub(super) fn new(config: &config::Archive, archive: Archive) -> Self {
         let places = Arc::new(Semaphore::new(config.reads_max));
         Self { archive, token: config.token.clone(), places, patience: config.read_timeout }
@@ -126,6 +133,11 @@ pub(super) async fn asked(
     let recordings = app.0.recordings.as_ref().ok_or(Refusal::NoSuchPath)?;
     let file = match Asked::parse(&path).ok_or(Refusal::NoSuchPath)? {
         Asked::List(stream) => return list(recordings, stream.as_deref(), query.as_deref().unwrap_or_default()),
+        Asked::Key(id, key) => {
+            let missing = || Refusal::NoSuchRecording { id: id.to_string() };
+            let recording = recordings.archive.ledger().find(&id).ok_or_else(missing)?;
+            return keys::recorded(&app, &recording, &key, &headers);
+        }
         Asked::File(file) => file,
     };
     let response = found(&app, recordings, &file, (&method, &headers)).await;
@@ -222,7 +234,7 @@ fn list(recordings: &Recordings, stream: Option<&str>, query: &str) -> Result<Re
 
 impl From<Recording> for Listed {
     fn from(recording: Recording) -> Self {
-        let Recording { id, ended_unix_ms, duration_ms, bytes, tier, .. } = recording;
+        let Recording { id, ended_unix_ms, duration_ms, bytes, tier, only_hls, .. } = recording;
         Self {
             started: Rfc3339(id.started as i64).to_string(),
             ended: Rfc3339(ended_unix_ms).to_string(),
@@ -230,7 +242,7 @@ impl From<Recording> for Listed {
             bytes,
             tier,
             hls: format!("/archive/{id}/index.m3u8"),
-            dash: format!("/archive/{id}/index.mpd"),
+            dash: (!only_hls).then(|| format!("/archive/{id}/index.mpd")),
             stream: id.stream,
         }
     }

@@ -1,8 +1,9 @@
-//! `/live/{stream}/keys`: keys that are made here, to players that fetch one by its id and to browsers that ask for licences.
+//! `/live/{stream}/keys` and those of recordings: keys that are made here, to players that fetch one by its id and to browsers
+//! that ask for licences.
 
 use super::{App, Refusal, Steps, answer, bearer, classed};
+use crate::archive::Recording;
 use crate::keys::unhex;
-use crate::streams::Stream;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -42,10 +43,24 @@ pub(super) async fn key(
     Steps((stream, id)): Steps<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let stream = app.stream(stream)?;
     authorized(&app, &headers)?;
     let id = unhex(&id).ok_or(Refusal::NoSuchPath)?;
-    let key = of(&app, &stream, &id).ok_or_else(|| Refusal::NoSuchKey { stream: stream.name.clone() })?;
+    let key = of(&app, &stream, &id).ok_or(Refusal::NoSuchKey { stream })?;
+    Ok(unstored(key.to_vec(), "application/octet-stream"))
+}
+
+/// The same of a recording, whose playlists say so.
+pub(super) fn recorded(
+    app: &App,
+    recording: &Recording,
+    id: &[u8; 16],
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    authorized(app, headers)?;
+    let stream = &recording.id.stream;
+    let key = Some(id).filter(|id| recording.keys.contains(id));
+    let key = key.and_then(|id| app.0.directory.keys().made_here(stream, id));
+    let key = key.ok_or_else(|| Refusal::NoSuchKey { stream: stream.clone() })?;
     Ok(unstored(key.to_vec(), "application/octet-stream"))
 }
 
@@ -56,7 +71,6 @@ pub(super) async fn licensed(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let stream = app.stream(stream)?;
     authorized(&app, &headers)?;
     let body = to_bytes(body, BODY_MAX).await.map_err(|_| Refusal::License("it is too long".to_owned()))?;
     let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| Refusal::License(error.to_string()))?;
@@ -67,7 +81,7 @@ pub(super) async fn licensed(
     });
     let license = License { keys: keys.collect(), session: "temporary" };
     if license.keys.is_empty() {
-        return Err(Refusal::NoSuchKey { stream: stream.name.clone() });
+        return Err(Refusal::NoSuchKey { stream });
     }
     let license = serde_json::to_vec(&license).map_err(|error| Refusal::License(error.to_string()))?;
     Ok(unstored(license, "application/json"))
@@ -81,9 +95,11 @@ fn authorized(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::Unauthorized { key: "origin.encryption.token" })
 }
 
-/// Only what is in use: an id tells nobody a key that is to come.
-fn of(app: &App, stream: &Stream, id: &[u8; 16]) -> Option<[u8; 16]> {
-    if stream.has_key(id) { app.0.directory.keys().made_here(&stream.name, id) } else { None }
+/// Only what is in use, live or in recordings: an id tells nobody a key that is to come.
+fn of(app: &App, stream: &str, id: &[u8; 16]) -> Option<[u8; 16]> {
+    let is_live = app.0.directory.find(stream).is_some_and(|stream| stream.has_key(id));
+    let is_recorded = || app.0.recordings.as_ref().is_some_and(|recordings| recordings.have_key(stream, id));
+    (is_live || is_recorded()).then(|| app.0.directory.keys().made_here(stream, id)).flatten()
 }
 
 /// RFC 9111, 5.2.2.5: no cache keeps a key, whoever may have the next.

@@ -1,9 +1,10 @@
 //! Encrypted streams: FFmpeg decrypts what comes out, keys go to who may have them, and no failure leaves media in the clear.
 
+use crate::archive::{keeping, recorded};
 use crate::clip::Recipe;
 use crate::follower::Follower;
 use crate::http::Client;
-use crate::players::decode;
+use crate::players::{decode, read_whole};
 use crate::world::{World, config};
 use config::{EncryptedStreams, EncryptionMethod, KeyServer, KeySource};
 use http::Method;
@@ -50,14 +51,15 @@ async fn periods(client: &Client, folder: &str) -> Vec<(Option<String>, String, 
     periods
 }
 
-fn key_path(stream: &str, uri: &str) -> String {
-    format!("/live/{stream}/{}", uri.strip_prefix("../").unwrap())
+/// Where a playlist of a rendition means, in the folder of its stream or recording.
+fn key_path(folder: &str, uri: &str) -> String {
+    format!("{folder}/{}", uri.strip_prefix("../").unwrap())
 }
 
 /// Hashes of all samples of a rendition as FFmpeg decrypts them; it complains of nothing. By a pipe: of a file with several
 /// fragments it takes the wrong one's encryption.
-async fn samples(client: &Client, stream: &str, rendition: &str) -> (Vec<String>, usize) {
-    let folder = format!("/live/{stream}/{rendition}/");
+async fn samples(client: &Client, of: &str, rendition: &str) -> (Vec<String>, usize) {
+    let folder = format!("{of}/{rendition}/");
     let (mut hashes, periods) = (Vec::new(), periods(client, &folder).await);
     for (key, init, segments) in &periods {
         let mut media = client.get(&format!("{folder}{init}")).await.body.to_vec();
@@ -67,7 +69,7 @@ async fn samples(client: &Client, stream: &str, rendition: &str) -> (Vec<String>
         let mut ffmpeg = Command::new("ffmpeg");
         ffmpeg.args(["-v", "warning"]);
         if let Some(uri) = key {
-            let key = client.get(&key_path(stream, uri)).await.body;
+            let key = client.get(&key_path(of, uri)).await.body;
             let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
             ffmpeg.args(["-decryption_key", &hex]);
         }
@@ -99,8 +101,10 @@ async fn what_is_decrypted_is_what_went_in() {
     assert!(follower.segments_checked >= 3, "parts are the segment: {}", follower.segments_checked);
     Follower::join(&world.client, "clear", "180p").await.follow_to_end().await;
     for (rendition, least) in [("180p", 360), ("90p", 350), ("audio", 550)] {
-        let ((encrypted, keys), (clear, _)) =
-            (samples(&world.client, "pay", rendition).await, samples(&world.client, "clear", rendition).await);
+        let ((encrypted, keys), (clear, _)) = (
+            samples(&world.client, "/live/pay", rendition).await,
+            samples(&world.client, "/live/clear", rendition).await,
+        );
         assert!(keys >= 3 && encrypted.len() >= least, "{rendition}: {keys} keys, {} samples", encrypted.len());
         assert_eq!(encrypted, clear, "{rendition}");
     }
@@ -144,7 +148,7 @@ async fn keys_are_given_to_who_has_the_token_and_kept_by_nobody() {
     let _playing = world.play("pay", Recipe::regular(12).clip(), 2.0);
     Follower::join(&world.client, "pay", "audio").await;
     let periods = periods(&world.client, "/live/pay/audio/").await;
-    let path = key_path("pay", periods[0].0.as_ref().unwrap());
+    let path = key_path("/live/pay", periods[0].0.as_ref().unwrap());
     let bearer = format!("Bearer {token}");
     let given = world.client.send(Method::GET, &path, &[("authorization", &bearer)]).await;
     assert_eq!((given.status.as_u16(), given.body.len(), given.header("cache-control")), (200, 16, "no-store"));
@@ -188,17 +192,81 @@ async fn what_is_on_disk_is_decrypted_after_a_restart() {
     Follower::join(&world.client, "pay", "180p").await;
     world.stop().await;
     let world = World::start(encrypted(kept));
-    let (before, keys) = samples(&world.client, "pay", "180p").await;
+    let (before, keys) = samples(&world.client, "/live/pay", "180p").await;
     assert!(keys >= 3 && before.len() == 360, "{keys} keys, {} samples", before.len());
     let journal = std::fs::read_dir(folder.path().join("pay"))
         .unwrap()
         .find_map(|life| std::fs::read_to_string(life.unwrap().path().join("journal")).ok());
     let (journal, periods) = (journal.unwrap(), periods(&world.client, "/live/pay/180p/").await);
-    let path = key_path("pay", periods[0].0.as_ref().unwrap());
+    let path = key_path("/live/pay", periods[0].0.as_ref().unwrap());
     assert!(journal.contains(path.rsplit('/').next().unwrap()), "the journal has the key's id");
     let key = world.client.get(&path).await.body;
     let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(!journal.contains(&hex), "and not the key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_are_decrypted_with_keys_that_are_beside_them() {
+    let (folder, token) = (tempfile::tempdir().unwrap(), "0123456789abcdefghij");
+    let archived = keeping(folder.path(), |_| {});
+    let world = World::start(encrypted(|config| {
+        (config.disk, config.archive) = (archived.disk, archived.archive);
+        config.window = archived.window;
+        config.encryption.license_uri = Some("https://keys.example/{stream}".to_owned());
+    }));
+    for stream in ["pay", "old"] {
+        let playing = world.play(stream, Recipe::regular(12).clip(), 3.0);
+        tokio::spawn(async { drop(playing.await) });
+    }
+    let client = &world.client;
+    let recordings = recorded(client, 2).await;
+    let of = |stream: &str| {
+        let folder = recordings.iter().map(|recording| recording.folder.clone());
+        folder.into_iter().find(|folder| folder.starts_with(&format!("/archive/{stream}/"))).unwrap()
+    };
+    let (pay, old) = (of("pay"), of("old"));
+    for (rendition, count) in [("180p", 360), ("90p", 360), ("audio", 562)] {
+        let (samples, keys) = samples(client, &pay, rendition).await;
+        assert!(keys >= 3 && samples.len().abs_diff(count) <= 2, "{rendition}: {keys} keys, {} samples", samples.len());
+        let told = read_whole(&format!("http://{}{old}/{rendition}/index.m3u8", world.addr)).await;
+        assert_eq!((told.complaints.as_str(), told.frames.abs_diff(count) <= 2), ("", true), "{rendition}");
+    }
+    let mpd = client.get(&format!("{pay}/index.mpd")).await;
+    assert!(mpd.text().matches("cenc:default_KID").count() >= 6, "two sets in three periods: {}", mpd.text());
+    assert!(mpd.text().contains(">https://keys.example/pay</dashif:Laurl>"), "{}", mpd.text());
+    assert_eq!(client.get(&format!("{old}/index.mpd")).await.status, 404);
+    let list = client.get("/archive/index.json").await;
+    assert!(list.text().contains(&format!("{pay}/index.mpd")) && !list.text().contains(&format!("{old}/index.mpd")));
+
+    let periods = periods(client, &format!("{pay}/audio/")).await;
+    let path = key_path(&pay, periods[0].0.as_ref().unwrap());
+    let key = client.get(&path).await;
+    assert_eq!((key.status.as_u16(), key.body.len(), key.header("cache-control")), (200, 16, "no-store"));
+    let id = path.rsplit('/').next().unwrap();
+    for (path, status) in [
+        // Where an operator's own address of keys may lead.
+        (format!("/live/pay/keys/{id}"), 200),
+        // Each recording gives its own keys alone.
+        (format!("{old}/keys/{id}"), 404),
+        (format!("{pay}/keys/{}", "00".repeat(16)), 404),
+        (format!("/archive/pay/1/keys/{id}"), 404),
+    ] {
+        assert_eq!(client.get(&path).await.status, status, "{path}");
+    }
+    world.stop().await;
+
+    // Another process, with a token for keys, and no stream of this name.
+    let archived = keeping(folder.path(), |_| {});
+    let world = World::start(encrypted(|config| {
+        (config.disk, config.archive) = (archived.disk, archived.archive);
+        config.window = archived.window;
+        config.encryption.token = Some(token.to_owned());
+    }));
+    recorded(&world.client, 2).await;
+    assert_eq!(world.client.get(&path).await.status, 401);
+    let bearer = format!("Bearer {token}");
+    let given = world.client.send(Method::GET, &path, &[("authorization", &bearer)]).await;
+    assert_eq!((given.status.as_u16(), given.body), (200, key.body));
 }
 
 /// A key server that answers each request as `answer` says, by how many there were before; `None` is for ever nothing.

@@ -1,11 +1,14 @@
 //! What is said of a stream that has ended, as files: playlists of video on demand, the MPD, and its init sections.
 
 use super::{Markers, Measured, Room, Stream};
+use crate::archive::KeyIds;
 use crate::epoch::EpochId;
-use crate::store::{EpochRecord, Record};
-use crate::window::{Memory, Text};
+use crate::keys::{KeyName, hex};
+use crate::store::{EpochRecord, Method, Record};
+use crate::window::Text;
 use manifest::vod;
-use std::sync::Arc;
+use media::fmp4::protected_init;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Made from a journal through the calls that made the live window, so that it says of each segment what that said.
@@ -15,36 +18,35 @@ pub(crate) struct Recorded {
     pub(crate) files: Vec<(String, Vec<u8>)>,
     pub(crate) ended_unix_ms: i64,
     pub(crate) duration: Duration,
+    /// What its segments are encrypted with.
+    pub(crate) keys: KeyIds,
+    /// There is no MPD: DASH does not know segments that are encrypted as a whole.
+    pub(crate) only_hls: bool,
 }
 
 /// A journal that an origin of this release has not written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unreadable;
 
-/// Longer than any: nothing leaves the playlists.
-const FOR_EVER: Duration = Duration::from_secs(1 << 40);
-
 impl Recorded {
     /// `None` where there is nothing to show: a stream without a whole segment in each rendition.
     ///
     /// # Errors
     /// There are segments, and the journal does not say of what.
-    pub(crate) fn of(name: &str, records: Vec<Record>, told: (&Markers, &Memory)) -> Result<Option<Self>, Unreadable> {
+    pub(crate) fn of(name: &str, records: Vec<Record>, with: (&Markers, Room)) -> Result<Option<Self>, Unreadable> {
         let has_segment = records.iter().any(|record| matches!(record, Record::Segment(_)));
         let Some(ended_unix_ms) = records.iter().filter_map(Record::unix_ms).max().filter(|_| has_segment) else {
             return Ok(None);
         };
-        Self::read(name, (records, ended_unix_ms), told)
+        Self::read(name, (records, ended_unix_ms), with)
     }
 
     fn read(
         name: &str,
         (mut records, ended_unix_ms): (Vec<Record>, i64),
-        (markers, memory): (&Markers, &Memory),
+        (markers, room): (&Markers, Room),
     ) -> Result<Option<Self>, Unreadable> {
         close(&mut records, ended_unix_ms);
-        let (length, in_memory, memory) = (FOR_EVER, Duration::ZERO, memory.apart());
-        let room = Room { length, in_memory, memory, life: Arc::default(), told: None };
         let stream = Stream::new(name.to_owned(), room);
         *stream.markers.lock() = markers.clone();
         stream.replay(&records, Instant::now(), ended_unix_ms).ok_or(Unreadable)?;
@@ -52,7 +54,11 @@ impl Recorded {
         stream.tell();
         let renditions: Vec<_> = stream.shelf.read().all().cloned().collect();
         let Some((multivariant, mpd)) = stream.multivariant().zip(stream.mpd(ended_unix_ms)) else { return Ok(None) };
-        let mut files = vec![("index.m3u8".to_owned(), bytes(&multivariant)), ("index.mpd".to_owned(), bytes(&mpd))];
+        let only_hls = records.iter().any(is_encrypted_whole);
+        let mut files = vec![("index.m3u8".to_owned(), bytes(&multivariant))];
+        if !only_hls {
+            files.push(("index.mpd".to_owned(), bytes(&mpd)));
+        }
         let mut duration_s: f64 = 0.0;
         for rendition in renditions {
             let mut add = |file: &str, text: &Text| {
@@ -68,13 +74,15 @@ impl Recorded {
             }
             duration_s = duration_s.max(rendition.listed_s());
         }
+        let keys = keys(&records);
         for record in &records {
             if let Record::Epoch(epoch) = record {
-                files.extend(inits(epoch));
+                files.extend(inits(epoch, &keys));
             }
         }
         let duration = Duration::try_from_secs_f64(duration_s).unwrap_or_default();
-        Ok(Some(Self { files, ended_unix_ms, duration }))
+        let keys = keys.into_values().flatten().map(|name| name.id).collect();
+        Ok(Some(Self { files, ended_unix_ms, duration, keys, only_hls }))
     }
 }
 
@@ -111,12 +119,42 @@ fn measured(records: &[Record]) -> Measured {
     measured
 }
 
-fn inits(epoch: &EpochRecord) -> Vec<(String, Vec<u8>)> {
+/// The keys of each epoch.
+fn keys(records: &[Record]) -> BTreeMap<u64, Vec<KeyName>> {
+    let mut keys: BTreeMap<u64, Vec<KeyName>> = BTreeMap::new();
+    for record in records {
+        let Record::Segment(segment) = record else { continue };
+        let Some(name) = segment.key else { continue };
+        let of = keys.entry(segment.epoch).or_default();
+        // Renditions take turns.
+        if !of.iter().rev().take(2).any(|before| *before == name) {
+            of.push(name);
+        }
+    }
+    keys
+}
+
+fn is_encrypted_whole(record: &Record) -> bool {
+    matches!(record, Record::Epoch(epoch) if epoch.encryption == Some(Method::Aes128))
+}
+
+/// The init sections of an epoch: in the clear, and under each key of its samples.
+fn inits(epoch: &EpochRecord, keys: &BTreeMap<u64, Vec<KeyName>>) -> Vec<(String, Vec<u8>)> {
     let Some(opened) = epoch.opened() else { return Vec::new() };
-    let id = EpochId(epoch.numbers.id);
-    let planned = opened.plan.renditions.iter().zip(&opened.tracks);
-    let there = planned.filter(|(_, (_, init))| !init.is_empty());
-    there.map(|(rendition, (_, init))| (format!("{}/{id}/init.mp4", rendition.name), init.to_vec())).collect()
+    let (id, mut files) = (EpochId(epoch.numbers.id), Vec::new());
+    let names = keys.get(&epoch.numbers.id).filter(|_| epoch.encryption == Some(Method::Cbcs));
+    for (rendition, (_, init)) in opened.plan.renditions.iter().zip(&opened.tracks) {
+        if init.is_empty() {
+            continue;
+        }
+        let folder = format!("{}/{id}", rendition.name);
+        files.push((format!("{folder}/init.mp4"), init.to_vec()));
+        for name in names.into_iter().flatten() {
+            let protected = protected_init(init, name.id, name.iv);
+            files.extend(protected.ok().map(|init| (format!("{folder}/init.{}.mp4", hex(&name.id)), init.to_vec())));
+        }
+    }
+    files
 }
 
 fn bytes(text: &Text) -> Vec<u8> {
