@@ -4,9 +4,10 @@ use crate::clip::{Clip, Recipe};
 use crate::follower::Follower;
 use crate::world::{World, config};
 use bytes::Bytes;
+use config::{EncryptedStreams, EncryptionMethod, KeySource};
 use media::Frame;
 use origin::{Ingested, Publisher};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -153,6 +154,7 @@ struct Listed {
     discontinuities: u64,
     unix: String,
     duration: String,
+    key: String,
     map: String,
     uri: String,
     gap: bool,
@@ -162,7 +164,8 @@ struct Listed {
 fn listed(text: &str) -> BTreeMap<u64, Listed> {
     let value = |line: &str, tag: &str| line.strip_prefix(tag).map(str::to_owned);
     let (mut listed, mut msn, mut discontinuities) = (BTreeMap::new(), 0, 0);
-    let (mut unix, mut duration, mut map, mut gap) = (String::new(), String::new(), String::new(), false);
+    let (mut unix, mut duration, mut gap) = (String::new(), String::new(), false);
+    let (mut key, mut map) = (String::new(), String::new());
     for line in text.lines() {
         if let Some(first) = value(line, "#EXT-X-MEDIA-SEQUENCE:") {
             msn = first.parse().unwrap();
@@ -171,13 +174,15 @@ fn listed(text: &str) -> BTreeMap<u64, Listed> {
         } else if let Some(uri) = value(line, "#EXT-X-MAP:URI=") {
             map = uri.trim_matches('"').to_owned();
         }
+        key = value(line, "#EXT-X-KEY:").unwrap_or(key);
         unix = value(line, "#EXT-X-PROGRAM-DATE-TIME:").unwrap_or(unix);
         duration = value(line, "#EXTINF:").unwrap_or(duration);
         discontinuities += u64::from(line == "#EXT-X-DISCONTINUITY");
         gap |= line == "#EXT-X-GAP";
         if !line.starts_with('#') {
-            let (unix, duration, map, uri) = (unix.clone(), duration.clone(), map.clone(), line.to_owned());
-            listed.insert(msn, Listed { discontinuities, unix, duration, map, uri, gap });
+            let (unix, duration, uri) = (unix.clone(), duration.clone(), line.to_owned());
+            let (key, map) = (key.clone(), map.clone());
+            listed.insert(msn, Listed { discontinuities, unix, duration, key, map, uri, gap });
             (msn, gap) = (msn + 1, false);
         }
     }
@@ -222,6 +227,33 @@ async fn fed_at_once_both_cut_the_same_bytes_under_the_same_names() {
     assert_same_parts(&sound_a, &sound_b, 30);
     assert!(pair.same_segments("180p").await >= 5);
     assert_eq!(pair.agreements("together").await, [1.0, 1.0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_one_secret_both_encrypt_alike() {
+    for method in [EncryptionMethod::Cbcs, EncryptionMethod::Aes128] {
+        let pair = Pair::start(|config| {
+            config.encryption.streams = vec![EncryptedStreams { stream: "a".to_owned(), method }];
+            config.encryption.keys = KeySource::Secret("of-both-0123456789".to_owned());
+            config.encryption.rotate = Some(Duration::from_secs(4));
+        })
+        .await;
+        let _publishers = pair.feed(Recipe::regular(12).clip(), [(0, ALL), (1_234_567, ALL)]).await;
+        for rendition in ["180p", "90p", "audio"] {
+            assert!(pair.same_segments(rendition).await >= 4, "{method:?} {rendition}");
+        }
+        let [a, _] = pair.playlists("180p").await.map(|text| listed(&text));
+        // The number of the segment is the IV of a whole one, so that the address tells whether it is another key.
+        let uris: BTreeSet<String> =
+            a.values().map(|segment| segment.key.split('"').nth(1).unwrap().to_owned()).collect();
+        assert!(uris.len() >= 3, "{method:?}: {uris:?}");
+        for uri in uris {
+            let path = format!("/live/a/{}", uri.trim_start_matches("../"));
+            let [one, other] = [&pair.worlds[0], &pair.worlds[1]].map(|world| world.client.clone());
+            let (one, other) = (one.get(&path).await, other.get(&path).await);
+            assert!(one.status == 200 && one.body.len() == 16 && one.body == other.body, "{path}: {}", one.status);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
