@@ -56,8 +56,30 @@ fn key_path(folder: &str, uri: &str) -> String {
     format!("{folder}/{}", uri.strip_prefix("../").unwrap())
 }
 
-/// Hashes of all samples of a rendition as FFmpeg decrypts them; it complains of nothing. By a pipe: of a file with several
-/// fragments it takes the wrong one's encryption.
+/// Hashes of all samples as FFmpeg decrypts them; it complains of nothing. By a pipe: of a file with several fragments it
+/// takes the wrong one's encryption.
+async fn decrypted(client: &Client, (of, key): (&str, Option<&String>), media: Vec<u8>, input: &[&str]) -> Vec<String> {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "warning"]);
+    if let Some(uri) = key {
+        let key = client.get(&key_path(of, uri)).await.body;
+        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        ffmpeg.args(["-decryption_key", &hex]);
+    }
+    ffmpeg.args(input).args(["-c", "copy", "-f", "framemd5", "-"]);
+    let piped = ffmpeg.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.kill_on_drop(true).spawn().expect("the tests need Debian's ffmpeg");
+    let mut stdin = child.stdin.take().unwrap();
+    let feeding = tokio::spawn(async move { stdin.write_all(&media).await });
+    let output = child.wait_with_output().await.unwrap();
+    feeding.await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split(',').nth(5).unwrap().trim().to_owned()).collect()
+}
+
+/// Of all samples of a rendition, and under how many keys they were.
 async fn samples(client: &Client, of: &str, rendition: &str) -> (Vec<String>, usize) {
     let folder = format!("{of}/{rendition}/");
     let (mut hashes, periods) = (Vec::new(), periods(client, &folder).await);
@@ -66,26 +88,39 @@ async fn samples(client: &Client, of: &str, rendition: &str) -> (Vec<String>, us
         for segment in segments {
             media.extend_from_slice(&client.get(&format!("{folder}{segment}")).await.body);
         }
-        let mut ffmpeg = Command::new("ffmpeg");
-        ffmpeg.args(["-v", "warning"]);
-        if let Some(uri) = key {
-            let key = client.get(&key_path(of, uri)).await.body;
-            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-            ffmpeg.args(["-decryption_key", &hex]);
-        }
-        ffmpeg.args(["-i", "pipe:", "-c", "copy", "-f", "framemd5", "-"]);
-        let piped = ffmpeg.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.kill_on_drop(true).spawn().expect("the tests need Debian's ffmpeg");
-        let mut stdin = child.stdin.take().unwrap();
-        let feeding = tokio::spawn(async move { stdin.write_all(&media).await });
-        let output = child.wait_with_output().await.unwrap();
-        feeding.await.unwrap().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-        let text = String::from_utf8(output.stdout).unwrap();
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        hashes.extend(lines.map(|line| line.split(',').nth(5).unwrap().trim().to_owned()));
+        hashes.extend(decrypted(client, (of, key.as_ref()), media, &["-i", "pipe:"]).await);
     }
     (hashes, periods.len())
+}
+
+/// The same of the pictures in an I-frame playlist, each of its range of bytes alone.
+async fn key_frames(client: &Client, of: &str, rendition: &str) -> Vec<String> {
+    let folder = format!("{of}/{rendition}/");
+    let playlist = client.get(&format!("{folder}iframes.m3u8")).await;
+    let value = |line: &str| Some(line.split('"').nth(1).unwrap().to_owned());
+    let (mut key, mut map, mut range, mut hashes) = (None, None, String::new(), Vec::new());
+    for line in playlist.text().lines() {
+        match line.split_once(':').map_or(line, |(tag, _)| tag) {
+            "#EXT-X-KEY" => key = value(line),
+            "#EXT-X-MAP" => map = value(line),
+            "#EXT-X-BYTERANGE" => {
+                let bytes: u64 = line[17..].strip_suffix("@0").unwrap().parse().unwrap();
+                range = format!("bytes=0-{}", bytes - 1);
+            }
+            _ if !line.starts_with('#') => {
+                let mut media = client.get(&format!("{folder}{}", map.as_ref().unwrap())).await.body.to_vec();
+                let picture = client.send(Method::GET, &format!("{folder}{line}"), &[("range", &range)]).await;
+                assert_eq!(picture.status, 206);
+                media.extend_from_slice(&picture.body);
+                // The sample after it is announced and not there.
+                let first = decrypted(client, (of, key.as_ref()), media, &["-i", "pipe:", "-frames:v", "1"]).await;
+                assert_eq!(first.len(), 1, "{line}");
+                hashes.extend(first);
+            }
+            _ => {}
+        }
+    }
+    hashes
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,6 +143,9 @@ async fn what_is_decrypted_is_what_went_in() {
         assert!(keys >= 3 && encrypted.len() >= least, "{rendition}: {keys} keys, {} samples", encrypted.len());
         assert_eq!(encrypted, clear, "{rendition}");
     }
+    let (encrypted, clear) =
+        (key_frames(&world.client, "/live/pay", "90p").await, key_frames(&world.client, "/live/clear", "90p").await);
+    assert!(encrypted.len() >= 5 && encrypted == clear, "{} key frames", encrypted.len());
     let bytes = |stream: &'static str| {
         let client = world.client.clone();
         async move {
