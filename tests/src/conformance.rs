@@ -1,6 +1,7 @@
 //! A checker of live HLS and DASH, anyone's: it reads with readers of its own and holds what it sees against the rules by their sections.
 
 mod dash;
+mod keys;
 pub mod rates;
 pub mod rules;
 mod segments;
@@ -52,6 +53,13 @@ rules! { RULES:
     NEVER_BACK, "6.2.1, 6.2.2", true, "media sequence numbers never run backwards; what is listed stays as it is until it leaves";
     DISCONTINUITIES, "6.2.2", true, "EXT-X-DISCONTINUITY-SEQUENCE counts those that have left";
     MAP, "4.4.4.5; Apple 1.22", true, "fMP4 segments have an EXT-X-MAP that holds for them";
+    KEY, "4.4.4.4, 8", true, "EXT-X-KEY has a method that is known, and what that needs: with NONE nothing, else a URI, and an IV of 128 bits at most; keys of one segment agree";
+    KEY_MAP, "4.4.4.5", true, "an init section that is encrypted as a whole is told its IV";
+    KEY_INIT, "4.4.4.4; ISO/IEC 23001-7, 8.2", true, "init sections name the scheme of SAMPLE-AES and the key id that is told; what no key is told for is in the clear";
+    KEY_SEGMENT, "4.4.4.4", true, "a segment that is encrypted as a whole is padded to blocks";
+    KEY_PARTS, "3.2, 4.4.4.4", false, "it has no parts: none could be decrypted alone, and be a piece of it";
+    KEY_THERE, "4.4.4.4", true, "a key that players fetch is 16 bytes, for those who get it without a token";
+    SESSION_KEY, "4.4.6.4", true, "an EXT-X-SESSION-KEY is told once, and agrees with each EXT-X-KEY of its URI";
     DATES, "4.4.4.6; Apple 8.4", true, "every playlist has EXT-X-PROGRAM-DATE-TIME, and it goes on as the segments do";
     DATE_RANGES, "4.4.5.1", true, "an EXT-X-DATERANGE has ID and START-DATE, END-ON-NEXT a CLASS and no end; one that is listed keeps what it said";
     HINT, "4.4.5.3, 6.2.6", true, "one EXT-X-PRELOAD-HINT of a type, none at the end, and it comes true";
@@ -88,6 +96,8 @@ rules! { DASH_RULES:
     MPD_EARLY, "5.3.9.5.3; IOP LL", true, "where segments can be had before they are whole, availabilityTimeComplete says so";
     MPD_LATENCY, "K.3; IOP LL", true, "where they can, ServiceDescription tells the latency, and ProducerReferenceTime what it counts from";
     MPD_TYPE, "Annex C", true, "an MPD is sent as application/dash+xml";
+    MPD_KEYS, "5.8.4.1; IOP 6", true, "what is encrypted tells its scheme, and one default_KID";
+    SEG_KEYS, "ISO/IEC 23001-7, 8.2", true, "init sections have the scheme and the key id that the MPD tells, or neither";
     SEG_THERE, "5.3.9.5.3", true, "a segment can be had from its availability time on, until the time shift buffer has left it behind";
     SEG_NOT_YET, "5.3.9.5.3", false, "a segment far ahead cannot be had";
     SEG_GROWS, "IOP LL", true, "a segment that is being made comes chunk by chunk";

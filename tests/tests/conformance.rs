@@ -49,6 +49,35 @@ async fn what_origin_and_edge_say_keeps_the_rules() {
     }
 }
 
+/// At the edge, over a change of keys. Whole segments have no I-frame playlists, since no range of one can be decrypted alone.
+#[tokio::test]
+async fn an_encrypted_stream_keeps_them_too() {
+    for (method, hls, dash, missing) in [
+        ("cbcs", &["KEY", "KEY_INIT", "KEY_THERE", "SAME_BYTES", "HINT"][..], &["MPD_KEYS", "SEG_KEYS"][..], &[][..]),
+        ("aes-128", &["KEY", "KEY_SEGMENT", "KEY_THERE"], &[], &["I_FRAMES"]),
+    ] {
+        let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        let streams = format!("[{{ stream = \"demo\", method = \"{method}\" }}]");
+        let secret = "of-tests-0123456789";
+        let config = format!("[origin.encryption]\nstreams = {streams}\nsecret = \"{secret}\"\nrotate_s = 10\n");
+        std::fs::write(file.path(), config).unwrap();
+        let dev = Dev::start(&["--config", file.path().to_str().unwrap()]).await.unwrap();
+        let edge = format!("{}/live/demo/index.m3u8", dev.url("cdn-a"));
+        dev.wait_live(&edge).await.unwrap();
+        let mut seen = vec![(watch(&edge, WATCHED).await.unwrap(), hls, missing)];
+        if !dash.is_empty() {
+            seen.push((watch(&edge.replace(".m3u8", ".mpd"), WATCHED).await.unwrap(), dash, &[]));
+        }
+        for (report, rules, missing) in seen {
+            println!("{report}");
+            let broken = report.broken().into_iter().filter(|rule| !is_pace(rule.name));
+            let broken: Vec<_> = broken.map(|rule| rule.name).collect();
+            assert_eq!(broken, missing, "{method}: {:#?}", report.found);
+            rules.iter().for_each(|rule| assert!(checked(&report, rule) > 0, "{method}: {rule}"));
+        }
+    }
+}
+
 const TOKEN: &str = "who-marks-in-tests";
 const WATCHED: Duration = Duration::from_secs(12);
 

@@ -1,5 +1,6 @@
 //! A checker that finds nothing is worth nothing: playlists with one rule broken, each found for that rule alone.
 
+use super::keys;
 use super::rates::{Rates, of_variants};
 use super::rules::{Checks, of_delta, of_multivariant, of_one, of_two};
 use super::text;
@@ -50,6 +51,13 @@ e/11.m4s
 #EXT-X-PART:DURATION=0.5,URI=\"e/12.1.m4s\"
 #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"e/12.2.m4s\"
 ";
+
+/// Of sound.
+pub(super) fn clear_init() -> Vec<u8> {
+    let config =
+        media::AacConfig { record: bytes::Bytes::from_static(&[0x11, 0x90]), sample_rate: 48_000, channels: 2 };
+    media::fmp4::init(&media::TrackConfig::Aac { config }).unwrap().to_vec()
+}
 
 fn found(checks: &Checks) -> BTreeSet<&'static str> {
     checks.found.iter().map(|finding| finding.rule.name).collect()
@@ -199,5 +207,106 @@ fn variants_that_weigh_otherwise_than_is_told_are_found() {
         of_variants(&told(peak, average), weighs, ended, &mut checks);
         assert_eq!(found(&checks), expected.iter().copied().collect(), "{peak}, {average}, ended: {ended}");
         assert_eq!(checks.made.len(), 2);
+    }
+}
+
+/// Samples under one key, then under the next; then whole segments.
+const KEYS: &str = "#EXTM3U
+#EXT-X-VERSION:9
+#EXT-X-TARGETDURATION:2
+#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=12.0,HOLD-BACK=6.0,PART-HOLD-BACK=1.5
+#EXT-X-PART-INF:PART-TARGET=0.5
+#EXT-X-MEDIA-SEQUENCE:10
+#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"k/1\",IV=0x00000000000000000000000000000001,KEYFORMAT=\"org.w3.clearkey\",KEYFORMATVERSIONS=\"1\"
+#EXT-X-MAP:URI=\"e/init.1.mp4\"
+#EXT-X-PROGRAM-DATE-TIME:2026-11-21T02:00:00.000Z
+#EXTINF:2.0,
+e/10.m4s
+#EXT-X-KEY:METHOD=NONE
+#EXT-X-MAP:URI=\"e/init.mp4\"
+#EXT-X-KEY:METHOD=AES-128,URI=\"k/2\",IV=0x0b
+#EXT-X-PROGRAM-DATE-TIME:2026-11-21T02:00:02.000Z
+#EXTINF:2.0,
+e/11.m4s
+";
+
+#[test]
+fn each_fault_of_keys_is_found_and_named() {
+    let part = "#EXT-X-PART:DURATION=0.5,URI=\"p\",INDEPENDENT=YES\n";
+    let parts = format!("{}#EXTINF:2.0,\ne/11", part.repeat(4));
+    let key = KEYS.lines().find(|line| line.contains("k/1")).unwrap();
+    let late = format!("{part}{key}\n{}#EXTINF:2.0,\ne/10", part.repeat(3));
+    for (from, to, rules) in [
+        ("", "", &[][..]),
+        ("METHOD=SAMPLE-AES,", "METHOD=ROT13,", &["KEY"]),
+        ("METHOD=NONE", "METHOD=NONE,URI=\"k\"", &["KEY"]),
+        ("URI=\"k/1\",", "", &["KEY"]),
+        ("IV=0x00000000000000000000000000000001", "IV=1", &["KEY"]),
+        ("IV=0x0000", "IV=0x00000", &["KEY"]),
+        ("KEYFORMATVERSIONS=\"1\"", "KEYFORMATVERSIONS=\"one\"", &["KEY"]),
+        ("VERSION:9", "VERSION:4", &["KEY"]),
+        ("#EXT-X-MAP", "#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"k/0\",IV=0x02\n#EXT-X-MAP", &["KEY"]),
+        ("#EXT-X-KEY:METHOD=NONE\n", "#EXT-X-KEY:METHOD=AES-128,URI=\"k/2\"\n", &["KEY_MAP"]),
+        ("#EXTINF:2.0,\ne/11", &parts, &["KEY_PARTS"]),
+        ("#EXTINF:2.0,\ne/10", &late, &["BEFORE_PARTS"]),
+    ] {
+        let text = KEYS.replacen(from, to, 1);
+        let mut checks = Checks::default();
+        of_one(&text::media(&text), &mut checks);
+        let named = found(&checks);
+        // Keys of other formats hold on, and two methods for one segment do not agree.
+        let expected = rules.iter().copied().chain((rules == ["KEY_MAP"]).then_some("KEY"));
+        assert!(named == rules.iter().copied().collect() || named == expected.collect(), "{from} -> {to}: {named:?}");
+    }
+    let mut checks = Checks::default();
+    of_two(&text::media(KEYS), &text::media(&KEYS.replace("k/2", "k/9")), &mut checks);
+    assert_eq!(found(&checks), ["NEVER_BACK"].into(), "another key for what is listed");
+}
+
+#[test]
+fn what_is_under_a_key_is_held_against_what_is_told() {
+    let clear = clear_init();
+    let protected = media::fmp4::protected_init(&clear, [0xab; 16], [7; 16]).unwrap();
+    let key = |said: &str| vec![text::attributes(said)];
+    let (samples, whole) = (key("METHOD=SAMPLE-AES,URI=\"k\""), key("METHOD=AES-128,URI=\"k\",IV=0x1"));
+    let of_id = |id: &str| key(&format!("METHOD=SAMPLE-AES,URI=\"k\",KEYID=0x{id}"));
+    for (keys, init, rule) in [
+        (&samples, &protected[..], None),
+        (&of_id(&"AB".repeat(16)), &protected, None),
+        (&whole, &clear, None),
+        (&vec![], &clear, None),
+        (&samples, &clear, Some("KEY_INIT")),
+        (&vec![], &protected, Some("KEY_INIT")),
+        (&whole, &protected, Some("KEY_INIT")),
+        (&of_id(&"AC".repeat(16)), &protected, Some("KEY_INIT")),
+        (&key("METHOD=SAMPLE-AES-CTR,URI=\"k\""), &protected, Some("KEY_INIT")),
+    ] {
+        let mut checks = Checks::default();
+        keys::of_init((keys, &[]), init, &mut checks);
+        assert_eq!(found(&checks), rule.into_iter().collect(), "{keys:?}");
+    }
+    for (keys, bytes, rule) in [
+        (&whole, 160, None),
+        (&whole, 161, Some("KEY_SEGMENT")),
+        (&whole, 0, Some("KEY_SEGMENT")),
+        (&samples, 161, None),
+    ] {
+        let mut checks = Checks::default();
+        keys::of_segment("s", keys, bytes, &mut checks);
+        assert_eq!(found(&checks), rule.into_iter().collect(), "{bytes} bytes under {keys:?}");
+    }
+    let playlists = [("http://h/a/index.m3u8".to_owned(), text::media(KEYS))];
+    for (session, rule) in [
+        ("METHOD=SAMPLE-AES,URI=\"a/k/1\",KEYFORMAT=\"org.w3.clearkey\",KEYFORMATVERSIONS=\"1\"", None),
+        ("METHOD=SAMPLE-AES,URI=\"a/k/7\"", None),
+        ("METHOD=SAMPLE-AES,URI=\"a/k/1\"", Some("SESSION_KEY")),
+        ("METHOD=AES-128,URI=\"a/k/1\",KEYFORMAT=\"org.w3.clearkey\",KEYFORMATVERSIONS=\"1\"", Some("SESSION_KEY")),
+        ("METHOD=NONE", Some("SESSION_KEY")),
+        ("METHOD=AES-128,URI=\"a/k/7\"\n#EXT-X-SESSION-KEY:METHOD=AES-128,URI=\"a/k/7\"", Some("SESSION_KEY")),
+    ] {
+        let said = text::multivariant(&format!("#EXTM3U\n#EXT-X-SESSION-KEY:{session}\n"));
+        let (mut checks, of) = (Checks::default(), playlists.iter().map(|(url, media)| (url, media)));
+        keys::of_session(("http://h/index.m3u8", &said), of, super::watch::resolve, &mut checks);
+        assert_eq!(found(&checks), rule.into_iter().collect(), "{session}");
     }
 }

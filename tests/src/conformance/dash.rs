@@ -11,6 +11,7 @@ use super::{MPD_CLOCK, MPD_TYPE, SEG_BOXES, SEG_GROWS, SEG_NOT_YET, SEG_THERE};
 use crate::http::{get, open};
 use anyhow::Context;
 use mpd::{Mpd, Period, Representation, Set, Template};
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -40,7 +41,7 @@ pub(super) async fn watch(url: &str, length: Duration) -> anyhow::Result<Report>
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next_reload = Instant::now();
     let mut segments: JoinSet<anyhow::Result<Checks>> = JoinSet::new();
-    let mut asked = std::collections::BTreeSet::new();
+    let (mut asked, mut told) = (BTreeSet::new(), BTreeSet::new());
     while Instant::now() < until && before.as_ref().is_none_or(|mpd| mpd.dynamic) {
         poll.tick().await;
         if Instant::now() >= next_reload {
@@ -54,6 +55,7 @@ pub(super) async fn watch(url: &str, length: Duration) -> anyhow::Result<Report>
                     bounds(url, &after, ahead.unwrap_or(0.0), &mut checks).await?;
                 }
             }
+            inits(url, &after, &mut told, &mut checks).await?;
             report.reloads += 1;
             report.add(url, checks);
             next_reload = Instant::now() + Duration::from_secs_f64(after.update_s.unwrap_or(1.0).clamp(0.5, 30.0));
@@ -101,17 +103,31 @@ async fn clock(url: &str, mpd: &Mpd, checks: &mut Checks) -> Option<f64> {
     ahead
 }
 
+/// The init sections that are told for the first time.
+async fn inits(url: &str, mpd: &Mpd, seen: &mut BTreeSet<String>, checks: &mut Checks) -> anyhow::Result<()> {
+    for (set, representation, template) in mpd.periods.iter().flat_map(Period::templates) {
+        let Some(name) = &template.initialization else { continue };
+        let init = located(url, mpd, (set, representation), &template.name(name, representation, 0));
+        if seen.contains(&init) {
+            continue;
+        }
+        let answer = get(&init).await?;
+        let holds = answer.status == 200 && answer.body.get(4..8) == Some(b"ftyp");
+        checks.check(SEG_BOXES, holds, || format!("{init}, an init section: {}", answer.status));
+        if holds {
+            rules::of_init(representation, &answer.body, checks);
+        }
+        seen.insert(init);
+    }
+    Ok(())
+}
+
 /// The oldest segments that are promised, and some that cannot be there yet.
 async fn bounds(url: &str, mpd: &Mpd, ahead: f64, checks: &mut Checks) -> anyhow::Result<()> {
     let (Some(ast), Some(period)) = (mpd.start_unix_s.filter(|_| mpd.dynamic), mpd.periods.last()) else {
         return Ok(());
     };
     for (set, representation, template) in period.templates() {
-        if let Some(name) = &template.initialization {
-            let init = get(&located(url, mpd, (set, representation), &template.name(name, representation, 0))).await?;
-            let holds = init.status == 200 && init.body.get(4..8) == Some(b"ftyp");
-            checks.check(SEG_BOXES, holds, || format!("init section of {}: {}", representation.id, init.status));
-        }
         let Some(length_s) = template.length_s() else { continue };
         let newest = template.newest(now_s() + ahead - ast - period.start_s.unwrap_or(0.0), length_s, 0.0);
         let Some(newest) = newest else { continue };

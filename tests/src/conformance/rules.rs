@@ -1,5 +1,6 @@
 //! The rules themselves: of one playlist, of two versions of it, of a presentation. Pure.
 
+use super::keys;
 use super::text::{self, Attributes, Media, Multivariant, Part, Segment};
 use super::{
     BEFORE_PARTS, DATE_RANGES, DATES, DELTA, DISCONTINUITIES, END, FIRST_LINE, Finding, HINT, HOLD_BACK, I_FRAMES,
@@ -47,6 +48,7 @@ pub fn of_one(media: &Media, checks: &mut Checks) {
     }
     dates(media, checks);
     date_ranges(media, checks);
+    keys::of_one(media, checks);
     let is_fragment =
         |segment: &&Segment| [".ts", ".aac", ".vtt", ".jpg"].iter().all(|kind| !segment.uri.contains(kind));
     for segment in media.segments.iter().filter(is_fragment) {
@@ -160,7 +162,7 @@ pub fn of_two(before: &Media, after: &Media, checks: &mut Checks) {
     }
     let gone = (after.first_msn - before.first_msn) as usize;
     for (was, is) in before.segments.iter().skip(gone).zip(&after.segments) {
-        checks.check(NEVER_BACK, same(was, is), || format!("{was:?} became {is:?}"));
+        checks.check(NEVER_BACK, same(was, is) && was.keys == is.keys, || format!("{was:?} became {is:?}"));
     }
     // The open segment keeps its parts, also when it becomes whole.
     let index = (before.next().0 - after.first_msn) as usize;

@@ -1,12 +1,13 @@
 //! Fetches what a playlist lists: whether it is all there, and what it weighs.
 
-use super::SEGMENTS_THERE;
 use super::rates::Rates;
 use super::rules::Checks;
 use super::text::{Attributes, Media, attributes};
 use super::watch::resolve;
+use super::{KEY_THERE, SEGMENTS_THERE, keys};
 use crate::http::{Answer, get, get_with};
-use std::collections::BTreeMap;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a live playlist, so many of the newest: the rest was there when it was new.
 const LIVE_MAX: usize = 30;
@@ -16,6 +17,7 @@ pub(super) async fn fetch(url: &str, media: &Media, checks: &mut Checks) -> anyh
     let target_s = media.target_durations.first().copied().unwrap_or_default();
     let skipped = if media.ended { 0 } else { media.segments.len().saturating_sub(LIVE_MAX) };
     let (mut runs, mut count, mut init, mut ends) = (vec![Vec::new()], 0, None, BTreeMap::new());
+    let mut asked = BTreeSet::new();
     for segment in &media.segments[skipped..] {
         if segment.gap {
             runs.push(Vec::new());
@@ -24,11 +26,19 @@ pub(super) async fn fetch(url: &str, media: &Media, checks: &mut Checks) -> anyh
         if segment.map != init {
             init.clone_from(&segment.map);
             if let Some((uri, range)) = init.as_deref().map(attributes).as_ref().and_then(section) {
-                there(&resolve(url, uri), range, checks).await?;
+                let section = there(&resolve(url, uri), range, checks).await?;
+                section.iter().for_each(|bytes| keys::of_init((&segment.keys, &segment.map_keys), bytes, checks));
             }
+        }
+        let key = keys::fetched(&segment.keys).map(|uri| resolve(url, uri));
+        if let Some(uri) = key.filter(|uri| uri.starts_with("http") && !asked.contains(uri)) {
+            key_there(&uri, checks).await?;
+            asked.insert(uri);
         }
         let range = segment.range.as_deref().and_then(|range| following(range, &segment.uri, &mut ends));
         if let Some(bytes) = there(&resolve(url, &segment.uri), range, checks).await? {
+            let bytes = bytes.len() as u64;
+            keys::of_segment(&segment.uri, &segment.keys, bytes, checks);
             runs.last_mut().expect("one at least").push((segment.duration_s, bytes));
         }
         count += 1;
@@ -40,8 +50,18 @@ pub(super) async fn fetch(url: &str, media: &Media, checks: &mut Checks) -> anyh
     Ok((count, rates))
 }
 
-/// How many bytes came.
-async fn there(url: &str, range: Option<(u64, u64)>, checks: &mut Checks) -> anyhow::Result<Option<u64>> {
+/// Who is to send a token is told nothing.
+async fn key_there(url: &str, checks: &mut Checks) -> anyhow::Result<()> {
+    let answer = get(url).await?;
+    if ![401, 403].contains(&answer.status.as_u16()) {
+        let holds = answer.status == 200 && answer.body.len() == 16;
+        checks.check(KEY_THERE, holds, || format!("{url}: {}, {} bytes", answer.status, answer.body.len()));
+    }
+    Ok(())
+}
+
+/// What came.
+async fn there(url: &str, range: Option<(u64, u64)>, checks: &mut Checks) -> anyhow::Result<Option<Bytes>> {
     let (answer, expected): (Answer, u16) = match range {
         None => (get(url).await?, 200),
         Some((from, length)) => {
@@ -52,7 +72,7 @@ async fn there(url: &str, range: Option<(u64, u64)>, checks: &mut Checks) -> any
     let whole = range.is_none_or(|(_, length)| length == answer.body.len() as u64);
     let holds = answer.status == expected && whole;
     checks.check(SEGMENTS_THERE, holds, || format!("{url}: {}, {} bytes", answer.status, answer.body.len()));
-    Ok(holds.then_some(answer.body.len() as u64))
+    Ok(holds.then_some(answer.body))
 }
 
 /// EXT-X-MAP's URI and range, which begins at 0 where it does not say.

@@ -33,6 +33,10 @@ pub struct Segment {
     pub discontinuity: bool,
     /// The EXT-X-MAP that holds for it, whole; and whether it stands here.
     pub map: Option<String>,
+    /// The EXT-X-KEYs that hold for it, those that did where the map stands, and those that stand here.
+    pub keys: Vec<Attributes>,
+    pub map_keys: Vec<Attributes>,
+    pub said_keys: Vec<Attributes>,
     pub unix_s: Option<f64>,
     pub gap: bool,
     pub parts: Vec<Part>,
@@ -56,6 +60,8 @@ pub struct Multivariant {
     pub variants: Vec<(Attributes, String)>,
     pub renditions: Vec<Attributes>,
     pub iframes: Vec<Attributes>,
+    /// EXT-X-SESSION-KEY.
+    pub session_keys: Vec<Attributes>,
     /// EXT-X-IMAGE-STREAM-INF of Image Media Playlists.
     pub images: Vec<Attributes>,
 }
@@ -91,6 +97,7 @@ pub fn multivariant(text: &str) -> Multivariant {
             "EXT-X-STREAM-INF" => variant = Some(attributes(value)),
             "EXT-X-MEDIA" => said.renditions.push(attributes(value)),
             "EXT-X-I-FRAME-STREAM-INF" => said.iframes.push(attributes(value)),
+            "EXT-X-SESSION-KEY" => said.session_keys.push(attributes(value)),
             "EXT-X-IMAGE-STREAM-INF" => said.images.push(attributes(value)),
             _ => {}
         }
@@ -100,7 +107,7 @@ pub fn multivariant(text: &str) -> Multivariant {
 
 pub fn media(text: &str) -> Media {
     let mut said = Media { begins: text.starts_with("#EXTM3U"), ..Media::default() };
-    let mut map = None;
+    let (mut map, mut map_keys, mut keys) = (None, Vec::new(), Vec::<Attributes>::new());
     for (name, value) in text.lines().filter_map(split) {
         let number = || value.split(',').next().unwrap_or_default().parse::<f64>().unwrap_or(f64::NAN);
         let open = &mut said.open;
@@ -114,7 +121,8 @@ pub fn media(text: &str) -> Media {
         match name {
             "" => {
                 let segment = std::mem::take(open);
-                said.segments.push(Segment { uri: value.to_owned(), map: map.clone(), ..segment });
+                let (map, keys, map_keys) = (map.clone(), keys.clone(), map_keys.clone());
+                said.segments.push(Segment { uri: value.to_owned(), map, keys, map_keys, ..segment });
             }
             "EXT-X-VERSION" => said.versions.push(number() as u64),
             "EXT-X-TARGETDURATION" => said.target_durations.push(number()),
@@ -125,7 +133,15 @@ pub fn media(text: &str) -> Media {
             "EXT-X-I-FRAMES-ONLY" => said.iframes_only = true,
             "EXT-X-SKIP" => said.skipped = seconds(&attributes(value), "SKIPPED-SEGMENTS").map(|count| count as u64),
             "EXT-X-DISCONTINUITY" => open.discontinuity = true,
-            "EXT-X-MAP" => map = Some(value.to_owned()),
+            "EXT-X-MAP" => (map, map_keys) = (Some(value.to_owned()), keys.clone()),
+            "EXT-X-KEY" => {
+                let key = attributes(value);
+                open.said_keys.push(key.clone());
+                // 4.4.4.4: it holds up to the next one of its format; NONE is the end of all.
+                let is_none = key.get("METHOD").is_some_and(|method| method == "NONE");
+                keys.retain(|before| !is_none && before.get("KEYFORMAT") != key.get("KEYFORMAT"));
+                keys.extend((!is_none).then_some(key));
+            }
             "EXT-X-PROGRAM-DATE-TIME" => open.unix_s = unix_s(value),
             "EXT-X-GAP" => open.gap = true,
             "EXT-X-BYTERANGE" => open.range = Some(value.to_owned()),
@@ -148,7 +164,7 @@ pub fn media(text: &str) -> Media {
             _ => {}
         }
     }
-    said.open.map = map;
+    (said.open.map, said.open.keys, said.open.map_keys) = (map, keys, map_keys);
     said
 }
 

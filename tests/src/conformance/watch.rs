@@ -5,7 +5,7 @@ use super::rules::{self, Checks};
 use super::text::{self, Media};
 use super::{
     BLOCKING, CADENCE, DASH_RULES, DELTA, DIRECTIVES, Finding, GZIP, REPORTS, RULES, Rule, SAME_BYTES, TARGET_CONSTANT,
-    TOO_FAR, dash, segments,
+    TOO_FAR, dash, keys, segments,
 };
 use crate::http::{Answer, get, get_with};
 use anyhow::{Context, ensure};
@@ -121,6 +121,7 @@ pub async fn watch(url: &str, length: Duration) -> anyhow::Result<Report> {
     }
     let mut checks = Checks::default();
     of_all(&urls, &last, &mut checks);
+    keys::of_session((url, &said), last.iter(), resolve, &mut checks);
     let ended = last.values().all(|media| media.ended);
     of_variants(&said, |uri| rates.get(&resolve(url, uri)).copied(), ended, &mut checks);
     report.add(url, checks);

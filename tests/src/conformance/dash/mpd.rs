@@ -48,6 +48,8 @@ pub(super) struct Representation {
     pub(super) id: String,
     pub(super) attributes: Attributes,
     pub(super) base: Vec<String>,
+    /// ContentProtection of its set and its own.
+    pub(super) protection: Vec<Attributes>,
     pub(super) template: Option<Template>,
 }
 
@@ -206,6 +208,11 @@ fn representation(levels: [Node<'_, '_>; 3]) -> Representation {
         id: node.attribute("id").unwrap_or_default().to_owned(),
         attributes: all,
         base: base(node),
+        protection: [set, node]
+            .into_iter()
+            .flat_map(|level| children(level, "ContentProtection"))
+            .map(attributes)
+            .collect(),
         template: template.map(|template| self::template(&template, has_timeline)),
     }
 }

@@ -1,13 +1,14 @@
 //! The rules themselves: of one MPD, of two versions of it, of a segment. Pure.
 
-use super::mpd::{Mpd, Period, Set, Template};
+use super::mpd::{Mpd, Period, Representation, Set, Template};
 use super::segment::Fragment;
+use crate::conformance::keys::{self, Scheme};
 use crate::conformance::rules::Checks;
-use crate::conformance::text::unix_s;
+use crate::conformance::text::{Attributes, unix_s};
 use crate::conformance::{
-    MPD_DYNAMIC, MPD_EARLY, MPD_LATENCY, MPD_ORDER, MPD_PERIODS, MPD_PUBLISHED, MPD_REPRESENTATIONS, MPD_ROOT,
-    MPD_SETS, MPD_START, MPD_STATIC, MPD_STAYS, MPD_TEMPLATE, SEG_CLOCK, SEG_IMAGE, SEG_LENGTH, SEG_SAP, SEG_TIME,
-    SEG_WHOLE,
+    MPD_DYNAMIC, MPD_EARLY, MPD_KEYS, MPD_LATENCY, MPD_ORDER, MPD_PERIODS, MPD_PUBLISHED, MPD_REPRESENTATIONS,
+    MPD_ROOT, MPD_SETS, MPD_START, MPD_STATIC, MPD_STAYS, MPD_TEMPLATE, SEG_CLOCK, SEG_IMAGE, SEG_KEYS, SEG_LENGTH,
+    SEG_SAP, SEG_TIME, SEG_WHOLE,
 };
 use std::collections::BTreeSet;
 
@@ -40,6 +41,7 @@ fn of_period(mpd: &Mpd, period: &Period, checks: &mut Checks) {
         let told = !set.kind.is_empty() && (set.aligned || set.representations.len() < 2);
         checks.check(MPD_SETS, told, || format!("{:?}, aligned: {}", set.kind, set.aligned));
         for representation in &set.representations {
+            protected(representation, checks);
             let said = |name: &str| representation.attributes.contains_key(name);
             let of_its_own = !representation.id.is_empty() && ids.insert(&representation.id);
             let sized = set.kind != "video" || (said("width") && said("height"));
@@ -61,6 +63,39 @@ fn of_period(mpd: &Mpd, period: &Period, checks: &mut Checks) {
             let told = mpd.has_latency && !set.references.is_empty();
             checks.check(MPD_LATENCY, told, || format!("{}: {:?}", representation.id, set.references));
         }
+    }
+}
+
+fn protected(representation: &Representation, checks: &mut Checks) {
+    let said = &representation.protection;
+    if said.is_empty() {
+        return;
+    }
+    let scheme = told(representation);
+    let ids: BTreeSet<_> = said.iter().filter_map(|one| one.get("default_KID")).map(|id| digits(id)).collect();
+    let holds = scheme.is_some() && ids.len() == 1 && ids.iter().all(|id| id.len() == 32);
+    checks.check(MPD_KEYS, holds, || format!("{}: {said:?}", representation.id));
+}
+
+/// What the generic ContentProtection tells of scheme and key.
+fn told(representation: &Representation) -> Option<Scheme> {
+    let is_generic = |one: &&Attributes| {
+        one.get("schemeIdUri").is_some_and(|uri| uri.eq_ignore_ascii_case("urn:mpeg:dash:mp4protection:2011"))
+    };
+    let generic = representation.protection.iter().find(is_generic)?;
+    Some(Scheme { name: generic.get("value")?.clone(), key_id: digits(generic.get("default_KID")?) })
+}
+
+/// Of a UUID.
+fn digits(uuid: &str) -> String {
+    uuid.chars().filter(char::is_ascii_hexdigit).map(|digit| digit.to_ascii_lowercase()).collect()
+}
+
+/// Of an init section of this representation.
+pub(super) fn of_init(representation: &Representation, init: &[u8], checks: &mut Checks) {
+    let (told, is) = (told(representation), keys::scheme(init));
+    if told.is_some() || is.is_some() {
+        checks.check(SEG_KEYS, told == is, || format!("{}: {is:?}, {told:?} is told", representation.id));
     }
 }
 
@@ -111,7 +146,7 @@ pub(super) fn of_segment((set, template, number): (&Set, &Template, u64), fragme
 }
 
 /// How far the wall clock in a fragment is ahead of what the MPD's reference says for that media time.
-fn apart_s(reference: &crate::conformance::text::Attributes, fragment: &Fragment, timescale: f64) -> Option<f64> {
+fn apart_s(reference: &Attributes, fragment: &Fragment, timescale: f64) -> Option<f64> {
     let (media_time, unix_s_inband) = fragment.clock?;
     let said = unix_s(reference.get("wallClockTime")?)?;
     let since = (media_time as f64 - reference.get("presentationTime")?.parse::<f64>().ok()?) / timescale;

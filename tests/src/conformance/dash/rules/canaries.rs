@@ -1,6 +1,7 @@
 //! A checker that finds nothing is worth nothing: MPDs and segments with one rule broken, each found for that rule alone.
 
 use super::*;
+use crate::conformance::canaries::clear_init;
 use crate::conformance::dash::{mpd, segment};
 use bytes::Bytes;
 use media::Timescale;
@@ -83,6 +84,39 @@ fn images_need_no_codec_and_no_init_section_and_are_whole() {
         let mut checks = Checks::default();
         of_image(broken, &mut checks);
         assert_eq!(found(&checks), ["SEG_IMAGE"], "{broken:?}");
+    }
+}
+
+/// With its samples under a key.
+fn protected(init: &[u8]) -> Vec<u8> {
+    fmp4::protected_init(init, [0xab; 16], [7; 16]).unwrap().to_vec()
+}
+
+#[test]
+fn what_is_encrypted_tells_its_key_as_its_init_section_does() {
+    const TOLD: &str = "<ContentProtection schemeIdUri=\"urn:mpeg:dash:mp4protection:2011\" value=\"cbcs\" \
+        default_KID=\"ABABABAB-abab-abab-abab-abababababab\"/>\
+        <ContentProtection schemeIdUri=\"urn:uuid:e2719d58-a985-b3c9-781a-b030af78d30e\"/>";
+    let with = |told: &str| BEFORE.replacen("<ProducerReference", &format!("{told}<ProducerReference"), 1);
+    let clear = clear_init();
+    let named = |text: &str, init: &[u8]| {
+        let mut checks = Checks::default();
+        let mpd = mpd::read(text).unwrap();
+        of_one(&mpd, &mut checks);
+        of_init(&mpd.periods[0].sets[0].representations[0], init, &mut checks);
+        found(&checks)
+    };
+    assert_eq!(named(&with(TOLD), &protected(&clear)), [""; 0]);
+    assert_eq!(named(BEFORE, &clear), [""; 0]);
+    for (rules, text, init) in [
+        (&["SEG_KEYS"][..], with(TOLD), clear.clone()),
+        (&["SEG_KEYS"], BEFORE.to_owned(), protected(&clear)),
+        (&["SEG_KEYS"], with(&TOLD.replace("cbcs", "cenc")), protected(&clear)),
+        (&["SEG_KEYS"], with(&TOLD.replace("ABABABAB", "ABABABAC")), protected(&clear)),
+        (&["MPD_KEYS", "SEG_KEYS"], with(&TOLD.replace(" value=\"cbcs\"", "")), protected(&clear)),
+        (&["MPD_KEYS"], with(&TOLD.replace("30e\"/>", "30e\" default_KID=\"00\"/>")), protected(&clear)),
+    ] {
+        assert_eq!(named(&text, &init), rules, "{text}");
     }
 }
 
