@@ -10,7 +10,7 @@ use crate::subscription::{Standing, Subscription, Viewers};
 use crate::upstream::{Passed, PeerId};
 use crate::variants::Variants;
 use bytes::Bytes;
-use manifest::delta::Full;
+use manifest::delta::{DateRanges, Full, Recent};
 use manifest::follow::{self, Followed as Read, Media};
 use manifest::{Verdict, Wait};
 use parking_lot::RwLock;
@@ -218,7 +218,10 @@ impl Playlists {
         let account = Account::default();
         drop(account.ask());
         account.shown(source, first.media.part_target_s, Duration::ZERO);
-        let version = Arc::new(Version::new(&first, rules.standing(), now, (&self.store.metrics, &account.releases)));
+        let mut dates = DateRanges::default();
+        let recent = first.recent(&mut dates, now);
+        let told = (&self.store.metrics, &account.releases);
+        let version = Arc::new(Version::new(&first, recent, rules.standing(), now, told));
         let (shown, _) = watch::channel(Shown { standing: rules.standing(), version, over: None });
         let rendition = Arc::new(Rendition {
             key: key.clone(),
@@ -233,7 +236,7 @@ impl Playlists {
         followed.variants.add(&key);
         followed.by_key.insert(key, rendition.clone());
         self.store.metrics.subscriptions.inc();
-        let follower = Follower::new(self.clone(), rendition, rules, passed);
+        let follower = Follower::new(self.clone(), rendition, (rules, dates), passed);
         self.store.tasks.spawn(follower.run(first));
         true
     }
@@ -336,6 +339,17 @@ struct First {
 enum Text {
     Whole(String),
     Update { delta: String, full: Full },
+}
+
+impl First {
+    /// What of its date ranges updates need not say; `None` where that is not known.
+    fn recent(&self, dates: &mut DateRanges, now: Instant) -> Option<Recent> {
+        let listed = match &self.text {
+            Text::Whole(text) => text,
+            Text::Update { delta, .. } => delta,
+        };
+        dates.see(listed, self.media.can_skip_until_s?, now)
+    }
 }
 
 /// Reads a media playlist; `None` for anything else.

@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use manifest::delta::{Replica, delta_update};
+use manifest::delta::{DateRanges, Replica, delta_update};
+use std::time::{Duration, Instant};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(full) = std::str::from_utf8(data) else { return };
@@ -20,6 +21,11 @@ fuzz_target!(|data: &[u8]| {
         && let Some(update) = replica.read(&delta)
     {
         assert_eq!(segments(&replica.apply(&update).full.text()), segments(full));
+    }
+    let (mut dates, now) = (DateRanges::default(), Instant::now());
+    dates.see(before, 6.0, now);
+    if let Some(recent) = dates.see(full, 6.0, now + Duration::from_secs(4)) {
+        assert_eq!(segments(&recent.update(&delta)), segments(&delta));
     }
     let skipped = delta.lines().find_map(|line| line.strip_prefix("#EXT-X-SKIP:SKIPPED-SEGMENTS="));
     assert_eq!(segments(full), segments(&delta) + skipped.and_then(|count| count.trim().parse().ok()).unwrap_or(usize::MAX));

@@ -1,7 +1,9 @@
 //! Playlist Delta Updates (RFC 8216bis, 6.2.5.1), made from anyone's full playlist, and what they stand for.
 
+mod date_ranges;
 mod replica;
 
+pub use date_ranges::{DateRanges, Recent};
 pub use replica::{Change, Full, Replica, Update};
 
 /// The Delta Update of a media playlist whose EXT-X-SERVER-CONTROL says `CAN-SKIP-UNTIL=skip_until_s`; `None` where there
@@ -9,7 +11,7 @@ pub use replica::{Change, Full, Replica, Update};
 ///
 /// Where the draft leaves a choice, the one that needs least of the player is taken: the Skip Boundary is measured from
 /// the end of the last whole segment, and the EXT-X-MAP and EXT-X-KEY that still apply are said again. No EXT-X-DATERANGE is
-/// left out, so that the same text answers `_HLS_skip=YES` and `v2`.
+/// left out, as `_HLS_skip=YES` wants it: see [`Recent::update`] for `v2`.
 pub fn delta_update(full: &str, skip_until_s: f64) -> Option<String> {
     let segments = segments(full, false)?;
     let skipped = skippable(&segments, skip_until_s)?;

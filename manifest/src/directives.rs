@@ -7,8 +7,19 @@ use crate::Position;
 pub struct Directives {
     /// `_HLS_msn` and `_HLS_part`: wait for this.
     pub wait: Option<Wait>,
-    /// `_HLS_skip=YES` or `v2`.
-    pub skip: bool,
+    /// `_HLS_skip`: leave this out.
+    pub skip: Skip,
+}
+
+/// What a Playlist Delta Update leaves out (6.2.5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Skip {
+    #[default]
+    Nothing,
+    /// `YES`: older segments.
+    Segments,
+    /// `v2`: older segments and date ranges.
+    DateRanges,
 }
 
 /// What a blocking playlist reload waits for.
@@ -62,7 +73,7 @@ impl Directives {
             match key {
                 "_HLS_msn" => set(&mut msn, "_HLS_msn", number("_HLS_msn", value)?)?,
                 "_HLS_part" => set(&mut part, "_HLS_part", number("_HLS_part", value)?)?,
-                "_HLS_skip" => set(&mut skip, "_HLS_skip", matches!(value, "YES" | "v2"))?,
+                "_HLS_skip" => set(&mut skip, "_HLS_skip", Skip::from_value(value))?,
                 _ => {}
             }
         }
@@ -75,7 +86,17 @@ impl Directives {
             (None, Some(_)) => return Err(DirectiveError::PartWithoutMsn),
             (None, None) => None,
         };
-        Ok(Self { wait, skip: skip.unwrap_or(false) })
+        Ok(Self { wait, skip: skip.unwrap_or_default() })
+    }
+}
+
+impl Skip {
+    fn from_value(value: &str) -> Self {
+        match value {
+            "YES" => Self::Segments,
+            "v2" => Self::DateRanges,
+            _ => Self::Nothing,
+        }
     }
 }
 
@@ -188,6 +209,19 @@ mod tests {
     fn an_ended_stream_ignores_directives() {
         let ended = Head { ended: true, ..head() };
         assert_eq!(ended.admit(Some(Wait::Segment(99)), LIMIT), Verdict::Now);
+    }
+
+    #[test]
+    fn what_is_to_be_left_out_is_known() {
+        let skip = |query| Directives::from_query(query).unwrap().skip;
+        for (query, expected) in [
+            ("_HLS_skip=YES", Skip::Segments),
+            ("_HLS_msn=3&_HLS_skip=v2", Skip::DateRanges),
+            ("_HLS_skip=v3", Skip::Nothing),
+            ("", Skip::Nothing),
+        ] {
+            assert_eq!(skip(query), expected, "{query}");
+        }
     }
 
     #[test]

@@ -18,5 +18,5 @@ pub mod vod;
 
 pub use date::Rfc3339;
 pub use date_range::DateRange;
-pub use directives::{DirectiveError, Directives, Head, Verdict, Wait, advance_part_limit};
+pub use directives::{DirectiveError, Directives, Head, Skip, Verdict, Wait, advance_part_limit};
 pub use position::Position;

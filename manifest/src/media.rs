@@ -12,7 +12,8 @@ pub struct MediaPlaylist {
     pub content: Content,
     /// PART-TARGET: no part is longer. Of the presentation, where this playlist has no parts; `None` where none has.
     pub part_target_s: Option<f64>,
-    /// CAN-SKIP-UNTIL: Delta Updates are given, and leave out what ends further from the end of the last segment.
+    /// CAN-SKIP-UNTIL: Delta Updates are given, and leave out what ends further from the end of the last segment, and date
+    /// ranges that were added longer ago.
     pub skip_until_s: Option<f64>,
     /// EXT-X-MEDIA-SEQUENCE: the number of the first segment.
     pub first_msn: u64,
@@ -122,7 +123,7 @@ impl MediaPlaylist {
         write!(out, "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:{target}\n")?;
         write!(out, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,")?;
         if let Some(skip_until_s) = self.skip_until_s {
-            write!(out, "CAN-SKIP-UNTIL={skip_until_s:.3},")?;
+            write!(out, "CAN-SKIP-UNTIL={skip_until_s:.3},CAN-SKIP-DATERANGES=YES,")?;
         }
         // 4.4.3.8: HOLD-BACK at least three target durations, PART-HOLD-BACK three part targets.
         write!(out, "HOLD-BACK={:.3}", 3.0 * target as f64)?;
@@ -277,7 +278,8 @@ mod tests {
     #[test]
     fn a_live_playlist_says_all_it_must() {
         let expected = "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n\
-            #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=12.000,HOLD-BACK=6.000,PART-HOLD-BACK=0.83200\n\
+            #EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=12.000,CAN-SKIP-DATERANGES=YES,\
+            HOLD-BACK=6.000,PART-HOLD-BACK=0.83200\n\
             #EXT-X-PART-INF:PART-TARGET=0.27733\n#EXT-X-MEDIA-SEQUENCE:7\n#EXT-X-DISCONTINUITY-SEQUENCE:0\n\
             #EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=\"e/init.mp4\"\n\
             #EXT-X-PROGRAM-DATE-TIME:2026-11-21T02:00:00.500Z\n#EXTINF:2.00000,\ne/7.m4s\n\

@@ -3,7 +3,7 @@
 //! A playlist is read once into a [`Template`] and rendered for each viewer. Edits are spliced into the original bytes:
 //! unknown tags and attributes, comments, order, line ends and signed queries stay as the packager wrote them.
 
-mod attributes;
+pub(crate) mod attributes;
 mod read;
 mod resolve;
 

@@ -1,10 +1,11 @@
 //! Replays the seeds of the fuzz targets for rewritten playlists, delta updates and MPDs.
 
-use manifest::delta::{Replica, delta_update};
+use manifest::delta::{DateRanges, Replica, delta_update};
 use manifest::follow::{Followed, read};
 use manifest::mpd::{self, MpdError};
 use manifest::rewrite::{Pathway, Source, Template, relocate};
 use manifest::steering::{PathwayId, ServerUri};
+use std::time::{Duration, Instant};
 
 #[test]
 fn rewritten_playlists_declare_both_pathways() {
@@ -43,6 +44,15 @@ fn delta_updates_leave_out_what_they_say() {
         let uris = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(uris(&full), uris(&delta) + skipped, "{delta}");
         assert!(delta.contains(&format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}")), "{delta}");
+        let (mut dates, now) = (DateRanges::default(), Instant::now());
+        assert_eq!(dates.see(&full, 6.0, now), None);
+        let recent = dates.see("", 6.0, now + Duration::from_secs(4)).expect("half the boundary has passed");
+        let without = recent.update(&delta);
+        assert_eq!(uris(&without), uris(&delta));
+        assert!(
+            without.contains("RECENTLY-REMOVED-DATERANGES=") && !without.contains("#EXT-X-DATERANGE:"),
+            "{without}"
+        );
     }
     let looks_alike = std::fs::read_to_string(seed_path("delta", "a_comment_that_looks_like_a_skip")).expect("UTF-8");
     let uris = |text: &str| text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).count();

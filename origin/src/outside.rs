@@ -51,7 +51,8 @@ pub fn journal(lines: &str) -> (usize, usize) {
     let names = opened.flat_map(|opened| opened.plan.renditions).map(|rendition| rendition.name);
     let shown = names.filter_map(|name| stream.rendition(&name)).map(|rendition| {
         let _ = stream.iframes(&rendition);
-        let text = String::from_utf8_lossy(&stream.playlist(&rendition, false).plain().concat()).into_owned();
+        let text = String::from_utf8_lossy(&stream.playlist(&rendition, manifest::Skip::Nothing).plain().concat())
+            .into_owned();
         assert!(matches!(read(&text), Ok(Followed::Media(_))), "{text}");
     });
     (records.len(), shown.count())

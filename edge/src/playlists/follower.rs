@@ -12,7 +12,7 @@ use crate::subscription::{Ask, Brought, Effect, Heard, Step, Subscription, Viewe
 use crate::upstream::{Errand, Passed, PeerId, Promise, Verdict};
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use manifest::delta::{Change, Replica, Update};
+use manifest::delta::{Change, DateRanges, Replica, Update};
 use manifest::follow::Media;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -33,6 +33,8 @@ pub(super) struct Follower {
     /// What that listed.
     listed: HashSet<Arc<str>>,
     whole: Option<Whole>,
+    /// Of every version that was shown.
+    dates: DateRanges,
 }
 
 /// The last playlist that an upstream gave, where it gives Delta Updates of it.
@@ -73,13 +75,13 @@ impl Follower {
     pub(super) fn new(
         playlists: Arc<Playlists>,
         rendition: Arc<Rendition>,
-        rules: Subscription,
+        (rules, dates): (Subscription, DateRanges),
         passed: Passed,
     ) -> Self {
         // The trace of whoever came first says nothing about what is asked on behalf of all.
         let passed = Passed { traceparent: None, ..passed };
         let (last, listed) = (Text::Whole(String::new()), HashSet::new());
-        Self { playlists, rendition, rules, passed, hinted: None, last, listed, whole: None }
+        Self { playlists, rendition, rules, passed, hinted: None, last, listed, whole: None, dates }
     }
 
     pub(super) async fn run(mut self, first: First) {
@@ -325,9 +327,11 @@ impl Follower {
         if self.rules.lives() > 0 {
             self.disown(&first, began_anew).await;
         }
+        let recent = first.recent(&mut self.dates, arrived);
         let account = &self.rendition.account;
         account.shown(source, first.media.part_target_s, self.rendition.started.elapsed());
-        let version = Arc::new(Version::new(&first, standing, arrived, (&store.metrics, &account.releases)));
+        let told = (&store.metrics, &account.releases);
+        let version = Arc::new(Version::new(&first, recent, standing, arrived, told));
         if first.media.objects.iter().any(|object| object.bytes_min > 0) {
             // Before viewers learn of the bytes that are new.
             let named = named(&self.rendition.key, &first.media);

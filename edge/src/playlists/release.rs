@@ -235,7 +235,7 @@ mod tests {
         let head = Arc::new(Head::own(Class::Playlist, now, Duration::ZERO, &[]));
         let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
         let first = First { text: Text::Whole(text), media, lifetime: None, head };
-        let version = Arc::new(Version::new(&first, rules.standing(), now, (&metrics, &Arc::default())));
+        let version = Arc::new(Version::new(&first, None, rules.standing(), now, (&metrics, &Arc::default())));
         Shown { standing: rules.standing(), version, over: None }
     }
 

@@ -10,7 +10,8 @@ use crate::subscription::Standing;
 use crate::upstream::PeerId;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use manifest::delta::{Full, delta_update};
+use manifest::Skip;
+use manifest::delta::{Full, Recent, delta_update};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub struct Version {
     full: Answers,
     /// RFC 8216bis, 6.2.5.1; absent where upstream offers none, or nothing can be skipped.
     delta: Option<Answers>,
+    /// The same without older date ranges; absent where viewers may have copies that this node did not see.
+    recent: Option<Answers>,
     pub arrived: Instant,
     /// When the last held viewer had it, in nanoseconds after `arrived`; 0 where none was held.
     last_written: AtomicU64,
@@ -34,7 +37,7 @@ pub struct Spelling {
     /// Asked with directives: without them the URL will name another version soon, with them it never will.
     pub directed: bool,
     /// `_HLS_skip`.
-    pub skip: bool,
+    pub skip: Skip,
 }
 
 /// One text in each coding, asked for without directives and with them. A coding that nobody takes is never made, so
@@ -49,6 +52,7 @@ struct Answers {
 enum Plain {
     There(Bytes),
     Full(Full, OnceLock<Bytes>),
+    Recent(String, Recent, OnceLock<Bytes>),
 }
 
 /// What all answers of a version say.
@@ -64,6 +68,7 @@ struct Told {
 impl Version {
     pub(super) fn new(
         first: &First,
+        dates: Option<Recent>,
         standing: Standing,
         arrived: Instant,
         (metrics, releases): (&Arc<Metrics>, &Arc<Releases>),
@@ -84,9 +89,11 @@ impl Version {
         });
         let lifetimes = [false, true].map(|directed| lifetime(first, standing, directed));
         let told = Arc::new(Told { arrived, lifetimes, fields: fields.collect(), source: first.head.source });
+        let recent = delta.clone().zip(dates).map(|(delta, dates)| Plain::Recent(delta, dates, OnceLock::new()));
         Self {
             full: Answers::new(full, &told),
             delta: delta.map(|text| Answers::new(Plain::There(text.into()), &told)),
+            recent: recent.map(|plain| Answers::new(plain, &told)),
             arrived,
             last_written: AtomicU64::new(0),
             metrics: metrics.clone(),
@@ -95,7 +102,12 @@ impl Version {
     }
 
     pub fn answer(&self, spelling: Spelling) -> &Arc<Object> {
-        let answers = self.delta.as_ref().filter(|_| spelling.skip).unwrap_or(&self.full);
+        let update = match spelling.skip {
+            Skip::Nothing => None,
+            Skip::Segments => self.delta.as_ref(),
+            Skip::DateRanges => self.recent.as_ref(),
+        };
+        let answers = update.unwrap_or(&self.full);
         &answers.of(spelling.coding)[usize::from(spelling.directed)]
     }
 
@@ -123,6 +135,7 @@ impl Plain {
         match self {
             Self::There(bytes) => bytes,
             Self::Full(full, text) => text.get_or_init(|| full.text().into()),
+            Self::Recent(delta, dates, text) => text.get_or_init(|| dates.update(delta).into()),
         }
     }
 }

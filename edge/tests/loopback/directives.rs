@@ -1,8 +1,8 @@
 //! Delivery directives (RFC 8216bis, 6.2.5): delta updates of this node's own making, and how long it holds.
 
 use crate::support::{Asked, Fake, Node, Origin, RENDITION, Said, Viewer, config, text, whole};
-use manifest::Directives;
 use manifest::delta::delta_update;
+use manifest::{Directives, Skip};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -43,7 +43,7 @@ async fn updating(
                 _ => *next.borrow(),
             };
             let (full, updated) = at(now);
-            let delta = delta_update(&updated, 6.0).filter(|_| directives.skip);
+            let delta = delta_update(&updated, 6.0).filter(|_| directives.skip == Skip::Segments);
             whole("application/vnd.apple.mpegurl", delta.unwrap_or(full))
         })
     })
@@ -76,7 +76,7 @@ async fn delta_updates_are_made_here_and_upstream_is_asked_for_whole_playlists_o
     let mut viewer = Viewer::connect(edge.addr).await;
     let full = viewer.get(PLAYLIST).await;
     assert_eq!(full.text(), long_playlist(10));
-    for query in ["_HLS_skip=YES", "_HLS_skip=v2", "_HLS_msn=9&_HLS_skip=YES"] {
+    for query in ["_HLS_skip=YES", "_HLS_msn=9&_HLS_skip=YES"] {
         let delta = viewer.get(&format!("{PLAYLIST}?{query}")).await;
         let text = delta.text();
         assert!(text.contains("#EXT-X-VERSION:9\n"), "{query}: {text}");
@@ -86,8 +86,10 @@ async fn delta_updates_are_made_here_and_upstream_is_asked_for_whole_playlists_o
         );
         assert_ne!(delta.field("etag"), full.field("etag"), "other bytes, other tag");
     }
-    let unknown = viewer.get(&format!("{PLAYLIST}?_HLS_skip=NO")).await;
-    assert_eq!(unknown.text(), long_playlist(10));
+    // Of what left just before this node looked nobody here knows.
+    for query in ["_HLS_skip=NO", "_HLS_skip=v2"] {
+        assert_eq!(viewer.get(&format!("{PLAYLIST}?{query}")).await.text(), long_playlist(10), "{query}");
+    }
 
     let (mut with, mut without) = (Viewer::connect(edge.addr).await, Viewer::connect(edge.addr).await);
     with.ask(&format!("{PLAYLIST}?_HLS_msn=10&_HLS_skip=YES"), "Accept-Encoding: gzip\r\n").await;
@@ -210,4 +212,35 @@ async fn a_playlist_of_what_ended_knows_no_directives() {
         let got = edge.get(&format!("{PLAYLIST}{query}")).await;
         assert!(got.status == 200 && got.text().ends_with("#EXT-X-ENDLIST\n"), "{query}: {}", got.text());
     }
+}
+
+/// Half of its Skip Boundary has to pass, so it is a short one.
+#[tokio::test]
+async fn date_ranges_are_left_out_for_who_asks_for_that() {
+    let said = |at: u64| {
+        let ids: &[&str] = if at < 12 { &["a", "b"] } else { &["b", "c"] };
+        let dates: String = ids.iter().map(|id| format!("#EXT-X-DATERANGE:ID=\"{id}\"\n")).collect();
+        long_playlist(at).replace("CAN-SKIP-UNTIL=6.0", "CAN-SKIP-UNTIL=1.0,CAN-SKIP-DATERANGES=YES") + &dates
+    };
+    let (next, shown) = watch::channel(10);
+    let fake = updating(shown, move |at| (said(at), said(at))).await;
+    let edge = Node::start("edge", fake.addr);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    assert_eq!(viewer.get(PLAYLIST).await.text(), said(10));
+    let mut msn = 10;
+    let mut until = async |is_there: fn(&str) -> bool| loop {
+        viewer.ask(&format!("{PLAYLIST}?_HLS_msn={msn}&_HLS_skip=v2"), "").await;
+        edge.until("vivid_edge_holds", &[], 1.0).await;
+        msn += 1;
+        next.send_replace(msn);
+        let told = viewer.read().await.unwrap().text().to_owned();
+        if is_there(&told) {
+            break told;
+        }
+        assert!(told == said(msn) || told.contains("RECENTLY-REMOVED-DATERANGES"), "{told}");
+    };
+    let update = until(|told| told.contains("#EXT-X-SKIP:")).await;
+    assert!(update.contains("#EXT-X-VERSION:10\n") && update.contains("-DATERANGES=\"a\"\n"), "{update}");
+    let update = until(|told| !told.contains("#EXT-X-DATERANGE:")).await;
+    assert!(update.contains("-DATERANGES=\"\"\n"), "{update}");
 }

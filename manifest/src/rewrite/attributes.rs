@@ -4,16 +4,16 @@ use std::ops::Range;
 
 /// `NAME=value` within an attribute list (RFC 8216bis, 4.2); positions are bytes of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Attribute<'a> {
-    pub(super) name: &'a str,
+pub(crate) struct Attribute<'a> {
+    pub(crate) name: &'a str,
     /// The value as written, without its quotes.
-    pub(super) value: &'a str,
+    pub(crate) value: &'a str,
     /// Where `value` lies.
-    pub(super) span: Range<usize>,
+    pub(crate) span: Range<usize>,
 }
 
 /// The attributes of a list, in order. Text that is no attribute is passed over: it stays in the line, untouched.
-pub(super) fn attributes(list: &str) -> Vec<Attribute<'_>> {
+pub(crate) fn attributes(list: &str) -> Vec<Attribute<'_>> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < list.len() {

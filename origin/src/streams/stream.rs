@@ -22,9 +22,9 @@ use crate::window::{EpochStart, Gaps, Memory, OnDisk, Rendition, Shape, Text, Wi
 use beside::Beside;
 use bytes::Bytes;
 use config::EncryptionMethod;
-use manifest::DateRange;
 use manifest::media::RenditionReport;
 use manifest::multivariant::MultivariantPlaylist;
+use manifest::{DateRange, Skip};
 use media::TrackConfig;
 use parking_lot::{Mutex, RwLock};
 use std::future::pending;
@@ -174,11 +174,11 @@ impl Stream {
 
     /// The playlist of one of this stream's renditions, with reports of the others as of now. To `skip` is to leave out what
     /// whoever has an earlier one knows, if there is any.
-    pub(crate) fn playlist(&self, rendition: &Rendition, skip: bool) -> Arc<Text> {
-        let generation = self.generation.load(Ordering::Acquire);
+    pub(crate) fn playlist(&self, rendition: &Rendition, skip: Skip) -> Arc<Text> {
+        let at = (self.generation.load(Ordering::Acquire), Instant::now());
         let dates = |from_ms| self.markers.lock().lines(from_ms);
-        let delta = skip.then(|| rendition.delta(generation, || self.reports(rendition), dates)).flatten();
-        delta.unwrap_or_else(|| rendition.full(generation, || self.reports(rendition), dates))
+        let delta = rendition.delta(at, skip, || self.reports(rendition), dates);
+        delta.unwrap_or_else(|| rendition.full(at, || self.reports(rendition), dates))
     }
 
     fn reports(&self, rendition: &Rendition) -> Vec<RenditionReport> {

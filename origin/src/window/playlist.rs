@@ -118,7 +118,7 @@ impl Window {
     }
 
     /// 4.4.3.8: at least six target durations.
-    fn skip_until_s(&self) -> f64 {
+    pub(super) fn skip_until_s(&self) -> f64 {
         6.0 * self.shape.target_duration_s as f64
     }
 

@@ -6,8 +6,9 @@ use crate::keys::KeyName;
 use crate::medium::Medium;
 use crate::segmenter::Part;
 use crate::store::Life;
+use manifest::delta::DateRanges;
 use manifest::media::RenditionReport;
-use manifest::{Head, Position, advance_part_limit};
+use manifest::{Head, Position, Skip, advance_part_limit};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +37,10 @@ struct Said {
     full: Option<Arc<Text>>,
     /// `Some(None)` where there is none.
     delta: Option<Option<Arc<Text>>>,
+    /// The Delta Update without older date ranges, and until when it is that.
+    recent: Option<(Arc<Text>, Option<Instant>)>,
+    /// Of every playlist that was said.
+    dates: DateRanges,
 }
 
 /// What an I-frame playlist depends on.
@@ -202,11 +207,11 @@ impl Rendition {
         text
     }
 
-    /// The playlist as of `generation`, rendered by the first who asks. `reports` are those of the other renditions,
+    /// The playlist as of a generation, rendered by the first who asks, and now. `reports` are those of the other renditions,
     /// `dates` the lines of date ranges from a time in Unix milliseconds on.
     pub(crate) fn full(
         &self,
-        generation: u64,
+        (generation, now): (u64, Instant),
         reports: impl FnOnce() -> Vec<RenditionReport>,
         dates: impl FnOnce(i64) -> String,
     ) -> Arc<Text> {
@@ -218,7 +223,9 @@ impl Rendition {
         let reports = reports();
         let text = {
             let window = self.window.lock();
-            Arc::new(window.full(reports, &dates(window.first_unix_ms())))
+            let dates = dates(window.first_unix_ms());
+            said.dates.see(&dates, window.skip_until_s(), now);
+            Arc::new(window.full(reports, &dates))
         };
         said.full = Some(Arc::clone(&text));
         text
@@ -227,28 +234,108 @@ impl Rendition {
     /// The same as a Delta Update; `None` where nothing can be left out.
     pub(crate) fn delta(
         &self,
-        generation: u64,
+        (generation, now): (u64, Instant),
+        skip: Skip,
         reports: impl FnOnce() -> Vec<RenditionReport>,
         dates: impl FnOnce(i64) -> String,
     ) -> Option<Arc<Text>> {
-        let mut said = self.said(generation);
-        if let Some(text) = &said.delta {
-            return text.clone();
+        if skip == Skip::Nothing {
+            return None;
         }
-        let reports = reports();
-        let text = {
+        let mut said = self.said(generation);
+        if said.delta.is_none() {
+            let reports = reports();
             let window = self.window.lock();
-            window.delta(reports, &dates(window.first_unix_ms())).map(Arc::new)
-        };
-        said.delta = Some(text.clone());
-        text
+            let dates = dates(window.first_unix_ms());
+            said.dates.see(&dates, window.skip_until_s(), now);
+            said.delta = Some(window.delta(reports, &dates).map(Arc::new));
+        }
+        let delta = said.delta.clone().flatten()?;
+        if skip == Skip::Segments {
+            return Some(delta);
+        }
+        if let Some((text, until)) = &said.recent
+            && until.is_none_or(|until| now < until)
+        {
+            return Some(Arc::clone(text));
+        }
+        let plain = String::from_utf8(delta.plain().concat()).ok()?;
+        let skip_until_s = self.window.lock().skip_until_s();
+        let recent = said.dates.see(&plain, skip_until_s, now)?;
+        let text = Arc::new(Text::new(recent.update(&plain)));
+        said.recent = Some((Arc::clone(&text), recent.until));
+        Some(text)
     }
 
     fn said(&self, generation: u64) -> MutexGuard<'_, Said> {
         let mut said = self.said.lock();
         if said.generation != generation {
-            *said = Said { generation, ..Said::default() };
+            let dates = std::mem::take(&mut said.dates);
+            *said = Said { generation, dates, ..Said::default() };
         }
         said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::{Memory, Shape};
+    use bytes::Bytes;
+    use manifest::DateRange;
+
+    /// With ten segments of two seconds each.
+    fn rendition(now: Instant) -> Rendition {
+        let shape = Shape {
+            medium: Medium::Fragments,
+            length_s: 60.0,
+            memory_s: 60.0,
+            target_duration_s: 2,
+            part_target_s: 2.0,
+        };
+        let memory = Memory::new(usize::MAX, prometheus::IntCounter::new("shortened", "in tests").unwrap());
+        let rendition = Rendition::new("a".into(), Window::new(shape, memory), Arc::default());
+        let (id, init) = (EpochId(1), Bytes::from_static(b"init"));
+        let (first_msn, joined_msn, discontinuities, zero_unix_ms) = (0, 0, 0, 0);
+        let (segment_s, tiles, told) = (2.0, None, None);
+        let start =
+            EpochStart { id, discontinuities, first_msn, joined_msn, zero_unix_ms, segment_s, init, tiles, told };
+        rendition.begin(start, now);
+        for msn in 0..10 {
+            let (at, bytes) = (Position { msn, part: 0 }, Bytes::from_static(b"x"));
+            let (duration_s, first_picture_end) = (2.0, Some(1));
+            let part =
+                Part { at, bytes, duration_s, first_picture_end, independent: true, ends_segment: true, key: None };
+            assert!(rendition.push(part, now));
+        }
+        rendition
+    }
+
+    #[test]
+    fn who_asks_for_it_is_told_of_date_ranges_once() {
+        let began = Instant::now();
+        let rendition = rendition(began);
+        let line = |id: &str| DateRange { id: id.to_owned(), ..DateRange::default() }.render();
+        let said = |generation: u64, s: u64, skip, ids: &[&str]| {
+            let at = (generation, began + Duration::from_secs(s));
+            let dates = || ids.iter().map(|id| line(id)).collect::<String>();
+            let delta = rendition.delta(at, skip, Vec::new, |_| dates());
+            let text = delta.unwrap_or_else(|| rendition.full(at, Vec::new, |_| dates()));
+            String::from_utf8(text.identity().to_vec()).unwrap()
+        };
+        let whole = said(1, 0, Skip::Nothing, &["a"]);
+        assert!(whole.contains("CAN-SKIP-UNTIL=12.000,CAN-SKIP-DATERANGES=YES,") && whole.contains(&line("a")));
+        assert_eq!(said(2, 5, Skip::DateRanges, &["a"]), whole, "somebody may have a copy of another life");
+        let both = ["a", "b"];
+        let update = said(3, 13, Skip::DateRanges, &both);
+        assert!(update.contains("#EXT-X-VERSION:10\n") && update.contains("RECENTLY-REMOVED-DATERANGES=\"\"\n"));
+        assert!(update.contains(&line("b")) && !update.contains(&line("a")), "{update}");
+        let plain = said(3, 13, Skip::Segments, &both);
+        assert!(plain.contains(&line("a")) && !plain.contains("RECENTLY") && plain.contains("VERSION:9\n"), "{plain}");
+        // Nothing new has come, but time has passed.
+        assert_eq!(said(3, 25, Skip::DateRanges, &both), update);
+        assert!(!said(3, 26, Skip::DateRanges, &both).contains("#EXT-X-DATERANGE:"));
+        let update = said(4, 27, Skip::DateRanges, &["b"]);
+        assert!(update.contains("RECENTLY-REMOVED-DATERANGES=\"a\"\n") && !update.contains("#EXT-X-DATERANGE:"));
     }
 }

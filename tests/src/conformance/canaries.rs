@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::rates::{Rates, of_variants};
-use super::rules::{Checks, of_delta, of_multivariant, of_one, of_two};
+use super::rules::{Checks, of_delta, of_delta_of_dates, of_multivariant, of_one, of_two};
 use super::text;
 use std::collections::BTreeSet;
 
@@ -173,6 +173,31 @@ fn deltas_and_multivariant_playlists_have_their_faults_too() {
     ] {
         let mut checks = Checks::default();
         of_multivariant(&text::multivariant(&good.replacen(from, to, 1)), &mut checks);
+        assert_eq!(found(&checks), rule.into_iter().collect(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn deltas_that_leave_out_date_ranges_have_faults_of_their_own() {
+    let whole = BEFORE.replace("CAN-SKIP-UNTIL=12.0", "CAN-SKIP-UNTIL=2.0");
+    let skip = "#EXT-X-SKIP:SKIPPED-SEGMENTS=1,RECENTLY-REMOVED-DATERANGES=\"old\"\n#EXT-X-MAP";
+    let first = "#EXT-X-PROGRAM-DATE-TIME:2026-11-21T02:00:00.000Z\n#EXTINF:2.0,\ne/10.m4s\n";
+    let mut delta = whole.replace("VERSION:9", "VERSION:10").replace(first, "").replace("#EXT-X-MAP", skip);
+    delta =
+        delta.lines().filter(|line| !line.starts_with("#EXT-X-DATERANGE")).map(|line| format!("{line}\n")).collect();
+    for (from, to, rule) in [
+        ("", "", None),
+        ("VERSION:10", "VERSION:9", Some("DELTA")),
+        (",RECENTLY-REMOVED-DATERANGES=\"old\"", "", Some("DELTA")),
+        ("\"old\"", "\"old\tad\"", Some("DELTA")),
+        (
+            "#EXT-X-SKIP",
+            "#EXT-X-DATERANGE:ID=\"b\",START-DATE=\"2026-11-21T02:00:01.000Z\"\n#EXT-X-SKIP",
+            Some("DELTA"),
+        ),
+    ] {
+        let mut checks = Checks::default();
+        of_delta_of_dates(&text::media(&delta.replacen(from, to, 1)), &text::media(&whole), &mut checks);
         assert_eq!(found(&checks), rule.into_iter().collect(), "{from} -> {to}");
     }
 }

@@ -216,6 +216,17 @@ pub fn of_delta(delta: &Media, whole: &Media, checks: &mut Checks) {
     checks.check(DELTA, skipped == 0 || after + EPSILON_S >= until, || format!("{after} s are left of {until}"));
 }
 
+/// The same of one that was asked for with `_HLS_skip=v2`.
+pub fn of_delta_of_dates(delta: &Media, whole: &Media, checks: &mut Checks) {
+    of_delta(delta, whole, checks);
+    let listed = |id: &str| whole.date_ranges.iter().any(|range| range.get("ID").is_some_and(|is| is == id));
+    let removed = delta.removed.as_deref().map(|ids| ids.split('\t').filter(|id| !id.is_empty()).all(|id| !listed(id)));
+    let said = delta.date_ranges.iter().all(|range| whole.date_ranges.contains(range));
+    let version = delta.versions.iter().all(|&version| version >= 10) && !delta.versions.is_empty();
+    let holds = delta.skipped.is_none() || (removed == Some(true) && said && version);
+    checks.check(DELTA, holds, || format!("{:?} are removed, version {:?}", delta.removed, delta.versions));
+}
+
 /// The rules of a multivariant playlist.
 pub fn of_multivariant(said: &Multivariant, checks: &mut Checks) {
     checks.check(INDEPENDENT, said.independent, || "not in the multivariant playlist".to_owned());

@@ -16,6 +16,8 @@ pub struct Media {
     pub discontinuity_sequence: u64,
     pub iframes_only: bool,
     pub skipped: Option<u64>,
+    /// RECENTLY-REMOVED-DATERANGES.
+    pub removed: Option<String>,
     pub segments: Vec<Segment>,
     /// What follows the last whole segment.
     pub open: Segment,
@@ -131,7 +133,11 @@ pub fn media(text: &str) -> Media {
             "EXT-X-MEDIA-SEQUENCE" => said.first_msn = number() as u64,
             "EXT-X-DISCONTINUITY-SEQUENCE" => said.discontinuity_sequence = number() as u64,
             "EXT-X-I-FRAMES-ONLY" => said.iframes_only = true,
-            "EXT-X-SKIP" => said.skipped = seconds(&attributes(value), "SKIPPED-SEGMENTS").map(|count| count as u64),
+            "EXT-X-SKIP" => {
+                let mut skip = attributes(value);
+                said.skipped = seconds(&skip, "SKIPPED-SEGMENTS").map(|count| count as u64);
+                said.removed = skip.remove("RECENTLY-REMOVED-DATERANGES");
+            }
             "EXT-X-DISCONTINUITY" => open.discontinuity = true,
             "EXT-X-MAP" => (map, map_keys) = (Some(value.to_owned()), keys.clone()),
             "EXT-X-KEY" => {

@@ -228,13 +228,19 @@ async fn delta(url: &str, known: &Media, checks: &mut Checks) -> anyhow::Result<
     if known.control_s("CAN-SKIP-UNTIL").is_none() || known.ended {
         return Ok(());
     }
-    let delta = text::media(&answered(&directed(url, "_HLS_skip=YES")).await?.text());
-    let whole = text::media(&answered(url).await?.text());
-    if delta.first_msn == whole.first_msn && delta.next() == whole.next() {
-        rules::of_delta(&delta, &whole, checks);
-    } else {
-        checks
-            .check(DELTA, delta.next() <= whole.next(), || "the delta is newer than the playlist after it".to_owned());
+    let of_dates = known.control.as_ref().is_some_and(|control| control.contains_key("CAN-SKIP-DATERANGES"));
+    for (skip, rule) in [("YES", rules::of_delta as fn(&_, &_, &mut _)), ("v2", rules::of_delta_of_dates)] {
+        if skip == "v2" && !of_dates {
+            continue;
+        }
+        let delta = text::media(&answered(&directed(url, &format!("_HLS_skip={skip}"))).await?.text());
+        let whole = text::media(&answered(url).await?.text());
+        if delta.first_msn == whole.first_msn && delta.next() == whole.next() {
+            rule(&delta, &whole, checks);
+        } else {
+            let late = || "the delta is newer than the playlist after it".to_owned();
+            checks.check(DELTA, delta.next() <= whole.next(), late);
+        }
     }
     Ok(())
 }

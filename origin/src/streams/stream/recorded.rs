@@ -65,7 +65,7 @@ impl Recorded {
                 let text = vod::of(&String::from_utf8_lossy(&bytes(text)));
                 files.push((format!("{}/{file}", rendition.name), text.into_bytes()));
             };
-            add("index.m3u8", &stream.playlist(&rendition, false));
+            add("index.m3u8", &stream.playlist(&rendition, manifest::Skip::Nothing));
             if let Some(frames) = stream.iframes(&rendition) {
                 add("iframes.m3u8", &frames);
             }

@@ -65,11 +65,14 @@ fn reports_are_those_of_the_moment() {
         assert!(stream.publish(index, segment(100), Instant::now()));
     }
     let audio = stream.rendition("audio").unwrap();
-    let text = |stream: &Stream| String::from_utf8(stream.playlist(&audio, false).identity().to_vec()).unwrap();
+    let text = |stream: &Stream| String::from_utf8(stream.playlist(&audio, Skip::Nothing).identity().to_vec()).unwrap();
     assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=100,LAST-PART=0"));
     assert!(stream.publish(0, part(Position { msn: 101, part: 0 }), Instant::now()));
     assert!(text(&stream).contains("720p/index.m3u8\",LAST-MSN=101,LAST-PART=0"));
-    assert!(Arc::ptr_eq(&stream.playlist(&audio, false), &stream.playlist(&audio, false)), "rendered once");
+    assert!(
+        Arc::ptr_eq(&stream.playlist(&audio, Skip::Nothing), &stream.playlist(&audio, Skip::Nothing)),
+        "rendered once"
+    );
 }
 
 #[test]
@@ -96,19 +99,19 @@ fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
     let waited: Vec<_> = (0..count).map(|index| stream.rendition(&format!("{}p", 100 + index)).unwrap()).collect();
     let mut heads: Vec<_> = waited.iter().map(|rendition| rendition.watch()).collect();
     heads.iter_mut().for_each(|head| head.mark_unchanged());
-    waited.iter().for_each(|rendition| drop(stream.playlist(rendition, false)));
+    waited.iter().for_each(|rendition| drop(stream.playlist(rendition, Skip::Nothing)));
     open(2, 101, 200);
     assert!(stream.rendition(&waited[count as usize - 1].name).is_none(), "it is dropped");
     for (rendition, head) in waited.iter().zip(heads) {
         assert!(head.has_changed().unwrap() && head.borrow().ended, "{}", rendition.name);
-        let text = stream.playlist(rendition, false).identity();
+        let text = stream.playlist(rendition, Skip::Nothing).identity();
         assert!(text.ends_with(b"#EXT-X-ENDLIST\n"), "{}", rendition.name);
     }
 }
 
 /// The number of the discontinuities up to the newest segment, as players count them.
 fn counted(stream: &Stream, rendition: &str) -> u64 {
-    let text = stream.playlist(&stream.rendition(rendition).unwrap(), false).identity();
+    let text = stream.playlist(&stream.rendition(rendition).unwrap(), Skip::Nothing).identity();
     let text = std::str::from_utf8(&text).unwrap();
     let before = text.split("#EXT-X-DISCONTINUITY-SEQUENCE:").nth(1).and_then(|rest| rest.lines().next()).unwrap();
     before.parse::<u64>().unwrap() + text.matches("#EXT-X-DISCONTINUITY\n").count() as u64
@@ -143,7 +146,7 @@ fn only_renditions_of_the_current_epoch_are_reported() {
         (0..2).for_each(|index| assert!(stream.publish(index, segment(msn), Instant::now())));
         stream.break_off(Instant::now(), 0);
     }
-    let text = stream.playlist(&stream.rendition("audio").unwrap(), false).identity();
+    let text = stream.playlist(&stream.rendition("audio").unwrap(), Skip::Nothing).identity();
     let text = std::str::from_utf8(&text).unwrap();
     let reports: Vec<_> = text.lines().filter(|line| line.starts_with("#EXT-X-RENDITION-REPORT:")).collect();
     assert_eq!(reports, ["#EXT-X-RENDITION-REPORT:URI=\"../b/index.m3u8\",LAST-MSN=101,LAST-PART=0"]);
