@@ -42,7 +42,7 @@ pub(crate) struct Store {
 pub(crate) struct Claim(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
 
 /// Where that stands, in the folder.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// Takes the folder for this process; `None` where there is none, or it cannot be had at all: windows live in memory then.
 ///
@@ -87,14 +87,14 @@ impl Store {
         let Some(root) = &config.path else {
             return (Self { disk: None, given: Mutex::default(), keeping: None }, Vec::new());
         };
-        let (lives, given) = recover::recover(root, keeping.as_ref()).unwrap_or_else(|error| {
+        let (lives, given) = recover::recover(root, keeping.as_ref(), metrics).unwrap_or_else(|error| {
             let path = root.display();
             tracing::error!(%error, %path, "origin.disk.path cannot be read; streams begin anew, in memory until it can be written");
             metrics.failing.set(1);
             (Vec::new(), HashMap::new())
         });
         let (queue, jobs) = Queue::new(config, metrics.clone());
-        let writer = Writer::new(metrics.clone(), config.retry);
+        let writer = Writer::new(metrics.clone(), config.retry, root.clone());
         let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || writer.run(&jobs));
         if let Err(error) = thread {
             tracing::error!(%error, "no thread to write to the disk; windows live in memory");

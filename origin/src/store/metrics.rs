@@ -11,6 +11,7 @@ pub(crate) struct DiskMetrics {
     pub(crate) lives_late: IntCounter,
     pub(crate) failing: IntGauge,
     pub(crate) lost: IntCounter,
+    pub(crate) unread: IntCounter,
     pub(crate) reads: IntCounterVec,
     pub(crate) shortened: IntCounter,
 }
@@ -41,6 +42,10 @@ impl DiskMetrics {
                 "vivid_origin_disk_lost_total",
                 "journals that were removed or replaced while the origin ran",
             )?,
+            unread: IntCounter::new(
+                "vivid_origin_disk_unread_total",
+                "journals that could not be read when the origin started, and whose folders are kept aside",
+            )?,
             failing: IntGauge::with_opts(Opts::new(
                 "vivid_origin_disk_failing",
                 "1 if the disk is full, read-only or not there: windows live in memory",
@@ -59,6 +64,7 @@ impl DiskMetrics {
         registry.register(Box::new(metrics.queue_segments.clone()))?;
         registry.register(Box::new(metrics.lives_late.clone()))?;
         registry.register(Box::new(metrics.lost.clone()))?;
+        registry.register(Box::new(metrics.unread.clone()))?;
         registry.register(Box::new(metrics.failing.clone()))?;
         registry.register(Box::new(metrics.reads.clone()))?;
         registry.register(Box::new(metrics.shortened.clone()))?;

@@ -2,6 +2,7 @@
 
 use super::kept::Keeping;
 use super::life::{Given, file};
+use super::metrics::DiskMetrics;
 use super::record::{self, Record, VERSION, crc};
 use super::regular;
 use super::writer::{GIVEN, JOURNAL, forget, write_given};
@@ -22,8 +23,12 @@ pub(crate) struct Recovered {
 }
 
 /// The newest life of each stream, and the names that all lives have given. Older lives are removed, or where recordings are
-/// kept, become some if they are none yet.
-pub(super) fn recover(root: &Path, keeping: Option<&Keeping>) -> io::Result<(Vec<Recovered>, HashMap<String, Given>)> {
+/// kept, become some if they are none yet. A life whose journal cannot be read is put aside.
+pub(super) fn recover(
+    root: &Path,
+    keeping: Option<&Keeping>,
+    metrics: &DiskMetrics,
+) -> io::Result<(Vec<Recovered>, HashMap<String, Given>)> {
     fs::create_dir_all(root)?;
     let (mut lives, mut all_given) = (Vec::new(), HashMap::new());
     for stream in folders(root)? {
@@ -43,7 +48,15 @@ pub(super) fn recover(root: &Path, keeping: Option<&Keeping>) -> io::Result<(Vec
                 given.started = given.started.max(started);
                 continue;
             }
-            let records = read_journal(&folder, name);
+            let records = match read_journal(&folder, name) {
+                Ok(records) => records,
+                Err(error) => {
+                    metrics.unread.inc();
+                    set_aside(&folder, &error);
+                    given.started = given.started.max(started);
+                    continue;
+                }
+            };
             raise(&mut given, started, &records);
             if let Some(Recovered { folder, .. }) = newest.replace(Recovered { name: name.to_owned(), folder, records })
             {
@@ -86,15 +99,26 @@ fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries.flatten().filter(is_folder).map(|entry| entry.path()).collect())
 }
 
+/// Keeps a life that says nothing now, under a name that no start looks at.
+fn set_aside(folder: &Path, error: &io::Error) {
+    let aside = folder.with_extension(ASIDE);
+    let path = if fs::rename(folder, &aside).is_ok() { aside.display() } else { folder.display() };
+    tracing::error!(%error, folder = %path, "a journal cannot be read: its stream is not shown, and its folder is kept under this name; look at the disk, then take away the ending and start again, or remove it");
+}
+
+/// Of the folder of a life whose journal could not be read.
+const ASIDE: &str = "unread";
+
 /// The journal up to where it is whole; what comes after that is cut off, so that it can be written on.
-fn read_journal(folder: &Path, name: &str) -> Vec<Record> {
+///
+/// # Errors
+/// It cannot be read, or not be cut, which says nothing of what is in it.
+fn read_journal(folder: &Path, name: &str) -> io::Result<Vec<Record>> {
     let path = folder.join(JOURNAL);
     let bytes = match regular::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) => {
-            tracing::warn!(%error, folder = %folder.display(), "a journal cannot be read");
-            return Vec::new();
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
     };
     let (mut records, mut length) = record::read(&bytes);
     if length < bytes.len() {
@@ -104,17 +128,13 @@ fn read_journal(folder: &Path, name: &str) -> Vec<Record> {
     let stop = records.last().filter(|last| matches!(last, Record::Stop { .. })).map(Record::line);
     length -= stop.as_ref().map_or(0, String::len);
     if length < bytes.len() {
-        let cut = regular::open(File::options().write(true), &path).and_then(|file| file.set_len(length as u64));
-        if let Err(error) = cut {
-            tracing::warn!(%error, "a journal cannot be cut");
-            return Vec::new();
-        }
+        regular::open(File::options().write(true), &path).and_then(|file| file.set_len(length as u64))?;
     }
     if !is_ours(&records, name) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     drop_unwritten(folder, &mut records);
-    records
+    Ok(records)
 }
 
 /// What the journal of a life that has ended tells; nothing where there is none, `None` where that is one of another release.

@@ -7,7 +7,7 @@ use super::life::{Given, file};
 use super::metrics::DiskMetrics;
 use super::queue::{Entry, Gone, Job, Next, Shelf, Whole, fold};
 use super::record::{self, Record, VERSION, crc};
-use super::regular;
+use super::{Claim, LOCK, claim, regular};
 use crate::epoch::EpochId;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -31,6 +31,10 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Writer {
     metrics: DiskMetrics,
     retry: Duration,
+    /// Of all streams; which file was its lock when it was taken; and its claim, where that was taken again.
+    root: PathBuf,
+    lock: Option<(u64, u64)>,
+    claim: Option<Claim>,
     /// The disk failed, and is not tried again before that.
     retry_at: Option<Instant>,
     lives: HashMap<PathBuf, Life>,
@@ -55,8 +59,9 @@ struct Life {
 }
 
 impl Writer {
-    pub(super) fn new(metrics: DiskMetrics, retry: Duration) -> Self {
-        Self { metrics, retry, retry_at: None, lives: HashMap::new(), checked: Instant::now() }
+    pub(super) fn new(metrics: DiskMetrics, retry: Duration, root: PathBuf) -> Self {
+        let (lock, lives) = (identity(&root.join(LOCK)), HashMap::new());
+        Self { metrics, retry, root, lock, claim: None, retry_at: None, lives, checked: Instant::now() }
     }
 
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
@@ -141,7 +146,6 @@ impl Writer {
         if !lost.is_empty() {
             self.metrics.lost.inc_by(lost.len() as u64);
             self.metrics.failing.set(1);
-            self.retry_at = Some(Instant::now() + self.retry);
         }
         for life in lost {
             let folder = life.shelf.folder.display();
@@ -155,12 +159,24 @@ impl Writer {
         }
     }
 
+    /// Takes the folder again where the lock that was taken is not there any more: what is made anew must be one process's too.
+    fn keep_claim(&mut self) -> io::Result<()> {
+        let path = self.root.join(LOCK);
+        if identity(&path) == self.lock {
+            return Ok(());
+        }
+        let taken = |_| io::Error::other("another origin has taken origin.disk.path since it was removed");
+        self.claim = claim(Some(&self.root)).map_err(taken)?;
+        self.lock = identity(&path);
+        Ok(())
+    }
+
     /// Does it unless the disk failed just now; whether it was done.
     fn attempt(&mut self, act: impl FnOnce(&mut Self) -> io::Result<()>) -> bool {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return false;
         }
-        match act(self) {
+        match self.keep_claim().and_then(|()| act(self)) {
             Ok(()) => {
                 if self.retry_at.take().is_some() {
                     tracing::info!("the disk takes segments again");
@@ -176,6 +192,11 @@ impl Writer {
             }
         }
     }
+}
+
+/// Which file is there now.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 impl Life {
