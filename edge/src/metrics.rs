@@ -111,7 +111,7 @@ label!(
         ClientHolds = "client_holds_max", ClientRequests = "client_requests_per_s", Clients = "clients_max",
         SendRate = "min_send_bytes_per_s", Http2Resets = "h2_resets_per_s", Http2Rules = "h2_rules",
         AccessLogLines = "queue_lines_max",
-        RetryBudget = "retry_percent", HedgeBudget = "hedge_percent", LookBudget = "look_percent", Resumes = "resumes_max",
+        RetryBudget = "retry_percent", HedgeBudget = "hedge_percent", LookBudget = "look_percent", Looks = "looks_per_s", Resumes = "resumes_max",
         CmsdBefore = "cmsd_before_bytes_max", Pacing = "pacing",
         DiskQueue = "disk_queue_bytes_max", DiskReads = "disk_reads_max", DiskReadTimeout = "disk_read_timeout",
         DiskPurges = "disk_purges_max", ForOne = "for_one_max", Found = "found_max",

@@ -61,6 +61,10 @@ pub enum Refusal {
     SubscriptionsFull,
     #[error("too many objects are being fetched at this node; ask again")]
     FillsFull,
+    #[error(
+        "this recording is not where it was looked for first, and others are not asked more often; ask again, or raise edge.shields.looks_per_s"
+    )]
+    LooksFull,
     #[error("this node is about to stop; ask again, another one will answer")]
     Draining,
     #[error("the request comes round; mend edge.upstream.url, and give each node its own edge.name")]
@@ -108,6 +112,7 @@ impl Refusal {
             | Self::HoldsFull
             | Self::SubscriptionsFull
             | Self::FillsFull
+            | Self::LooksFull
             | Self::PurgePending
             | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Denied(_) => StatusCode::FORBIDDEN,
@@ -149,6 +154,7 @@ impl Refusal {
             Self::HoldsFull => "holds-full",
             Self::SubscriptionsFull => "subscriptions-full",
             Self::FillsFull => "fills-full",
+            Self::LooksFull => "looks-full",
             Self::Draining => "draining",
             Self::Loop => "loop",
             Self::TooManyNodes => "too-many-nodes",

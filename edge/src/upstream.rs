@@ -35,7 +35,7 @@ use peer::{Ask, Peer, ThisNode};
 use probe::Probing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tally::Tally;
 use tokio::sync::watch;
@@ -183,7 +183,7 @@ impl Upstreams {
             members: peers.iter().map(member).collect::<Result<_, _>>()?,
             health: Mutex::new(vec![Health::new(rules); peers.len()]),
             budgets: Mutex::new(budgets),
-            found: Found::new(metrics.clone()),
+            found: Found::new(shields.looks_per_s, metrics.clone()),
             patience: config.hold_max,
             probing: Probing {
                 path: shields.health_path.clone(),
@@ -239,35 +239,28 @@ impl Upstreams {
     /// Asks for an object and waits for the header of the answer; of several upstreams, the first good one's.
     ///
     /// # Errors
-    /// `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`.
+    /// `UpstreamUnreachable`, `UpstreamTimeout` or `UpstreamBroken`; `LooksFull` for a recording.
     pub async fn get(self: &Arc<Self>, errand: &Errand<'_>) -> Result<Answer, Refusal> {
-        let stream = rendezvous::stream(errand.target);
-        let known = errand.promise.map(|promise| promise.source).or_else(|| self.found.get(stream));
-        let order = self.order(errand.target, known);
+        if let (None, true, Some(recording)) =
+            (errand.promise, self.are_several(), rendezvous::recording(errand.target))
+        {
+            let sought = timeout(self.patience, self.seek(recording, errand)).await;
+            return sought.unwrap_or(Err(Refusal::UpstreamTimeout));
+        }
+        let order = self.order(errand.target, errand.promise.map(|promise| promise.source));
         // What a playlist names exists; and a playlist that one origin does not know may be another's.
         let exists = errand.promise.is_some_and(|promise| !promise.is_early()) || errand.class.is_manifest();
-        let is_elsewhere = AtomicBool::new(false);
         let judge = |got: &Result<Answer, Refusal>| match got {
             Err(Refusal::Malformed) => Verdict::Good,
             Err(_) => Verdict::Bad(Second::Failed),
             Ok(answer) if is_failure(answer.status) => Verdict::Bad(Second::Failed),
-            Ok(answer) if exists && is_missing(answer.status) => {
-                is_elsewhere.store(true, Ordering::Relaxed);
-                Verdict::Bad(Second::Missing)
-            }
+            Ok(answer) if exists && is_missing(answer.status) => Verdict::Bad(Second::Missing),
             Ok(_) => Verdict::Good,
         };
         // Who asks for a hint after it was due has the time of whoever asked before.
         let late = errand.promise.and_then(|promise| promise.late).filter(|late| *late > Instant::now());
         let attempt = |id| self.ask(id, errand);
-        let got = self.first_good(&order, late, attempt, judge).await.unwrap_or(Err(Refusal::UpstreamTimeout));
-        if let Ok(answer) = &got
-            && is_elsewhere.into_inner()
-            && answer.status.is_success()
-        {
-            self.found.note(stream, answer.peer);
-        }
-        got
+        self.first_good(&order, late, attempt, judge).await.unwrap_or(Err(Refusal::UpstreamTimeout))
     }
 
     /// Asks one upstream.
@@ -281,7 +274,8 @@ impl Upstreams {
         }
         let Member { peer, given_up, .. } = &self.members[id.index()];
         let held = errand.target.contains("_HLS_msn=") || errand.promise.is_some_and(|promise| promise.may_be_held());
-        let tally = Tally::new(self.clone(), id, errand.class, held);
+        let sought = rendezvous::recording(errand.target).is_some();
+        let tally = Tally::new(self.clone(), (id, errand.class), held, sought);
         let ask = Ask { target: errand.target, passed: errand.passed, fields: errand.fields };
         let mut others_are_well = given_up.subscribe();
         tokio::select! {

@@ -56,6 +56,8 @@ pub struct Shields {
     pub retry_percent: u32,
     /// The same because the first choice is late.
     pub hedge_percent: u32,
+    /// Recordings looked for at another upstream because the first choice has not got them, on average. 0: none is.
+    pub looks_per_s: u32,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +88,7 @@ pub(super) struct RawShields {
     fall: u32,
     retry_percent: u32,
     hedge_percent: u32,
+    looks_per_s: u32,
 }
 
 const URL: &str = "http://127.0.0.1:8081";
@@ -118,6 +121,7 @@ impl Default for RawShields {
             fall: 3,
             retry_percent: 20,
             hedge_percent: 10,
+            looks_per_s: 50,
         }
     }
 }
@@ -208,6 +212,7 @@ impl RawShields {
             fall: number("fall", self.fall, 1..=100),
             retry_percent: number("retry_percent", self.retry_percent, 0..=100),
             hedge_percent: number("hedge_percent", self.hedge_percent, 0..=100),
+            looks_per_s: number("looks_per_s", self.looks_per_s, 0..=10_000),
             health_path: Some(path).filter(|path| !path.is_empty()),
         }
     }

@@ -76,7 +76,7 @@ impl Upstreams {
     }
 
     /// Pays for one more request, if there is a budget left for its reason.
-    fn may_ask(&self, reason: Second) -> bool {
+    pub(super) fn may_ask(&self, reason: Second) -> bool {
         let mut budgets = self.budgets.lock();
         let (budget, bound) = match reason {
             Second::Late => (&mut budgets.hedges, Bound::HedgeBudget),

@@ -17,6 +17,17 @@ pub fn stream(path: &str) -> &str {
     &folder[..end]
 }
 
+/// The recording that `path` lies in, as `/archive/{stream}/{started}`. Other spellings of one are none.
+pub fn recording(path: &str) -> Option<&str> {
+    let path = path.split('?').next()?;
+    let mut steps = path.strip_prefix("/archive/")?.splitn(3, '/');
+    let (stream, started, file) = (steps.next()?, steps.next()?, steps.next()?);
+    // Milliseconds in decimal, of 64 bits.
+    let is_time = (1..=20).contains(&started.len()) && started.bytes().all(|byte| byte.is_ascii_digit());
+    let is_file = is_time && config::is_stream_name(stream) && !file.is_empty();
+    is_file.then(|| &path[..path.len() - file.len() - 1])
+}
+
 /// How strongly `upstream`, known by its URL, claims `key`: whoever claims most is asked first. Of many keys, each
 /// upstream gets a share in proportion to its weight.
 pub fn claim(key: &str, upstream: &str, weight: f64) -> f64 {
@@ -77,6 +88,27 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(stream(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn recordings_have_one_spelling_each() {
+        for (path, expected) in [
+            ("/archive/a-B_1/17/index.m3u8?x=/y/", Some("/archive/a-B_1/17")),
+            ("/archive/a/18446744073709551615/720p/k3x/12.m4s", Some("/archive/a/18446744073709551615")),
+            ("/archive/a/17/", None),
+            ("/archive/a/17", None),
+            ("/archive/a/184467440737095516150/index.m3u8", None),
+            ("/archive/a/-1/index.m3u8", None),
+            ("/archive/a/index.json", None),
+            ("/archive/%61/17/index.m3u8", None),
+            ("/archive//17/index.m3u8", None),
+            ("//archive/a/17/index.m3u8", None),
+            ("/live/a/17/index.m3u8", None),
+            ("?/archive/a/17/index.m3u8", None),
+            ("", None),
+        ] {
+            assert_eq!(recording(path), expected, "{path}");
         }
     }
 

@@ -16,12 +16,14 @@ pub(super) struct Tally {
     class: Class,
     /// Upstream may hold the request: that nothing came of it says nothing about upstream itself.
     held: bool,
+    /// It is for a recording: a node that may not look for it now says 503, and is well.
+    sought: bool,
     outcome: Asked,
 }
 
 impl Tally {
-    pub(super) fn new(upstreams: Arc<Upstreams>, peer: PeerId, class: Class, held: bool) -> Self {
-        Self { upstreams, peer, class, held, outcome: Asked::Cancelled }
+    pub(super) fn new(upstreams: Arc<Upstreams>, (peer, class): (PeerId, Class), held: bool, sought: bool) -> Self {
+        Self { upstreams, peer, class, held, sought, outcome: Asked::Cancelled }
     }
 
     pub(super) fn peer(&self) -> PeerId {
@@ -31,7 +33,8 @@ impl Tally {
     /// The header has come.
     pub(super) fn answered(&mut self, status: StatusCode) {
         let failing = is_failure(status);
-        if !(failing && self.held) {
+        let is_busy = self.sought && status == StatusCode::SERVICE_UNAVAILABLE;
+        if !(failing && self.held || is_busy) {
             self.upstreams.judge(self.peer, if failing { Sign::Failing } else { Sign::Good });
         }
         if !status.is_success() {

@@ -1,6 +1,6 @@
 //! What an origin keeps of streams that have ended, at `/archive/{stream}/{started}/`: VOD like any other, and never live.
 
-use crate::support::{Asked, Fake, Node, Said, Viewer, config_with, text};
+use crate::support::{Asked, Fake, Node, Said, Viewer, config_with, text, whole};
 
 const LIST: &str = "/archive/show/1795226400500/index.m3u8";
 const TALL: &str = "/archive/show/1795226400500/720p/index.m3u8";
@@ -17,7 +17,7 @@ fn answer(asked: &Asked, knows: &str) -> Said {
         Said::Whole(200, vec![("Content-Type", kind.to_owned()), plain, targeted], body)
     };
     let path = asked.target.split('?').next().unwrap();
-    if !path.starts_with(knows) {
+    if !path.starts_with(knows) || path.contains("none") {
         return text(404, "no such recording\n");
     }
     match path.rsplit('/').next().unwrap() {
@@ -82,4 +82,93 @@ async fn a_recording_that_one_origin_has_is_found_there_with_all_its_media() {
     assert_eq!(viewer.get(&SEGMENT.replace("show", "other")).await.status, 200);
     assert_eq!(second.count("/other/"), 0, "other recordings are asked for where they were");
     assert_eq!(viewer.get(&LIST.replace("show", "gone")).await.status, 404);
+    // What a restarted edge is asked for first may be media.
+    let afresh = Node::with(config_with("edge", &[first.addr, second.addr]));
+    assert_eq!(afresh.get(SEGMENT).await.status, 200);
+}
+
+/// What one folder has at two upstreams that are no recordings is each one's own: finding the one hides none of the other.
+#[tokio::test]
+async fn a_file_that_one_has_moves_nothing_else_of_its_folder() {
+    let has = |name: &'static str| {
+        Fake::start(move |asked: Asked| {
+            let known = asked.target.contains(name);
+            let said = if known { whole("video/mp4", "bytes") } else { text(404, "no such file\n") };
+            Box::pin(std::future::ready(said))
+        })
+    };
+    let (first, second) = (has("one").await, has("other").await);
+    let edge = Node::with(config_with("edge", &[first.addr, second.addr]));
+    assert_eq!(edge.get("/vod/other.m3u8").await.status, 200);
+    assert_eq!(edge.get("/vod/one.mp4").await.status, 200);
+    assert_eq!(second.count("one.mp4"), 0);
+}
+
+#[tokio::test]
+async fn names_that_are_made_up_hide_no_recording() {
+    const MADE_UP: usize = 300;
+    let (first, second) = (origin("/archive/other/").await, origin("/archive/show/").await);
+    let mut config = config_with("edge", &[first.addr, second.addr]);
+    config.upstream.shields.looks_per_s = 20;
+    let edge = Node::with(config);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    for path in [LIST, SEGMENT] {
+        assert_eq!(viewer.get(path).await.status, 200, "{path}");
+    }
+    let mut refused = 0;
+    for number in 0..MADE_UP {
+        let got = viewer.get(&format!("/archive/made/{number}/index.m3u8")).await;
+        let looked = second.count(&format!("/made/{number}/"));
+        match got.status {
+            404 => assert_eq!(looked, 1, "nobody is told that there is none without a look"),
+            503 => assert_eq!((looked, got.field("retry-after"), got.field("cache-control")), (0, "1", "no-store")),
+            other => panic!("{other}"),
+        }
+        refused += usize::from(got.status == 503);
+    }
+    assert!(refused > 0);
+    assert_eq!(edge.metric("vivid_edge_bounds_total", &["looks_per_s"]), refused as f64);
+    // A file of a recording that was found needs no look, and one that is not in it costs none.
+    assert_eq!(viewer.get(TALL).await.status, 200);
+    assert_eq!(viewer.get(&SEGMENT.replace("100", "none")).await.status, 404);
+    assert_eq!(first.count("none.m4s"), 0);
+    for number in 0..15 {
+        let real = SEGMENT.replace("1795226400500", &number.to_string());
+        let status = viewer.get(&real).await.status;
+        assert!(matches!(status, 200 | 503), "{status}");
+        // Who is refused and asks again is not behind those who make up new names.
+        viewer.get(&format!("/archive/made/{}/index.m3u8", MADE_UP + number)).await;
+        assert!(status == 200 || viewer.get(&real).await.status == 200, "{number}");
+    }
+}
+
+/// A shield that may not look says 503: that makes it no worse a shield, and costs nobody what failures need.
+#[tokio::test]
+async fn a_shield_that_may_not_look_stays_in_use() {
+    let busy = Fake::start(|asked: Asked| {
+        let is_recording = asked.target.starts_with("/archive/");
+        Box::pin(std::future::ready(if is_recording { text(503, "later\n") } else { whole("video/mp4", "fine") }))
+    })
+    .await;
+    let second = origin("/archive/show/").await;
+    let mut config = config_with("edge", &[busy.addr, second.addr]);
+    (config.upstream.shields.retry_percent, config.upstream.shields.health_path) = (0, None);
+    let edge = Node::with(config);
+    let mut viewer = Viewer::connect(edge.addr).await;
+    assert_eq!(viewer.get(SEGMENT).await.status, 200);
+    for number in 0..5 {
+        // The other one has none of these, and this one cannot say: there may be such recordings.
+        assert_eq!(viewer.get(&format!("/archive/made/{number}/index.m3u8")).await.status, 503);
+    }
+    assert_eq!(edge.metric("vivid_edge_peer_healthy", &[]), 2.0);
+    assert_eq!(viewer.get("/vod/a.mp4").await.text(), "fine");
+}
+
+#[tokio::test]
+async fn without_looks_the_first_choice_is_believed() {
+    let (first, second) = (origin("/archive/other/").await, origin("/archive/show/").await);
+    let mut config = config_with("edge", &[first.addr, second.addr]);
+    config.upstream.shields.looks_per_s = 0;
+    assert_eq!(Node::with(config).get(LIST).await.status, 404);
+    assert_eq!(second.count("/show/"), 0);
 }
