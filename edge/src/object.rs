@@ -4,7 +4,7 @@ use crate::coding::Coding;
 use crate::key::Class;
 use crate::playlists::PLAYLIST_BYTES_MAX;
 use crate::qoe::cmsd;
-use crate::store::freshness::{self, Lease, Unstored};
+use crate::store::freshness::{self, CDN_CACHE_CONTROL, Lease, Unstored};
 use crate::store::layout::Layout;
 use crate::store::purge::Tags;
 use crate::upstream::PeerId;
@@ -148,10 +148,18 @@ impl Head {
         Some(Self { length: self.length, source: self.source, ..head })
     }
 
-    /// ISO/IEC 23009-1, annex C registers the type.
     pub fn is_mpd(&self) -> bool {
-        let kind = self.field("content-type").and_then(|value| value.split(';').next());
-        kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/dash+xml"))
+        self.field("content-type").is_some_and(is_dash)
+    }
+
+    /// Nobody but who asks may be shown what is made of it. `no-store` for all caches, as many origins say of what changes all the
+    /// time, forbids no more than keeping it (RFC 9111, 5.2.2.5); said to this kind of node alone (RFC 9213), it is meant.
+    pub fn is_not_to_be_followed(&self) -> bool {
+        match self.lease {
+            Err(Unstored::Private) => true,
+            Err(Unstored::NoStore) => self.field(CDN_CACHE_CONTROL).is_some(),
+            _ => false,
+        }
     }
 
     /// It is its requester's alone. An error that must not be stored tells nothing of whom it is for, and a herd that meets
@@ -300,6 +308,11 @@ const OF_THE_BODY: [HeaderName; 4] =
 
 fn value(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {
     headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()))
+}
+
+/// Whether a Content-Type is that of MPDs, which ISO/IEC 23009-1, annex C registers.
+pub fn is_dash(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/dash+xml"))
 }
 
 /// `HTTP/1.1 200 OK` and its end of line.

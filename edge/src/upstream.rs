@@ -10,6 +10,7 @@ pub mod hedge;
 mod peer;
 mod probe;
 mod race;
+mod readable;
 pub mod rendezvous;
 pub mod resume;
 mod tally;
@@ -250,7 +251,8 @@ impl Upstreams {
         let order = self.order(errand.target, errand.promise.map(|promise| promise.source));
         // What a playlist names exists; and a playlist that one origin does not know may be another's.
         let exists = errand.promise.is_some_and(|promise| !promise.is_early()) || errand.class.is_manifest();
-        let judge = |got: &Result<Answer, Refusal>| match got {
+        let judge = |(got, readable): &(Result<Answer, Refusal>, bool)| match got {
+            _ if !readable => Verdict::Bad(Second::Failed),
             Err(Refusal::Malformed) => Verdict::Good,
             Err(_) => Verdict::Bad(Second::Failed),
             Ok(answer) if is_failure(answer.status) => Verdict::Bad(Second::Failed),
@@ -259,8 +261,9 @@ impl Upstreams {
         };
         // Who asks for a hint after it was due has the time of whoever asked before.
         let late = errand.promise.and_then(|promise| promise.late).filter(|late| *late > Instant::now());
-        let attempt = |id| self.ask(id, errand);
-        self.first_good(&order, late, attempt, judge).await.unwrap_or(Err(Refusal::UpstreamTimeout))
+        let attempt = |id| self.ask_readable(id, errand);
+        let won = self.first_good(&order, late, attempt, judge).await;
+        won.map_or(Err(Refusal::UpstreamTimeout), |(got, _)| got)
     }
 
     /// Asks one upstream.

@@ -16,6 +16,7 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -68,6 +69,8 @@ pub struct Answer {
     connector: Arc<Connector>,
     response_timeout: Duration,
     left: Option<u64>,
+    /// What has been read of the body already.
+    ahead: VecDeque<Bytes>,
     tally: Tally,
     /// Tells that this upstream has been given up while others are well.
     given_up: watch::Receiver<()>,
@@ -156,6 +159,7 @@ impl Peer {
             connector: self.connector.clone(),
             response_timeout: self.response_timeout,
             left,
+            ahead: VecDeque::new(),
             tally,
             given_up,
         })
@@ -270,6 +274,9 @@ impl Answer {
     /// # Errors
     /// `UpstreamTimeout` if nothing comes for the response timeout, `UpstreamBroken` if the body is cut short.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Refusal> {
+        if let Some(bytes) = self.ahead.pop_front() {
+            return Ok(Some(bytes));
+        }
         let read = self.read().await.inspect_err(|refusal| self.tally.failed(*refusal))?;
         if read.is_none() {
             self.tally.ended();
@@ -294,6 +301,22 @@ impl Answer {
             chunks.push(chunk);
         }
         Ok(chunks)
+    }
+
+    /// Reads the body as far as `max` bytes, and keeps it for whoever reads on. `None` where it is longer.
+    ///
+    /// # Errors
+    /// As [`Self::chunk`].
+    pub(super) async fn read_ahead(&mut self, max: u64) -> Result<Option<Vec<u8>>, Refusal> {
+        let (mut ahead, mut bytes) = (Vec::new(), 0);
+        while bytes <= max {
+            let Some(chunk) = self.chunk().await? else { break };
+            bytes += chunk.len() as u64;
+            ahead.push(chunk);
+        }
+        let whole = (bytes <= max).then(|| ahead.concat());
+        self.ahead = ahead.into();
+        Ok(whole)
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, Refusal> {

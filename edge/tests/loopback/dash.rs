@@ -1,6 +1,6 @@
 //! Live DASH: MPDs that are short-lived and never go back, segments that are live, and what is not there yet.
 
-use crate::support::{Asked, Fake, Got, Node, PATIENCE, Said, Viewer, config, in_time, text, until};
+use crate::support::{Asked, Fake, Got, Node, PATIENCE, Said, Viewer, config, config_with, in_time, text, until};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
@@ -423,4 +423,26 @@ async fn a_bad_mpd_is_passed_through_and_pins_nothing() {
         }
         assert_eq!(fake.count("/v1/1.m4s"), 2, "{body}");
     }
+}
+
+#[tokio::test]
+async fn an_mpd_that_cannot_be_read_is_asked_for_elsewhere() {
+    let origin = Origin::new(Live::now());
+    let broken = Fake::start(|asked: Asked| {
+        let kind = vec![("Content-Type", "application/dash+xml".to_owned())];
+        let body = if asked.target.contains("manifest") { "<html>out of order</html>" } else { "<MPD" };
+        Box::pin(std::future::ready(Said::Whole(200, kind, body.into())))
+    })
+    .await;
+    let second = origin.start().await;
+    let edge = Node::with(config_with("edge", &[broken.addr, second.addr]));
+    for path in [MPD, "/other/live.mpd", "/dash/manifest(format=.mpd-time)"] {
+        assert_eq!(edge.get(path).await.text(), origin.mpd(), "{path}");
+        assert_eq!(broken.count(path), 1);
+    }
+    assert_eq!(edge.metric("vivid_edge_failovers_total", &["failed"]), 3.0);
+    assert_eq!(edge.metric("vivid_edge_followed_playlists_total", &["unreadable"]), 0.0);
+    // Where nobody has a better one it is passed through.
+    origin.change(|live| live.status = 500);
+    assert_eq!(edge.get("/third/live.mpd").await.text(), "<MPD");
 }
