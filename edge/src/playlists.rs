@@ -2,7 +2,7 @@
 
 use crate::cache_status::Notes;
 use crate::key::{Class, Target};
-use crate::metrics::{Bound, Lookup, PlaylistNews, Unstored};
+use crate::metrics::{Bound, Lookup, PlaylistNews};
 use crate::object::{Head, Object};
 use crate::refusal::Refusal;
 use crate::store::{After, Found, Offer, Offered, Store, Wanted};
@@ -171,7 +171,7 @@ impl Playlists {
             };
         };
         // What is private stays so. Of storing alone nothing is heeded: what is shown of it is this node's own answer.
-        if media.head.ended || object.head.lease == Err(Unstored::Private) {
+        if media.head.ended || object.head.is_not_to_be_followed() {
             return whole_life;
         }
         let (text, lifetime) = (Text::Whole(text), object.head.lifetime());

@@ -4,7 +4,7 @@ use super::account::What;
 use super::{First, Named, Over, PLAYLIST_BYTES_MAX, Playlists, Rendition, Shown, Text, Version, keys, named, read};
 use crate::key::{Class, epoch};
 use crate::live;
-use crate::metrics::{PlaylistNews, Second, Unstored};
+use crate::metrics::{PlaylistNews, Second};
 use crate::object::Head;
 use crate::refusal::Refusal;
 use crate::store::Wanted;
@@ -199,7 +199,7 @@ impl Follower {
                 let (rules, now) = (&store.rules, Instant::now());
                 let mut head = Head::from_upstream(rules, answer.status, &answer.headers, Class::Playlist, now);
                 head.source = Some(source);
-                if head.lease == Err(Unstored::Private) {
+                if head.is_not_to_be_followed() {
                     tracing::warn!(rendition = %self.rendition.key, "upstream's playlist has become private");
                     account.went_wrong(source, What::Private);
                     return Said::Missing;

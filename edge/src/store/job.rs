@@ -173,8 +173,7 @@ impl Job {
             self.store.metrics.unstored(why);
         }
         // A manifest that is live is this node's own answer, whatever is said of storing it; at its end that is known.
-        let at_the_end =
-            self.class.is_manifest() && head.status == StatusCode::OK && head.lease != Err(Unstored::Private);
+        let at_the_end = self.class.is_manifest() && head.status == StatusCode::OK && !head.is_not_to_be_followed();
         if head.is_for_one() && !at_the_end {
             if !self.class.is_manifest() {
                 self.store.for_one.note(&self.key);
@@ -265,7 +264,7 @@ impl Job {
     }
 
     async fn finish(&self, mut object: Object, source: PeerId, filler: Filler, after: After) {
-        let private = object.head.lease == Err(Unstored::Private);
+        let private = object.head.is_not_to_be_followed();
         let taken = match after {
             After::Offer(offer) => match (offer.take)(&object, source) {
                 Offered::Taken => true,

@@ -169,11 +169,17 @@ async fn a_live_playlist_is_followed_whatever_is_said_of_storing_it_until_it_is_
     }
     assert!(fake.asked().len() < 10, "{}", fake.asked().len());
     assert_eq!(edge.metric("vivid_edge_subscriptions", &[]), 1.0);
-    *fields.lock().unwrap() = vec![("Cache-Control", "private".to_owned())];
-    until(|| edge.metric("vivid_edge_subscriptions", &[]) == 0.0, "it is not followed any more").await;
-    let asked = fake.asked().len();
-    for viewers in 1..4 {
-        assert_eq!(viewer.get("/a/live.m3u8").await.status, 200);
-        assert_eq!(fake.asked().len(), asked + viewers);
+    // RFC 9213: what is said to this kind of node is meant for it.
+    for (field, value) in [("Cache-Control", "private"), ("CDN-Cache-Control", "no-store")] {
+        *fields.lock().unwrap() = vec![("Cache-Control", "no-store".to_owned())];
+        viewer.get("/a/live.m3u8").await;
+        until(|| edge.metric("vivid_edge_subscriptions", &[]) == 1.0, "it is followed").await;
+        *fields.lock().unwrap() = vec![(field, value.to_owned())];
+        until(|| edge.metric("vivid_edge_subscriptions", &[]) == 0.0, "it is not followed any more").await;
+        let asked = fake.asked().len();
+        for viewers in 1..4 {
+            assert_eq!(viewer.get("/a/live.m3u8").await.status, 200);
+            assert_eq!(fake.asked().len(), asked + viewers, "{field}");
+        }
     }
 }
