@@ -2,8 +2,9 @@
 
 use anyhow::{Context, anyhow, bail};
 use clap::ValueEnum;
-use config::{Config, UrlKey};
+use config::{Config, Geo, UrlKey};
 use edge::access::Country;
+use edge::access::grant::How;
 use edge::access::keys::url_key;
 use edge::access::signed_url::{Claims, prefix};
 use edge::key::normalized;
@@ -55,7 +56,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let now =
         SystemTime::now().duration_since(UNIX_EPOCH).context("the clock of this machine is before 1970; set it")?;
     println!("{}", signed(args, &edge.access.url_keys, now)?);
+    if let Some(doubt) = doubt(args, &edge.geo) {
+        eprintln!("{doubt}");
+    }
     Ok(())
+}
+
+/// What keeps this token from opening anything at an edge with such databases.
+fn doubt(args: &Args, geo: &Geo) -> Option<&'static str> {
+    let knows_countries = geo.country_database.is_some() || geo.city_database.is_some();
+    (!args.country.is_empty() && !knows_countries).then_some(
+        "this edge refuses every viewer with this token: it knows nobody's country; set edge.geo.country_database, or leave out --country",
+    )
 }
 
 /// `now` is since 1970.
@@ -74,6 +86,11 @@ fn signed(args: &Args, keys: &[UrlKey], now: Duration) -> anyhow::Result<String>
         Some(folder) => normalized(folder).into_owned(),
         None => path[..=path.rfind('/').unwrap_or(0)].to_owned(),
     };
+    if !How::Below.fits(path, &folder) {
+        bail!(
+            "a token for {folder:?} does not open {path:?}; give the URL's folder or one above it as --path, or leave it out"
+        );
+    }
     let address = |text: &String| {
         prefix(text).with_context(|| format!("--address {text:?} is no address; write for example 203.0.113.7"))
     };
@@ -191,6 +208,19 @@ mod tests {
     }
 
     #[test]
+    fn a_country_that_no_database_tells_is_told() {
+        let doubts = |line: &str, geo: &str| {
+            let words = ["sign-url", "--config", "x", "https://h/x"].into_iter().chain(line.split_whitespace());
+            let args = Line::try_parse_from(words).ok().unwrap().args;
+            let config = Config::parse(&format!("[edge]\n[edge.geo]\n{geo}"), []).unwrap();
+            doubt(&args, &config.edge.unwrap().geo).is_some()
+        };
+        assert!(doubts("--country DE", ""));
+        assert!(!doubts("", ""));
+        assert!(!doubts("--country DE", "city_database = \"c.mmdb\""));
+    }
+
+    #[test]
     fn what_cannot_be_signed_is_told_with_what_to_write() {
         for (line, expected) in [
             ("--key gone https://h/x", "has no key \"gone\"; it has [\"new\", \"old\"]"),
@@ -202,6 +232,8 @@ mod tests {
             ("ftp://h/x", "begin it with https:// and a host"),
             ("https://h/~t/x", "has a token already"),
             ("--path live https://h/x", "begin it with '/'"),
+            ("--path /other https://h/live/x", "does not open \"/live/x\"; give the URL's folder or one above it"),
+            ("--path /li --place cookie https://h/live/x", "does not open"),
             ("--address 203.0.113 https://h/x", "write for example 203.0.113.7"),
             ("--country Germany https://h/x", "write two letters"),
             ("--valid-for 6 https://h/x", "for example 90s or 6h"),

@@ -8,14 +8,23 @@ use toml::{Table, Value};
 
 const PREFIX: &str = "VIVID__";
 
-/// Parses the text, lays the variables over it, and gives the raw form with the variables that were used.
+/// What a text says with the variables laid over it.
+pub(crate) struct Overlaid {
+    /// Without what does not fit; `None` where nothing can be read so.
+    pub(crate) raw: Option<Raw>,
+    pub(crate) overrides: Overrides,
+    /// All that is no key or not of its key's type.
+    pub(crate) misfits: Vec<Problem>,
+}
+
+/// Parses the text, and lays the variables over it.
 ///
 /// # Errors
-/// The first thing that is no TOML, or all that is no key or not of its key's type.
+/// The first thing that is no TOML, or a variable that has no place.
 pub(crate) fn overlay(
     text: &str,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Raw, Overrides), Vec<Problem>> {
+) -> Result<Overlaid, Vec<Problem>> {
     let overrides = Overrides(
         environment
             .into_iter()
@@ -24,7 +33,8 @@ pub(crate) fn overlay(
             .collect(),
     );
     if overrides.0.is_empty() {
-        return Ok((read(text)?, overrides));
+        let (raw, misfits) = fitting(text)?;
+        return Ok(Overlaid { raw, overrides, misfits });
     }
     let mut table: Table = text.parse().map_err(|error| vec![syntax(text, &error)])?;
     for (key, name, value) in &overrides.0 {
@@ -33,33 +43,46 @@ pub(crate) fn overlay(
             return Err(vec![Problem::new(key, message)]);
         }
     }
-    match serde_path_to_error::deserialize(table.clone()) {
-        Ok(raw) => Ok((raw, overrides)),
-        Err(error) => {
-            let problems = misfits::<Raw>(text, table, &error);
-            Err(problems.into_iter().map(|problem| overrides.name(problem)).collect())
-        }
-    }
+    let (raw, misfits) = match serde_path_to_error::deserialize(table.clone()) {
+        Ok(raw) => (Some(raw), Vec::new()),
+        Err(error) => misfits(text, table, &error),
+    };
+    let misfits = misfits.into_iter().map(|problem| overrides.name(problem)).collect();
+    Ok(Overlaid { raw, overrides, misfits })
 }
 
 /// Reads a form straight from a text, so that errors carry their place in it.
 ///
 /// # Errors
-/// As [`overlay`].
+/// The first thing that is no TOML, or all that is no key or not of its key's type.
 pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Problem>> {
+    match fitting(text)? {
+        (Some(form), misfits) if misfits.is_empty() => Ok(form),
+        (_, misfits) => Err(Problem::in_order(misfits)),
+    }
+}
+
+/// The same, without what does not fit, which is told.
+fn fitting<T: DeserializeOwned>(text: &str) -> Result<(Option<T>, Vec<Problem>), Vec<Problem>> {
     let file = toml::Deserializer::parse(text).map_err(|error| vec![syntax(text, &error)])?;
-    serde_path_to_error::deserialize(file).map_err(|error| misfits::<T>(text, text.parse().unwrap_or_default(), &error))
+    Ok(match serde_path_to_error::deserialize(file) {
+        Ok(form) => (Some(form), Vec::new()),
+        Err(error) => misfits(text, text.parse().unwrap_or_default(), &error),
+    })
 }
 
 /// More are not read at once.
 const MISFITS_MAX: usize = 20;
 
-/// The first thing that fits no key, and those that come to light as each is taken out.
-fn misfits<T: DeserializeOwned>(text: &str, mut table: Table, first: &Misfit) -> Vec<Problem> {
+/// The first thing that fits no key, and those that come to light as each is taken out; and what is left then.
+fn misfits<T: DeserializeOwned>(text: &str, mut table: Table, first: &Misfit) -> (Option<T>, Vec<Problem>) {
     let mut problems = vec![misfit(text, first)];
     let mut path = first.path().clone();
     while problems.len() < MISFITS_MAX && take_out(&mut table, &path) {
-        let Err(error) = serde_path_to_error::deserialize::<_, T>(table.clone()) else { break };
+        let error = match serde_path_to_error::deserialize(table.clone()) {
+            Ok(left) => return (Some(left), problems),
+            Err(error) => error,
+        };
         let problem = misfit(text, &error);
         // What was taken out is missing now.
         if !problems.iter().any(|told| told.key.strip_prefix(&problem.key).is_some_and(|rest| rest.starts_with('.'))) {
@@ -68,8 +91,7 @@ fn misfits<T: DeserializeOwned>(text: &str, mut table: Table, first: &Misfit) ->
         }
         path = error.path().clone();
     }
-    problems.sort_by_key(|problem| problem.line);
-    problems
+    (None, problems)
 }
 
 /// Takes out the key at the end of the path, with the whole array if an entry of one is meant: the others keep their places.
@@ -98,13 +120,38 @@ fn take_out(table: &mut Table, path: &serde_path_to_error::Path) -> bool {
 
 fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     let line = error.span().and_then(|span| Some(text.get(..span.start)?.matches('\n').count() + 1));
-    Problem::new("", message(error)).at(line)
+    let unquoted = line.and_then(|line| unquoted(text.lines().nth(line - 1)?));
+    Problem::new("", message(error) + &unquoted.unwrap_or_default()).at(line)
+}
+
+/// What to write, where a line gives an address or a path as it is.
+fn unquoted(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.split('#').next()?.trim());
+    let is_text = value.contains(['.', ':', '/']) && !value.contains(['"', '\'', '[', '{', ',']);
+    is_text.then(|| format!("; write text in quotes: {key} = \"{value}\""))
 }
 
 type Misfit = serde_path_to_error::Error<toml::de::Error>;
 
 fn misfit(text: &str, error: &Misfit) -> Problem {
-    Problem { key: path(error.path()), ..syntax(text, error.inner()) }
+    let key = path(error.path());
+    let Problem { line, mut message, .. } = syntax(text, error.inner());
+    if message.contains("invalid type") {
+        message += shape(&key).unwrap_or_default();
+    }
+    Problem { key, line, message }
+}
+
+/// How a key is written that is often taken for a simpler one.
+fn shape(key: &str) -> Option<&'static str> {
+    match key.split('[').next()? {
+        "edge.upstream" => Some("; write upstream = { url = \"http://127.0.0.1:8081\" }"),
+        "edge.upstreams" => {
+            Some("; write upstreams = [{ url = \"http://one:8081\" }, { url = \"http://other:8081\" }]")
+        }
+        _ => None,
+    }
 }
 
 /// What the environment set: key, variable, value.
@@ -134,11 +181,16 @@ fn path(path: &serde_path_to_error::Path) -> String {
 }
 
 fn message(error: &toml::de::Error) -> String {
-    // Serde names Rust's types; people write numbers.
+    // Serde names Rust's types; people write numbers, tables and lists.
     let message = error.message().replace('\n', " ");
     let message = ["u16", "u32", "u64", "usize"]
         .iter()
         .fold(message, |message, kind| message.replace(&format!("expected {kind}"), "expected a whole number"));
+    let message = message.replace("expected a sequence", "expected a list in [ ]");
+    let message = match message.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected a table"),
+        None => message,
+    };
     near(&message).unwrap_or(message)
 }
 

@@ -36,6 +36,7 @@ pub use problem::{ConfigError, Problem};
 pub use router::{Cdn, Manifest, Probe, Router, Steering};
 pub use transcode::{Audio, Ladder, Rung, Segmenting, Worker};
 
+use environment::Overlaid;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -72,7 +73,8 @@ impl Config {
 
     /// Validates a text with overrides; all problems at once, each with the key it is about.
     pub fn parse(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
-        let (raw, overrides) = environment::overlay(text, environment)?;
+        let Overlaid { raw, overrides, misfits } = environment::overlay(text, environment)?;
+        let Some(raw) = raw else { return Err(Problem::in_order(misfits)) };
         let mut problems = Vec::new();
         let config = Self {
             log: raw.log.valid(&mut problems),
@@ -82,10 +84,13 @@ impl Config {
         };
         listeners::check(&config, &mut problems);
         deadlines::check(config.origin.as_ref(), config.edge.as_ref(), &mut problems);
-        if problems.is_empty() {
+        if problems.is_empty() && misfits.is_empty() {
             return Ok(config);
         }
-        Err(Problem::locate(problems, text).into_iter().map(|problem| overrides.name(problem)).collect())
+        // What does not fit is missing from the rest, which may be wrong for that alone.
+        problems.retain(|problem| !misfits.iter().any(|misfit| problem.is_of_the_same(misfit)));
+        let located = Problem::locate(problems, text).into_iter().map(|problem| overrides.name(problem));
+        Err(Problem::in_order(located.chain(misfits).collect()))
     }
 }
 
@@ -192,6 +197,42 @@ mod tests {
         assert!(found.iter().all(|told| told.starts_with("line ")), "{found:?}");
         let many: String = (0..200).map(|at| format!("key{at} = 1\n")).collect();
         assert_eq!(problems(&format!("[edge]\n{many}")).len(), 20, "and no more than can be read");
+    }
+
+    #[test]
+    fn what_fits_no_key_hides_nothing_else() {
+        let text = "[edge]\nholds_max = 0\nlisen = 1\n[edge.upstream]\nurl = \"a\"\nconnect_timeout_ms = \"x\"\n\
+                    [edge.access]\ncountries_deny = [\"DE\"]\n[edge.geo]\ncountry_database = 5\n";
+        let keys: Vec<_> =
+            problems(text).iter().map(|told| told.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(
+            keys,
+            [
+                "line 2 edge.holds_max",
+                "line 3 edge.lisen",
+                "line 5 edge.upstream.url",
+                "line 6 edge.upstream.connect_timeout_ms",
+                "line 10 edge.geo.country_database",
+            ],
+            "{:?}",
+            problems(text)
+        );
+    }
+
+    #[test]
+    fn what_is_often_written_wrong_is_told_with_what_to_write() {
+        for (text, expected) in [
+            ("upstream = \"http://a\"", "expected a table; write upstream = { url = \"http://127.0.0.1:8081\" }"),
+            ("upstreams = \"http://a\"", "expected a list in [ ]; write upstreams = [{ url = "),
+            ("upstreams = [\"http://a\"]", "expected a table; write upstreams = [{ url = "),
+            ("listen = 0.0.0.0:8083", "; write text in quotes: listen = \"0.0.0.0:8083\""),
+            ("listen = localhost:8083 # here", "; write text in quotes: listen = \"localhost:8083\""),
+            ("upstream.url = http://a:80", "; write text in quotes: upstream.url = \"http://a:80\""),
+        ] {
+            let found = problems(&format!("[edge]\n{text}\n"));
+            assert!(found.len() == 1 && found[0].starts_with("line 2: ") && found[0].contains(expected), "{found:?}");
+        }
+        assert!(!problems("[edge]\nname = \"a\nb.c\"\n")[0].contains("in quotes"));
     }
 
     #[test]

@@ -57,6 +57,20 @@ impl Problem {
         }
         problems
     }
+
+    /// As the file has them; those that are in no line come last.
+    pub(crate) fn in_order(mut problems: Vec<Self>) -> Vec<Self> {
+        problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+        problems
+    }
+
+    /// Both are about one key, or one about a key that lies in the other.
+    pub(crate) fn is_of_the_same(&self, other: &Self) -> bool {
+        let lies_in = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        lies_in(&self.key, &other.key) || lies_in(&other.key, &self.key)
+    }
 }
 
 impl fmt::Display for Problem {

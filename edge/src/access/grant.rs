@@ -109,7 +109,8 @@ impl UrlRule {
 }
 
 impl How {
-    fn fits(self, value: &str, text: &str) -> bool {
+    /// Both in their normal spelling.
+    pub fn fits(self, value: &str, text: &str) -> bool {
         match self {
             Self::Exact => value == text,
             Self::Prefix => value.starts_with(text),
