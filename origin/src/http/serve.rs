@@ -18,8 +18,9 @@ use tokio_util::task::TaskTracker;
 
 /// A client that has not sent its request line and headers by then, or nothing since its last answer, is let go.
 const HEADERS_MAX: Duration = Duration::from_secs(10);
-/// Requests at once on one HTTP/2 connection. An edge holds one per rendition and asks for parts beside them.
-const STREAMS_MAX: u32 = 1000;
+/// Requests at once on one HTTP/2 connection; RFC 9113, 6.5.2, advises 100 or more. An edge holds one per rendition and asks
+/// for parts beside them, and opens one more connection for what is beyond 250.
+const STREAMS_MAX: u32 = 256;
 /// What one client may send before its request is known to be good: names and directives are short.
 const HEADER_BYTES_MAX: usize = 32 << 10;
 /// HTTP/2 connections are asked for a sign of life as often, and have as long to give it.
@@ -233,6 +234,18 @@ mod tests {
             let (_, took) = rest(client(bytes, Duration::ZERO, &CancellationToken::new()).await).await;
             assert!(took < HEADERS_MAX + Duration::from_secs(1), "{took:?} after {bytes:?}");
         }
+    }
+
+    /// RFC 9113, 6.5.2.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_told_how_many_streams_it_may_have() {
+        let asked_nothing = [PREFACE, SETTINGS].concat();
+        let (said, _) = rest(client(&asked_nothing, Duration::ZERO, &CancellationToken::new()).await).await;
+        let length = usize::from(said[1]) << 8 | usize::from(said[2]);
+        let settings = said[9..9 + length].chunks(6);
+        let streams: Vec<_> = settings.filter(|setting| setting[..2] == [0, 3]).map(|setting| &setting[2..]).collect();
+        assert_eq!(streams, [STREAMS_MAX.to_be_bytes()]);
+        assert!((100..=256).contains(&STREAMS_MAX));
     }
 
     #[tokio::test(start_paused = true)]
