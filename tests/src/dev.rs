@@ -82,14 +82,19 @@ impl Dev {
 
     /// Waits until a URL answers as is wanted.
     pub async fn wait_until(&self, url: &str, wanted: impl Fn(&crate::Answer) -> bool) -> anyhow::Result<()> {
-        let mut retry = tokio::time::interval(Duration::from_millis(100));
-        let live = async {
-            while !crate::get(url).await.is_ok_and(|answer| wanted(&answer)) {
-                retry.tick().await;
-            }
-        };
-        tokio::time::timeout(START_DEADLINE, live).await.with_context(|| format!("{url} does not become live"))
+        wait_until(url, wanted).await
     }
+}
+
+/// Waits until a URL answers as is wanted.
+pub async fn wait_until(url: &str, wanted: impl Fn(&crate::Answer) -> bool) -> anyhow::Result<()> {
+    let mut retry = tokio::time::interval(Duration::from_millis(100));
+    let live = async {
+        while !crate::get(url).await.is_ok_and(|answer| wanted(&answer)) {
+            retry.tick().await;
+        }
+    };
+    tokio::time::timeout(START_DEADLINE, live).await.with_context(|| format!("{url} does not become live"))
 }
 
 /// Runs `vivid` to its end, with standard output and error together.
@@ -125,14 +130,14 @@ pub fn vivid_binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The first of `count` neighbouring ports that are free now, below the range that the kernel gives to clients.
-fn free_ports(count: u16) -> anyhow::Result<u16> {
+/// The first of `count` neighbouring ports that are free now, at most 12, below the range that the kernel gives to clients.
+pub fn free_ports(count: u16) -> anyhow::Result<u16> {
     let seed = std::process::id().wrapping_mul(2_654_435_761) ^ Instant::now().elapsed().subsec_nanos();
     let spread = u16::try_from(seed % 1000)?;
     (0..200)
         .map(|attempt| 20_000 + (spread * 12 + attempt * 12) % 12_000)
         .find(|base| (0..count).all(|offset| TcpListener::bind(("127.0.0.1", base + offset)).is_ok()))
-        .context("no six neighbouring ports are free")
+        .with_context(|| format!("no {count} neighbouring ports are free"))
 }
 
 const START_DEADLINE: Duration = Duration::from_secs(60);

@@ -4,5 +4,5 @@ pub mod conformance;
 mod dev;
 mod http;
 
-pub use dev::{Dev, Ended, run_vivid, vivid_binary};
+pub use dev::{Dev, Ended, free_ports, run_vivid, vivid_binary, wait_until};
 pub use http::{Answer, get, get_with, metric, post, post_with};
