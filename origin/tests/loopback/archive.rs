@@ -4,14 +4,13 @@ use crate::clip::{Clip, Recipe};
 use crate::follower::Follower;
 use crate::http::Client;
 use crate::players::read_whole;
+use crate::process::{self, Process};
 use crate::world::{World, config, send};
 use bytes::Bytes;
 use http::Method;
 use manifest::follow::{self, Class, Followed, Media};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::time::{interval, timeout};
 
@@ -306,50 +305,27 @@ async fn of_too_many_bytes_the_oldest_recordings_go() {
     assert_eq!(world.metric("vivid_origin_archive_removed_total{reason=\"size\"}").await, 1.0);
 }
 
-const FOLDER: &str = "VIVID_TEST_ARCHIVE_FOLDER";
-const PUBLISHES: &str = "VIVID_TEST_ARCHIVE_PUBLISHES";
-const LISTENS: &str = "listens on ";
-
-/// Only as a process of [`a_killed_origin_loses_no_recording`]: an origin, and a publisher that never tires.
+/// Only as a process of [`a_killed_origin_loses_no_recording`].
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_killed() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let mut config = keeping(Path::new(&folder), |_| {});
-    // A clip has to be made before it is published again.
-    config.ingest.linger = Duration::from_secs(5);
-    let world = World::start(config);
-    println!("{LISTENS}{}", world.addr);
-    if std::env::var_os(PUBLISHES).is_some_and(|value| !value.is_empty()) {
-        let clip = Recipe::regular(20).clip();
-        let publisher = world.publish_again("a").await;
-        for turn in 0.. {
-            send(&publisher, clip.later(20_000 * turn), 6.0).await;
-        }
-    }
-    std::future::pending::<()>().await;
-}
-
-fn start(folder: &Path, publishes: bool) -> (std::process::Child, Client) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "archive::a_process_that_is_killed", "--nocapture"])
-        .env(FOLDER, folder)
-        .env(PUBLISHES, if publishes { "1" } else { "" })
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut said = lines.map_while(Result::ok).filter_map(|line| Some(line.split_once(LISTENS)?.1.to_owned()));
-    let client = Client::new(said.next().unwrap().parse().unwrap());
-    (child, client)
+    process::live(|folder| {
+        let mut config = keeping(folder, |_| {});
+        // A clip has to be made before it is published again.
+        config.ingest.linger = Duration::from_secs(5);
+        config
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_origin_loses_no_recording() {
     let folder = tempfile::tempdir().unwrap();
+    let start = |publishes| Process::start("archive::a_process_that_is_killed", folder.path(), publishes);
     let mut seen: HashMap<String, Bytes> = HashMap::new();
     // Killed while it is live, twice over: the second life of the process goes on with the stream.
     for segments_wanted in [15, 30] {
-        let (mut child, client) = start(folder.path(), true);
+        let process = start(true);
+        let client = &process.client;
         until("so many segments", async || {
             let answer = client.get("/live/a/180p/index.m3u8").await;
             let Ok(Followed::Media(media)) = follow::read(answer.text()) else { return None };
@@ -365,13 +341,12 @@ async fn a_killed_origin_loses_no_recording() {
             (seen.len() >= segments_wanted).then_some(())
         })
         .await;
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
     // Nobody publishes: the stream ends, and is a recording. What was on its way to the disk is lost.
-    let (mut child, client) = start(folder.path(), false);
-    let recording = recorded(&client, 1).await.remove(0);
-    let (text, media) = playlist(&client, &format!("{}/180p/index.m3u8", recording.folder)).await;
+    let process = start(false);
+    let client = &process.client;
+    let recording = recorded(client, 1).await.remove(0);
+    let (text, media) = playlist(client, &format!("{}/180p/index.m3u8", recording.folder)).await;
     assert!(text.contains("#EXT-X-DISCONTINUITY\n") && text.ends_with("#EXT-X-ENDLIST\n"), "{text}");
     let (listed, gaps) = (segments(&media), gaps(&text));
     let mut same = 0;
@@ -383,12 +358,10 @@ async fn a_killed_origin_loses_no_recording() {
         }
     }
     assert!(same + 4 >= seen.len(), "{same} of {}", seen.len());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(process);
     // It is there after the next start as well.
-    let (mut child, client) = start(folder.path(), false);
-    assert_eq!(list(&client, "/archive/index.json").await[0].folder, recording.folder);
-    assert_eq!(playlist(&client, &format!("{}/180p/index.m3u8", recording.folder)).await.0, text);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let process = start(false);
+    let client = &process.client;
+    assert_eq!(list(client, "/archive/index.json").await[0].folder, recording.folder);
+    assert_eq!(playlist(client, &format!("{}/180p/index.m3u8", recording.folder)).await.0, text);
 }

@@ -3,15 +3,13 @@
 use crate::clip::Recipe;
 use crate::follower::Follower;
 use crate::http::Client;
+use crate::process::{self, Process};
 use crate::world::{World, config, send};
 use bytes::Bytes;
 use http::Method;
 use manifest::follow::{self, Class, Followed, Media};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::time::{interval, timeout};
 
@@ -219,60 +217,20 @@ impl Memory {
     }
 }
 
-struct Process {
-    child: Child,
-    client: Client,
-}
-
-impl Process {
-    fn start(folder: &Path, publishes: bool) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "dvr::a_process_that_is_killed", "--nocapture"])
-            .env(FOLDER, folder)
-            .env(PUBLISHES, if publishes { "1" } else { "" })
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut said = lines.map_while(Result::ok).filter_map(|line| Some(line.split_once(LISTENS)?.1.to_owned()));
-        let addr: SocketAddr = said.next().unwrap().parse().unwrap();
-        Self { child, client: Client::new(addr) }
-    }
-
-    /// SIGKILL.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-const FOLDER: &str = "VIVID_TEST_DVR_FOLDER";
-const PUBLISHES: &str = "VIVID_TEST_DVR_PUBLISHES";
-const LISTENS: &str = "listens on ";
-
-/// Only as a process of [`a_killed_origin_shows_its_window_again`]: an origin, and a publisher that never tires.
+/// Only as a process of [`a_killed_origin_shows_its_window_again`].
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_killed() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let world = World::start(on_disk(Path::new(&folder), Duration::from_secs(3)));
-    println!("{LISTENS}{}", world.addr);
-    if std::env::var_os(PUBLISHES).is_some_and(|value| !value.is_empty()) {
-        let clip = Recipe::regular(20).clip();
-        let publisher = world.publish_again("a").await;
-        for turn in 0.. {
-            send(&publisher, clip.later(20_000 * turn), 6.0).await;
-        }
-    }
-    std::future::pending::<()>().await;
+    process::live(|folder| on_disk(folder, Duration::from_secs(3))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_origin_shows_its_window_again() {
     let folder = tempfile::tempdir().unwrap();
+    let start = |publishes| Process::start("dvr::a_process_that_is_killed", folder.path(), publishes);
     let mut memory = Memory::default();
     let mut seed = 11_u64;
     for life in 1..=4 {
-        let process = Process::start(folder.path(), true);
+        let process = start(true);
         let epochs = memory.epochs.len();
         if life > 1 {
             let text = memory.look(&process.client).await.expect("the stream is not there again");
@@ -293,13 +251,12 @@ async fn a_killed_origin_shows_its_window_again() {
             }
         };
         timeout(Duration::from_secs(60), looked).await.expect("no new epoch came");
-        process.kill();
     }
     let numbers = memory.epochs.iter().map(|epoch| u64::from_str_radix(epoch, 36).unwrap());
     assert!(numbers.is_sorted_by(|before, after| before < after), "{:?}", memory.epochs);
 
     // Nobody publishes: it is there for as long as it waits for its publisher, then it ends.
-    let process = Process::start(folder.path(), false);
+    let process = start(false);
     let text = memory.look(&process.client).await.expect("the stream is not there again");
     assert!(text.contains("#EXT-X-DISCONTINUITY\n") && !text.contains("#EXT-X-ENDLIST"), "{text}");
     let mut clock = interval(Duration::from_millis(20));
@@ -310,5 +267,4 @@ async fn a_killed_origin_shows_its_window_again() {
     };
     timeout(Duration::from_secs(20), ends).await.expect("it does not end");
     assert!(memory.compare(&process.client).await * 2 > memory.bytes.len());
-    process.kill();
 }

@@ -15,6 +15,7 @@ mod http;
 mod life;
 mod markers;
 mod players;
+mod process;
 mod rates;
 mod requests;
 mod returns;
