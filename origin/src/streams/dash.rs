@@ -109,9 +109,10 @@ impl Epochs {
         }
     }
 
-    /// A segment of the newest epoch has this key.
-    pub(super) fn keyed(&mut self, msn: u64, name: KeyName) {
+    /// A segment of the newest epoch has this key; nothing before `oldest` is answered any more.
+    pub(super) fn keyed(&mut self, (msn, name): (u64, KeyName), oldest: u64) {
         self.0.iter_mut().next_back().into_iter().for_each(|epoch| epoch.keyed.note(msn, name));
+        self.0.iter_mut().for_each(|epoch| epoch.keyed.forget(oldest));
     }
 
     /// The key that was used last.
@@ -124,8 +125,8 @@ impl Epochs {
         self.0.back()?.keyed.session_key()
     }
 
-    pub(super) fn has_key(&self, id: &[u8; 16]) -> bool {
-        self.0.iter().any(|epoch| epoch.keyed.has(id))
+    pub(super) fn named(&self, id: &[u8; 16]) -> Option<KeyName> {
+        self.0.iter().find_map(|epoch| epoch.keyed.named(id))
     }
 
     pub(super) fn newest(&self) -> Option<EpochId> {

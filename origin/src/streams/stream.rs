@@ -425,7 +425,7 @@ impl Stream {
         now: Instant,
     ) {
         if let Some(key) = key {
-            self.shelf.write().epochs.keyed(name.1, key);
+            self.shelf.write().epochs.keyed((name.1, key), 0);
         }
         let shelf = self.shelf.read();
         let restored = shelf.all().find(|known| known.name == rendition);

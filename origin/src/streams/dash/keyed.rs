@@ -29,8 +29,14 @@ impl Keyed {
         self.keys.last().map(|(_, name)| *name)
     }
 
-    pub(super) fn has(&self, id: &[u8; 16]) -> bool {
-        self.keys.iter().any(|(_, name)| name.id == *id)
+    pub(super) fn named(&self, id: &[u8; 16]) -> Option<KeyName> {
+        self.keys.iter().map(|(_, name)| *name).find(|name| name.id == *id)
+    }
+
+    /// Nothing before this segment is answered any more.
+    pub(super) fn forget(&mut self, msn: u64) {
+        let over = self.keys.iter().skip(1).take_while(|(from, _)| *from <= msn).count();
+        self.keys.drain(..over);
     }
 
     pub(super) fn session_key(&self) -> Option<Key> {
@@ -162,5 +168,17 @@ mod tests {
         assert_eq!(told(&planned), [(50, Some(20), 100, 1000, 1), (70, None, 110, 1020, 2)]);
         assert_eq!(keyed.changes(100, SEGMENT, Some((110, name(2)))), [Duration::from_secs(20)]);
         assert!(self::keyed(&[]).split(period(100, None), SEGMENT, Some((110, name(2)))).is_empty());
+    }
+
+    #[test]
+    fn keys_of_what_is_gone_are_forgotten_and_the_rest_is_told_alike() {
+        let mut keyed = keyed(&[(100, 1), (110, 2), (120, 3)]);
+        let before = keyed.split(period(100, None), SEGMENT, None);
+        keyed.forget(119);
+        assert_eq!(keyed.named(&[1; 16]), None);
+        assert_eq!((keyed.named(&[2; 16]), keyed.newest()), (Some(name(2)), Some(name(3))));
+        assert_eq!(keyed.split(period(100, None), SEGMENT, None), before[1..]);
+        keyed.forget(1000);
+        assert_eq!(keyed.newest(), Some(name(3)));
     }
 }

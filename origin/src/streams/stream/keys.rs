@@ -19,19 +19,30 @@ impl Stream {
         if self.shelf.read().epochs.key() == Some(name) {
             return;
         }
-        self.shelf.write().epochs.keyed(part.at.msn, name);
+        {
+            let mut shelf = self.shelf.write();
+            let first = shelf.all().map(|rendition| rendition.first_msn()).min().unwrap_or(0);
+            // What has left the playlist is answered for as long as it was in it.
+            let oldest = first.saturating_sub(part.at.msn.saturating_sub(first));
+            shelf.epochs.keyed((part.at.msn, name), oldest);
+        }
         *self.mpd.lock() = None;
         self.tell();
     }
 
     /// Whether a segment that is answered is encrypted with the key of this id, or one that comes soon is to be.
     pub(crate) fn has_key(&self, id: &[u8; 16]) -> bool {
-        self.shelf.read().epochs.has_key(id) || self.planned_key(id).is_some()
+        self.named(id).is_some()
     }
 
-    /// The init section for media under a key that is to come, which an MPD has told of.
+    fn named(&self, id: &[u8; 16]) -> Option<KeyName> {
+        let known = self.shelf.read().epochs.named(id);
+        known.or_else(|| self.planned_key(id))
+    }
+
+    /// The init section for media under a key that this rendition has not come to, and an MPD has told of.
     pub(crate) fn planned_init(&self, rendition: &Rendition, epoch: EpochId, id: &[u8; 16]) -> Option<Bytes> {
-        let KeyName { id, iv } = self.planned_key(id)?;
+        let KeyName { id, iv } = self.named(id)?;
         match rendition.lookup(epoch, Name::Init(None)) {
             Lookup::Found(clear) => protected_init(&clear.concat(), id, iv).ok(),
             _ => None,

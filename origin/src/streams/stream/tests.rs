@@ -3,6 +3,7 @@
 use super::*;
 use crate::epoch::Bitrate;
 use crate::testing::{aac, aac_config, avc, avc_config, plan};
+use crate::window::{Lookup, Name};
 use manifest::Position;
 use transcode::{Make, Rendition, Source};
 
@@ -24,7 +25,7 @@ fn open(stream: &Stream, id: u64, first_msn: u64, top: &str) {
     plan.renditions[0].name = top.to_owned();
     let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
     let known = Known { source, bitrate: Bitrate { average: 1, peak: 1 }, captions: media::Captions::default() };
-    let init = Bytes::from_static(b"init");
+    let init = media::fmp4::init(&aac()).unwrap();
     let tracks = vec![(avc(plan.rate.timescale()), init.clone()), (aac(), init)];
     let numbers = Numbers { id, first_msn, discontinuities: stream.discontinuities(first_msn), zero_unix_ms: 0 };
     let opening = Opening { numbers, joined: 0, known: &known, plan: &plan, alone: false, encryption: None, tracks };
@@ -169,4 +170,22 @@ fn renditions_that_are_planned_no_more_end_and_are_bounded() {
     assert_eq!(stream.shelf.read().renditions.len(), 2 + LEFT_MAX);
     open(&stream, 20, 120, "118p");
     assert!(!stream.rendition("118p").unwrap().head().ended, "it is there again");
+}
+
+#[test]
+fn an_init_section_is_there_for_a_key_that_another_rendition_has_come_to() {
+    let stream = Stream::new("a".into(), room());
+    open(&stream, 1, 100, "720p");
+    let name = |of: u8| KeyName { id: [of; 16], iv: [0; 16] };
+    let publish = |index, msn, of| {
+        let whole = Part { key: Some(name(of)), ..segment(msn) };
+        assert!(stream.publish(index, whole, Instant::now()));
+    };
+    (0..2).for_each(|index| publish(index, 100, 1));
+    publish(0, 101, 2);
+    let audio = stream.rendition("audio").unwrap();
+    assert_eq!(audio.lookup(EpochId(1), Name::Init(Some([2; 16]))), Lookup::Unknown, "of itself");
+    assert!(stream.planned_init(&audio, EpochId(1), &[2; 16]).is_some());
+    assert!(stream.planned_init(&audio, EpochId(1), &[3; 16]).is_none());
+    assert!(stream.planned_init(&audio, EpochId(2), &[2; 16]).is_none());
 }
