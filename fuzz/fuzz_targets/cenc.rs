@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     let key = ContentKey { id: [1; 16], key: [2; 16], iv: [3; 16] };
     let data = Bytes::copy_from_slice(sample);
     let sample = Sample { duration: 1, composition_offset: 0, keyframe: true, data: data.clone() };
-    let bytes = protected_fragment(1, 0, None, (&protector, &key), &[sample]).expect("it is small");
+    let bytes = protected_fragment(1, 0, None, (&protector, &key, data.len() % 2 == 0), &[sample]).expect("it is small");
     let (_, media) = bytes.split_at(bytes.len() - data.len());
     let differ = media.iter().zip(&data).filter(|(encrypted, clear)| encrypted != clear).count();
     assert!(differ <= data.len() / 160 * 16 + 16 * 43);

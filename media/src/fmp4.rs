@@ -81,25 +81,26 @@ pub fn fragment(
     reference: Option<Reference>,
     samples: &[Sample],
 ) -> Result<Bytes, Fmp4Error> {
-    write((sequence, base_decode_time), reference, (samples, None))
+    write((sequence, base_decode_time), reference, (samples, Vec::new(), None))
 }
 
-/// The same with its samples encrypted, by `cbcs`.
+/// The same with its samples encrypted, by `cbcs`. One that `says_key` can be decrypted behind the init section of another key.
 pub fn protected_fragment(
     sequence: u32,
     base_decode_time: u64,
     reference: Option<Reference>,
-    (protector, key): (&Protector, &ContentKey),
+    (protector, key, says_key): (&Protector, &ContentKey, bool),
     samples: &[Sample],
 ) -> Result<Bytes, Fmp4Error> {
     let (samples, told) = protector.protect(key, samples);
-    write((sequence, base_decode_time), reference, (&samples, told.as_ref()))
+    let key = if says_key { protector.key_boxes(key, samples.len()) } else { Vec::new() };
+    write((sequence, base_decode_time), reference, (&samples, key, told.as_ref()))
 }
 
 fn write(
     (sequence, base_decode_time): (u32, u64),
     reference: Option<Reference>,
-    (samples, subsamples): (&[Sample], Option<&Subsamples>),
+    (samples, mut boxes, subsamples): (&[Sample], Vec<u8>, Option<&Subsamples>),
 ) -> Result<Bytes, Fmp4Error> {
     if samples.is_empty() {
         return Err(Fmp4Error::Empty);
@@ -116,7 +117,10 @@ fn write(
     }
     let begin = out.len();
     moof.encode(&mut out).map_err(Fmp4Error::Boxes)?;
-    let boxes = subsamples.map_or_else(Vec::new, |told| told.boxes(out.len() - begin));
+    if let Some(told) = subsamples {
+        let before = out.len() - begin + boxes.len();
+        boxes.extend(told.boxes(before));
+    }
     // The offset counts from the moof to the first byte of data, and the moof's size does not depend on its value.
     let data_offset = out.len() - begin + boxes.len() + MDAT_HEADER;
     let data_offset = i32::try_from(data_offset).map_err(|_| Fmp4Error::TooLarge)?;

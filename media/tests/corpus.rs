@@ -38,7 +38,7 @@ fn encryption() {
         let Ok(config) = AvcConfig::parse(record) else { continue };
         let key = ContentKey { id: [1; 16], key: [2; 16], iv: [3; 16] };
         let sample = Sample { duration: 1, composition_offset: 0, keyframe: true, data: rest.clone() };
-        let bytes = protected_fragment(1, 0, None, (&Protector::pictures(&config), &key), &[sample]).unwrap();
+        let bytes = protected_fragment(1, 0, None, (&Protector::pictures(&config), &key, true), &[sample]).unwrap();
         encrypted += usize::from(!bytes.ends_with(&rest));
     }
     assert_eq!(encrypted, 5);

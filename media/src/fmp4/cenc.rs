@@ -86,6 +86,28 @@ impl Protector {
         });
         (samples.collect(), subsamples)
     }
+
+    /// `sgpd` and `sbgp` of a fragment with so many samples, which name its key (ISO/IEC 23001-7, 6).
+    pub(super) fn key_boxes(&self, key: &ContentKey, samples: usize) -> Vec<u8> {
+        let (encrypted, clear) = if self.slices.is_some() { PATTERN } else { EVERY_BLOCK };
+        let mut out = Vec::with_capacity(96);
+        full_box(&mut out, b"sgpd", 1 << 24, |out| {
+            out.put_slice(b"seig");
+            out.put_u32(20 + 1 + key.iv.len() as u32);
+            out.put_u32(1);
+            out.put_slice(&[0, encrypted << 4 | clear, 1, 0]);
+            out.put_slice(&key.id);
+            out.put_u8(key.iv.len() as u8);
+            out.put_slice(&key.iv);
+        });
+        full_box(&mut out, b"sbgp", 0, |out| {
+            out.put_slice(b"seig");
+            out.put_u32(1);
+            out.put_u32(samples as u32);
+            out.put_u32(OF_FRAGMENT + 1);
+        });
+        out
+    }
 }
 
 /// Blocks encrypted, and blocks left clear after them.
@@ -100,6 +122,8 @@ const BLOCK: usize = 16;
 const SPANS_MAX: usize = 42;
 /// Samples have spans.
 const SENC_SUBSAMPLES: u32 = 2;
+/// ISO/IEC 14496-12, 8.9.4: descriptions above are those of the fragment itself.
+const OF_FRAGMENT: u32 = 0x1_0000;
 /// 1077efec-c0b2-4d02-ace3-3c1e52e2fb4b: W3C, Common PSSH Box.
 const COMMON_SYSTEM: [u8; 16] =
     [0x10, 0x77, 0xef, 0xec, 0xc0, 0xb2, 0x4d, 0x02, 0xac, 0xe3, 0x3c, 0x1e, 0x52, 0xe2, 0xfb, 0x4b];

@@ -100,6 +100,11 @@ impl KeyRing {
         !self.keys.contains_key(&self.period(msn))
     }
 
+    /// Whether it is the first segment of a period, by its number alone.
+    pub(crate) fn begins_period(&self, msn: u64) -> bool {
+        self.segments_per_key.is_some_and(|segments| msn.is_multiple_of(segments))
+    }
+
     fn period(&self, msn: u64) -> u64 {
         self.segments_per_key.map_or(0, |segments| msn / segments)
     }

@@ -47,7 +47,8 @@ impl Protect {
             }
             Self::Samples { protection, protector } => {
                 let key = key(protection, msn)?;
-                let with = (protector, &key);
+                // Shaka takes the first segment under a key for one of the period before as well, and its first samples play.
+                let with = (protector, &key, protection.ring.lock().begins_period(msn));
                 let bytes = fmp4::protected_fragment(sequence, decode_time, Some(reference), with, samples)?;
                 Ok((bytes, Some(KeyName { id: key.id, iv: key.iv })))
             }

@@ -117,7 +117,7 @@ fn a_fragment_says_where_its_spans_are() {
     let slice = nal(&[0x65, 0x88, 0x84, 0x00, 0x21, 0xbf], 400);
     let samples = [sample(slice.clone()), sample([nal(&[6], 3), slice].concat())];
     let protector = Protector::new(&video());
-    let bytes = protected_fragment(7, 1 << 40, None, (&protector, &KEY), &samples).unwrap();
+    let bytes = protected_fragment(7, 1 << 40, None, (&protector, &KEY, false), &samples).unwrap();
     let (encrypted, told) = protector.protect(&KEY, &samples);
     let told = told.unwrap();
 
@@ -139,6 +139,33 @@ fn a_fragment_says_where_its_spans_are() {
     assert_eq!(data_offset as usize, moof.end + 8);
     let plain = fragment(7, 1 << 40, None, &samples).unwrap();
     assert_eq!(bytes.len() - plain.len(), saiz.len() + saio.len() + senc.len());
+}
+
+#[test]
+fn a_fragment_names_its_key_and_is_otherwise_the_same() {
+    for (track, data, pattern) in
+        [(video(), nal(&[0x65, 0x88, 0x84, 0x00, 0x21, 0xbf], 400), 0x19), (audio(), vec![7; 40], 0)]
+    {
+        let (protector, samples) = (Protector::new(&track), [sample(data.clone()), sample(data)]);
+        let written = |says_key| protected_fragment(7, 9, None, (&protector, &KEY, says_key), &samples).unwrap();
+        let (plain, told) = (written(false), written(true));
+        let [moof, before] = [&told, &plain].map(|bytes| find(bytes, 0..bytes.len(), b"moof").unwrap());
+        let traf = find(&told, moof.start + 8..moof.end, b"traf").unwrap();
+        let inside = traf.start + 8..traf.end;
+        let [sgpd, sbgp] = [b"sgpd", b"sbgp"].map(|name| find(&told, inside.clone(), name).unwrap());
+        let said = [&b"seig\0\0\0\x25\0\0\0\x01\0"[..], &[pattern, 1, 0], &KEY.id, &[16], &KEY.iv].concat();
+        assert_eq!(told[sgpd.start + 12..sgpd.end], said);
+        assert_eq!(told[sbgp.start + 12..sbgp.end], *b"seig\0\0\0\x01\0\0\0\x02\0\x01\0\x01");
+        assert_eq!(told.len() - plain.len(), sgpd.len() + sbgp.len());
+        assert_eq!(told[moof.end..], plain[before.end..], "the samples are the same");
+        let data_offset = Moof::decode(&mut &told[..]).unwrap().traf[0].trun[0].data_offset.unwrap();
+        assert_eq!(data_offset as usize, moof.end + 8);
+        if let Some(saio) = find(&told, inside.clone(), b"saio") {
+            let first = u32::from_be_bytes(told[saio.end - 4..saio.end].try_into().unwrap()) as usize;
+            let senc = find(&told, inside, b"senc").unwrap();
+            assert_eq!(first, senc.start + 16 - moof.start);
+        }
+    }
 }
 
 #[test]
