@@ -1,5 +1,6 @@
 //! A checker of live HLS and DASH, anyone's: it reads with readers of its own and holds what it sees against the rules by their sections.
 
+pub mod beside;
 mod dash;
 mod keys;
 pub mod rates;
@@ -75,6 +76,11 @@ rules! { RULES:
     PEAK_RATE, "4.4.6.2; Apple 1.27, 1.29", true, "BANDWIDTH is a bound of what a variant and its sound weigh at most: exceeded by less than a quarter while live; within a tenth once ended";
     AVERAGE_RATE, "4.4.6.2; Apple 1.26, 1.28", false, "AVERAGE-BANDWIDTH is within a tenth of what they weigh on average; while live, exceeded by less than that over an hour";
     SEGMENTS_THERE, "6.2.1", true, "each segment that is listed can be had, and its init section, but those at gaps";
+    IMAGES, "Image Media Playlists 0.4", true, "an image playlist says so, lists no parts and no init section, and tells the tiles of each image, which last as long as it";
+    IMAGE_GRID, "Image Media Playlists 0.4", true, "an image is a whole JPEG, of the size of its tiles together";
+    VTT, "3.1.4", true, "a segment of subtitles is WebVTT: its signature, and cues that begin before they end";
+    VTT_MAP, "3.1.4", false, "it says in X-TIMESTAMP-MAP where it is in the media";
+    VTT_CUES, "3.1.4", true, "its cues are shown in the time of the segment, as that tells and as the media of the same number are";
     INDEPENDENT, "Apple 9.11", true, "EXT-X-INDEPENDENT-SEGMENTS is said";
     I_FRAMES, "Apple 6.1", true, "there are I-frame playlists";
     GZIP, "Apple 10.1", true, "playlists are compressed for those who take it";
@@ -102,6 +108,7 @@ rules! { DASH_RULES:
     SEG_NOT_YET, "5.3.9.5.3", false, "a segment far ahead cannot be had";
     SEG_GROWS, "IOP LL", true, "a segment that is being made comes chunk by chunk";
     SEG_IMAGE, "IOP 6.2.6", true, "an image is a whole JPEG";
+    SEG_TILES, "IOP 6.2.6", true, "it has the size that its representation tells, which its tiles divide";
     SEG_BOXES, "CMAF 7.3", true, "a segment is moof and mdat, one or more, with nothing unknown before a moof";
     SEG_TIME, "5.3.9.5.3", true, "its media time is that of its number, within half a segment";
     SEG_LENGTH, "7.2.1", true, "it lasts as long as is said, within half a segment";

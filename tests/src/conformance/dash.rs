@@ -2,7 +2,7 @@
 
 mod mpd;
 mod rules;
-mod segment;
+pub(super) mod segment;
 
 use super::rules::Checks;
 use super::text::unix_s;
@@ -20,6 +20,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 const CLOCKS_APART_S: f64 = 1.0;
 /// Longer than any segment.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Of a count of segments: durations are told in milliseconds.
+const ROUNDING: f64 = 0.01;
 /// Segments ahead that nobody can have.
 const FAR: u64 = 10;
 
@@ -29,8 +31,11 @@ struct Asked {
     number: u64,
     period: Period,
     set: Set,
+    representation: Representation,
     template: Template,
     ast: f64,
+    /// Of its period: it may be shorter than the others.
+    last: bool,
 }
 
 pub(super) async fn watch(url: &str, length: Duration) -> anyhow::Result<Report> {
@@ -73,6 +78,10 @@ pub(super) async fn watch(url: &str, length: Duration) -> anyhow::Result<Report>
     }
     while let Some(done) = segments.join_next().await {
         report.add(url, done??);
+    }
+    for one in before.iter().filter(|mpd| !mpd.dynamic).flat_map(|mpd| all(url, mpd)) {
+        report.segments += 1;
+        report.add(url, follow(&one).await.with_context(|| one.url.clone())?);
     }
     Ok(report)
 }
@@ -147,6 +156,25 @@ async fn bounds(url: &str, mpd: &Mpd, ahead: f64, checks: &mut Checks) -> anyhow
     Ok(())
 }
 
+/// Every segment of what has ended.
+fn all(url: &str, mpd: &Mpd) -> Vec<Asked> {
+    let mut all = Vec::new();
+    for (index, period) in mpd.periods.iter().enumerate() {
+        for (set, representation, template) in period.templates() {
+            let (Some(length_s), Some(all_s)) = (template.length_s(), mpd.length_s(index)) else { continue };
+            let end = template.start_number + (all_s / length_s - ROUNDING).ceil().max(0.0) as u64;
+            for number in template.start_number..end {
+                let url =
+                    located(url, mpd, (set, representation), &template.name(&template.media, representation, number));
+                let (period, set, representation) = (period.clone(), set.clone(), representation.clone());
+                let (template, last) = (template.clone(), number + 1 == end);
+                all.push(Asked { url, number, period, set, representation, template, ast: 0.0, last });
+            }
+        }
+    }
+    all
+}
+
 /// The newest segment of each representation that its availability time has come for.
 fn edge(url: &str, mpd: &Mpd, ahead: f64) -> Vec<Asked> {
     let (Some(ast), Some(period)) = (mpd.start_unix_s, mpd.periods.last()) else { return Vec::new() };
@@ -155,14 +183,15 @@ fn edge(url: &str, mpd: &Mpd, ahead: f64) -> Vec<Asked> {
         let number = template.newest(since_start, template.length_s()?, template.early_s.unwrap_or(0.0))?;
         let name = template.name(&template.media, representation, number);
         let url = located(url, mpd, (set, representation), &name);
-        Some(Asked { url, number, period: period.clone(), set: set.clone(), template: template.clone(), ast })
+        let (period, set, representation) = (period.clone(), set.clone(), representation.clone());
+        Some(Asked { url, number, period, set, representation, template: template.clone(), ast, last: false })
     });
     newest.collect()
 }
 
 async fn follow(asked: &Asked) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
-    let Asked { number, set, template, .. } = asked;
+    let Asked { number, set, representation, template, .. } = asked;
     let begun = now_s();
     let mut answer = open(&asked.url).await?;
     let status = answer.status();
@@ -188,13 +217,13 @@ async fn follow(asked: &Asked) -> anyhow::Result<Checks> {
         }
     }
     if set.is_image() {
-        rules::of_image(&bytes, &mut checks);
+        rules::of_image(&bytes, representation, &mut checks);
         return Ok(checks);
     }
     match segment::read(&bytes) {
         Ok(fragments) => {
             checks.check(SEG_BOXES, true, String::new);
-            rules::of_segment((set, template, *number), &fragments, &mut checks);
+            rules::of_segment((set, template, *number, asked.last), &fragments, &mut checks);
         }
         Err(error) => checks.check(SEG_BOXES, false, || format!("{}: {error:#}", asked.url)),
     }

@@ -1,5 +1,6 @@
 //! The rules themselves: of one playlist, of two versions of it, of a presentation. Pure.
 
+use super::beside;
 use super::keys;
 use super::text::{self, Attributes, Media, Multivariant, Part, Segment};
 use super::{
@@ -48,6 +49,7 @@ pub fn of_one(media: &Media, checks: &mut Checks) {
     }
     dates(media, checks);
     date_ranges(media, checks);
+    beside::of_images(media, checks);
     keys::of_one(media, checks);
     let is_fragment =
         |segment: &&Segment| [".ts", ".aac", ".vtt", ".jpg"].iter().all(|kind| !segment.uri.contains(kind));

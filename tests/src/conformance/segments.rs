@@ -1,11 +1,14 @@
-//! Fetches what a playlist lists: whether it is all there, and what it weighs.
+//! Fetches what a playlist lists: whether it is all there, what it weighs, and what is in images and subtitles.
 
+use super::beside::{self, Place};
+use super::dash::segment;
 use super::rates::Rates;
 use super::rules::Checks;
-use super::text::{Attributes, Media, attributes};
+use super::text::{Attributes, Media, Segment, attributes};
 use super::watch::resolve;
 use super::{KEY_THERE, SEGMENTS_THERE, keys};
 use crate::http::{Answer, get, get_with};
+use anyhow::Context;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +18,9 @@ const LIVE_MAX: usize = 30;
 /// What came of it: how many segments there were, and what they weigh.
 pub(super) async fn fetch(url: &str, media: &Media, checks: &mut Checks) -> anyhow::Result<(u64, Option<Rates>)> {
     let target_s = media.target_durations.first().copied().unwrap_or_default();
-    let skipped = if media.ended { 0 } else { media.segments.len().saturating_sub(LIVE_MAX) };
     let (mut runs, mut count, mut init, mut ends) = (vec![Vec::new()], 0, None, BTreeMap::new());
     let mut asked = BTreeSet::new();
-    for segment in &media.segments[skipped..] {
+    for segment in &media.segments[skipped(media)..] {
         if segment.gap {
             runs.push(Vec::new());
             continue;
@@ -37,9 +39,11 @@ pub(super) async fn fetch(url: &str, media: &Media, checks: &mut Checks) -> anyh
         }
         let range = segment.range.as_deref().and_then(|range| following(range, &segment.uri, &mut ends));
         if let Some(bytes) = there(&resolve(url, &segment.uri), range, checks).await? {
-            let bytes = bytes.len() as u64;
-            keys::of_segment(&segment.uri, &segment.keys, bytes, checks);
-            runs.last_mut().expect("one at least").push((segment.duration_s, bytes));
+            keys::of_segment(&segment.uri, &segment.keys, bytes.len() as u64, checks);
+            runs.last_mut().expect("one at least").push((segment.duration_s, bytes.len() as u64));
+            if is_plain(segment) {
+                beside::of_image(&bytes, segment.tiles.as_ref(), checks);
+            }
         }
         count += 1;
     }
@@ -58,6 +62,68 @@ async fn key_there(url: &str, checks: &mut Checks) -> anyhow::Result<()> {
         checks.check(KEY_THERE, holds, || format!("{url}: {}, {} bytes", answer.status, answer.body.len()));
     }
     Ok(())
+}
+
+/// Fetches the subtitles that `media` lists, and holds each file against the media of its number in `others`.
+pub(super) async fn subtitles(
+    (url, media): (&str, &Media),
+    others: Option<(&str, &Media)>,
+    checks: &mut Checks,
+) -> anyhow::Result<()> {
+    let mut timescales = BTreeMap::new();
+    for (index, segment) in media.segments.iter().enumerate().skip(skipped(media)) {
+        if segment.gap || !is_plain(segment) {
+            continue;
+        }
+        let answer = get(&resolve(url, &segment.uri)).await?;
+        // Whether it is there is another rule.
+        if answer.status != 200 {
+            continue;
+        }
+        let place = match others {
+            Some(others) => place(others, media.first_msn + index as u64, &mut timescales).await?,
+            None => None,
+        };
+        beside::of_subtitles(&beside::subtitles(&answer.text()), place, checks);
+    }
+    Ok(())
+}
+
+/// Where the segment of that number is in the media; `None` where it is not listed any more.
+async fn place(
+    (url, media): (&str, &Media),
+    msn: u64,
+    timescales: &mut BTreeMap<String, f64>,
+) -> anyhow::Result<Option<Place>> {
+    let index = msn.checked_sub(media.first_msn).and_then(|index| usize::try_from(index).ok());
+    let Some(segment) =
+        index.and_then(|index| media.segments.get(index)).filter(|segment| !segment.gap && is_plain(segment))
+    else {
+        return Ok(None);
+    };
+    let Some(init) = segment.map.as_deref().and_then(|map| attributes(map).remove("URI")) else { return Ok(None) };
+    let answer = get(&resolve(url, &segment.uri)).await?;
+    if answer.status != 200 || segment.range.is_some() {
+        return Ok(None);
+    }
+    let timescale = match timescales.get(&init) {
+        Some(known) => *known,
+        None => *timescales
+            .entry(init.clone())
+            .or_insert(segment::timescale(&get(&resolve(url, &init)).await?.body).context(init)?),
+    };
+    let first = segment::read(&answer.body).with_context(|| segment.uri.clone())?.remove(0);
+    Ok(Some((first.shown as f64 / timescale, segment.duration_s)))
+}
+
+/// Whether its bytes are those of its format: with AES-128 they are not.
+fn is_plain(segment: &Segment) -> bool {
+    segment.keys.iter().all(|key| key.get("METHOD").is_none_or(|method| method != "AES-128"))
+}
+
+/// Segments at the beginning that are not fetched.
+fn skipped(media: &Media) -> usize {
+    if media.ended { 0 } else { media.segments.len().saturating_sub(LIVE_MAX) }
 }
 
 /// What came.

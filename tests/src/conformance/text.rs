@@ -15,6 +15,8 @@ pub struct Media {
     pub first_msn: u64,
     pub discontinuity_sequence: u64,
     pub iframes_only: bool,
+    /// EXT-X-IMAGES-ONLY (Image Media Playlists, 0.4).
+    pub images_only: bool,
     pub skipped: Option<u64>,
     /// RECENTLY-REMOVED-DATERANGES.
     pub removed: Option<String>,
@@ -41,6 +43,8 @@ pub struct Segment {
     pub said_keys: Vec<Attributes>,
     pub unix_s: Option<f64>,
     pub gap: bool,
+    /// The EXT-X-TILES that holds for it.
+    pub tiles: Option<Attributes>,
     pub parts: Vec<Part>,
     /// Tags of the segment that came after a part of it.
     pub late: Vec<String>,
@@ -109,7 +113,7 @@ pub fn multivariant(text: &str) -> Multivariant {
 
 pub fn media(text: &str) -> Media {
     let mut said = Media { begins: text.starts_with("#EXTM3U"), ..Media::default() };
-    let (mut map, mut map_keys, mut keys) = (None, Vec::new(), Vec::<Attributes>::new());
+    let (mut map, mut tiles, mut map_keys, mut keys) = (None, None, Vec::new(), Vec::<Attributes>::new());
     for (name, value) in text.lines().filter_map(split) {
         let number = || value.split(',').next().unwrap_or_default().parse::<f64>().unwrap_or(f64::NAN);
         let open = &mut said.open;
@@ -124,7 +128,14 @@ pub fn media(text: &str) -> Media {
             "" => {
                 let segment = std::mem::take(open);
                 let (map, keys, map_keys) = (map.clone(), keys.clone(), map_keys.clone());
-                said.segments.push(Segment { uri: value.to_owned(), map, keys, map_keys, ..segment });
+                said.segments.push(Segment {
+                    uri: value.to_owned(),
+                    map,
+                    tiles: tiles.clone(),
+                    keys,
+                    map_keys,
+                    ..segment
+                });
             }
             "EXT-X-VERSION" => said.versions.push(number() as u64),
             "EXT-X-TARGETDURATION" => said.target_durations.push(number()),
@@ -133,6 +144,8 @@ pub fn media(text: &str) -> Media {
             "EXT-X-MEDIA-SEQUENCE" => said.first_msn = number() as u64,
             "EXT-X-DISCONTINUITY-SEQUENCE" => said.discontinuity_sequence = number() as u64,
             "EXT-X-I-FRAMES-ONLY" => said.iframes_only = true,
+            "EXT-X-IMAGES-ONLY" => said.images_only = true,
+            "EXT-X-TILES" => tiles = Some(attributes(value)),
             "EXT-X-SKIP" => {
                 let mut skip = attributes(value);
                 said.skipped = seconds(&skip, "SKIPPED-SEGMENTS").map(|count| count as u64);
@@ -152,17 +165,7 @@ pub fn media(text: &str) -> Media {
             "EXT-X-GAP" => open.gap = true,
             "EXT-X-BYTERANGE" => open.range = Some(value.to_owned()),
             "EXTINF" => open.duration_s = number(),
-            "EXT-X-PART" => {
-                let part = attributes(value);
-                let is = |name: &str| part.get(name).is_some_and(|value| value == "YES");
-                open.parts.push(Part {
-                    duration_s: seconds(&part, "DURATION").unwrap_or(f64::NAN),
-                    uri: part.get("URI").cloned().unwrap_or_default(),
-                    independent: is("INDEPENDENT"),
-                    gap: is("GAP"),
-                    range: part.get("BYTERANGE").cloned(),
-                });
-            }
+            "EXT-X-PART" => open.parts.push(part(&attributes(value))),
             "EXT-X-PRELOAD-HINT" => said.hints.push(attributes(value)),
             "EXT-X-RENDITION-REPORT" => said.reports.push(attributes(value)),
             "EXT-X-DATERANGE" => said.date_ranges.push(attributes(value)),
@@ -172,6 +175,17 @@ pub fn media(text: &str) -> Media {
     }
     (said.open.map, said.open.keys, said.open.map_keys) = (map, keys, map_keys);
     said
+}
+
+fn part(said: &Attributes) -> Part {
+    let is = |name: &str| said.get(name).is_some_and(|value| value == "YES");
+    Part {
+        duration_s: seconds(said, "DURATION").unwrap_or(f64::NAN),
+        uri: said.get("URI").cloned().unwrap_or_default(),
+        independent: is("INDEPENDENT"),
+        gap: is("GAP"),
+        range: said.get("BYTERANGE").cloned(),
+    }
 }
 
 /// A tag's name and value, or an empty name and the URI.

@@ -122,6 +122,8 @@ pub async fn watch(url: &str, length: Duration) -> anyhow::Result<Report> {
     let mut checks = Checks::default();
     of_all(&urls, &last, &mut checks);
     keys::of_session((url, &said), last.iter(), resolve, &mut checks);
+    let is_variant = |playlist: &str| said.variants.iter().any(|(_, uri)| resolve(url, uri) == playlist);
+    subtitles(&last, is_variant, &mut checks).await?;
     let ended = last.values().all(|media| media.ended);
     of_variants(&said, |uri| rates.get(&resolve(url, uri)).copied(), ended, &mut checks);
     report.add(url, checks);
@@ -144,6 +146,22 @@ fn of_all(urls: &[String], last: &BTreeMap<String, Media>, checks: &mut Checks) 
             checks.check(REPORTS, reported, || format!("{url} does not report {other}"));
         }
     }
+}
+
+/// Holds subtitles against the media beside them: sound if there is some, since it weighs less.
+async fn subtitles(
+    last: &BTreeMap<String, Media>,
+    is_variant: impl Fn(&str) -> bool,
+    checks: &mut Checks,
+) -> anyhow::Result<()> {
+    let lists = |media: &Media, kind: &str| media.segments.iter().any(|segment| segment.uri.contains(kind));
+    let timed =
+        last.iter().filter(|(_, media)| !media.iframes_only && media.segments.iter().any(|one| one.map.is_some()));
+    let others = timed.min_by_key(|(url, _)| is_variant(url)).map(|(url, media)| (url.as_str(), media));
+    for (url, media) in last.iter().filter(|(_, media)| lists(media, ".vtt")) {
+        segments::subtitles((url, media), others, checks).await?;
+    }
+    Ok(())
 }
 
 async fn one(url: &str, length: Duration) -> anyhow::Result<(Report, Media, Option<Rates>)> {

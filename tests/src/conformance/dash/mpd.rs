@@ -27,6 +27,7 @@ pub(super) struct Mpd {
 pub(super) struct Period {
     pub(super) id: Option<String>,
     pub(super) start_s: Option<f64>,
+    pub(super) duration_s: Option<f64>,
     pub(super) sets: Vec<Set>,
 }
 
@@ -50,6 +51,8 @@ pub(super) struct Representation {
     pub(super) base: Vec<String>,
     /// ContentProtection of its set and its own.
     pub(super) protection: Vec<Attributes>,
+    /// Columns and rows of pictures in an image, as they are told.
+    pub(super) tiles: Option<String>,
     pub(super) template: Option<Template>,
 }
 
@@ -171,6 +174,7 @@ fn period(node: Node<'_, '_>) -> Period {
     Period {
         id: node.attribute("id").map(str::to_owned),
         start_s: node.attribute("start").and_then(seconds),
+        duration_s: node.attribute("duration").and_then(seconds),
         sets: children(node, "AdaptationSet").map(|set| self::set(node, set)).collect(),
     }
 }
@@ -213,6 +217,7 @@ fn representation(levels: [Node<'_, '_>; 3]) -> Representation {
             .flat_map(|level| children(level, "ContentProtection"))
             .map(attributes)
             .collect(),
+        tiles: [node, set].into_iter().find_map(tiles),
         template: template.map(|template| self::template(&template, has_timeline)),
     }
 }
@@ -229,6 +234,18 @@ fn template(said: &Attributes, has_timeline: bool) -> Template {
         offset: number("presentationTimeOffset").unwrap_or(0.0),
         early_s: number("availabilityTimeOffset").filter(|early| *early > 0.0),
         complete: said.get("availabilityTimeComplete").map(|complete| complete == "true"),
+    }
+}
+
+impl Mpd {
+    /// How long a period is (5.3.2.1): as it says, else until the next begins, else until the presentation ends.
+    pub(super) fn length_s(&self, index: usize) -> Option<f64> {
+        let period = self.periods.get(index)?;
+        let until = match self.periods.get(index + 1) {
+            Some(next) => next.start_s,
+            None => self.attributes.get("mediaPresentationDuration").and_then(|duration| seconds(duration)),
+        };
+        period.duration_s.or_else(|| Some(until? - period.start_s.unwrap_or(0.0)))
     }
 }
 
@@ -287,6 +304,14 @@ fn attributes(node: Node<'_, '_>) -> Attributes {
 
 fn base(node: Node<'_, '_>) -> Vec<String> {
     children(node, "BaseURL").take(1).filter_map(|base| Some(base.text()?.trim().to_owned())).collect()
+}
+
+/// DASH-IF IOP, 6.2.6.
+fn tiles(node: Node<'_, '_>) -> Option<String> {
+    let is_told =
+        |one: &Node<'_, '_>| one.attribute("schemeIdUri") == Some("http://dashif.org/guidelines/thumbnail_tile");
+    let mut properties = children(node, "EssentialProperty").chain(children(node, "SupplementalProperty"));
+    properties.find(is_told)?.attribute("value").map(str::to_owned)
 }
 
 fn out_of_order(node: Node<'_, '_>) -> Option<String> {

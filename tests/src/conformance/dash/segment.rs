@@ -1,19 +1,19 @@
 //! What a CMAF segment holds, as far as its MPD speaks of it.
 
 use anyhow::{Context, bail, ensure};
-use mp4_atom::{Decode, Moof, Prft};
+use mp4_atom::{Decode, Moof, Moov, Prft};
 
 /// A moof and its mdat. Times are in ticks of the track.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Fragment {
-    pub(super) decode: u64,
+pub(in crate::conformance) struct Fragment {
+    pub(in crate::conformance) decode: u64,
     /// The earliest presentation time of its samples.
-    pub(super) shown: i64,
-    pub(super) ticks: u64,
+    pub(in crate::conformance) shown: i64,
+    pub(in crate::conformance) ticks: u64,
     /// Whether its first sample is a sync sample; `None` where defaults of the init section tell.
-    pub(super) sync: Option<bool>,
+    pub(in crate::conformance) sync: Option<bool>,
     /// The wall clock: media time, and Unix seconds.
-    pub(super) clock: Option<(u64, f64)>,
+    pub(in crate::conformance) clock: Option<(u64, f64)>,
 }
 
 const NON_SYNC: u32 = 0x0001_0000;
@@ -21,7 +21,7 @@ const NTP_OF_UNIX_S: f64 = 2_208_988_800.0;
 
 /// # Errors
 /// It is not built of whole boxes, each moof with its mdat.
-pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Vec<Fragment>> {
+pub(in crate::conformance) fn read(bytes: &[u8]) -> anyhow::Result<Vec<Fragment>> {
     let (mut fragments, mut rest, mut clock, mut open) = (Vec::new(), bytes, None, None);
     while !rest.is_empty() {
         let header: [u8; 8] = rest.get(..8).context("half a box at the end")?.try_into()?;
@@ -47,6 +47,24 @@ pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Vec<Fragment>> {
     }
     ensure!(open.is_none() && !fragments.is_empty(), "no moof with its mdat");
     Ok(fragments)
+}
+
+/// Of the only track of an init section, in ticks per second.
+///
+/// # Errors
+/// There is no moov with a track in it.
+pub(in crate::conformance) fn timescale(init: &[u8]) -> anyhow::Result<f64> {
+    let mut rest = init;
+    while let Some(header) = rest.first_chunk::<8>() {
+        let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        let mut whole = rest.get(..length).filter(|whole| whole.len() >= 8).context("half a box")?;
+        if header.ends_with(b"moov") {
+            let moov = Moov::decode(&mut whole)?;
+            return Ok(f64::from(moov.trak.first().context("no track")?.mdia.mdhd.timescale));
+        }
+        rest = &rest[length..];
+    }
+    bail!("no moov")
 }
 
 fn fragment(moof: &Moof) -> anyhow::Result<Fragment> {

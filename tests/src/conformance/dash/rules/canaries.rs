@@ -75,16 +75,26 @@ fn each_rule_of_one_mpd_is_held() {
 fn images_need_no_codec_and_no_init_section_and_are_whole() {
     const IMAGES: &str = "<AdaptationSet contentType=\"image\" mimeType=\"image/jpeg\" segmentAlignment=\"true\">\
         <SegmentTemplate media=\"t/$Number$.jpg\" duration=\"2000\" timescale=\"1000\" startNumber=\"100\"/>\
-        <Representation id=\"t\" bandwidth=\"9000\" width=\"320\" height=\"90\"/></AdaptationSet></Period>";
-    let mut checks = Checks::default();
-    of_one(&mpd::read(&BEFORE.replacen("</Period>", IMAGES, 1)).unwrap(), &mut checks);
-    of_image(&[0xff, 0xd8, 0xff, 0xe0, 1, 2, 0xff, 0xd9], &mut checks);
-    assert_eq!(found(&checks), [""; 0]);
-    for broken in [&[0xff, 0xd8, 0xff, 0xe0, 1, 2][..], b"GIF89a", b""] {
+        <Representation id=\"t\" bandwidth=\"9000\" width=\"320\" height=\"90\">\
+        <EssentialProperty schemeIdUri=\"http://dashif.org/guidelines/thumbnail_tile\" value=\"2x1\"/></Representation>\
+        </AdaptationSet></Period>";
+    // Start of image, a frame header of 320 x 90, end of image.
+    const JPEG: &[u8] = &[0xff, 0xd8, 0xff, 0xc0, 0, 8, 8, 0, 90, 1, 64, 3, 0xff, 0xd9];
+    let found_of = |image: &[u8], right: &str, wrong: &str| {
         let mut checks = Checks::default();
-        of_image(broken, &mut checks);
-        assert_eq!(found(&checks), ["SEG_IMAGE"], "{broken:?}");
+        let mpd = mpd::read(&BEFORE.replacen("</Period>", &IMAGES.replace(right, wrong), 1)).unwrap();
+        of_one(&mpd, &mut checks);
+        of_image(image, &mpd.periods[0].sets[1].representations[0], &mut checks);
+        found(&checks)
+    };
+    assert_eq!(found_of(JPEG, "", ""), [""; 0]);
+    for broken in [&JPEG[..12], b"GIF89a", b""] {
+        assert_eq!(found_of(broken, "", ""), ["SEG_IMAGE"], "{broken:?}");
     }
+    for (right, wrong) in [("width=\"320\"", "width=\"160\""), ("2x1", "3x1"), ("2x1", "2"), ("2x1", "0x1")] {
+        assert_eq!(found_of(JPEG, right, wrong), ["SEG_TILES"], "{wrong} for {right}");
+    }
+    assert_eq!(found_of(JPEG, "EssentialProperty", "NoProperty"), [""; 0], "one picture");
 }
 
 /// With its samples under a key.
@@ -157,15 +167,25 @@ fn each_rule_of_a_segment_is_held() {
         (&["SEG_CLOCK"], right, true, None),
     ] {
         let mut checks = Checks::default();
-        of_segment((set, template, 101), &segment(begins, keyframe, clock), &mut checks);
+        of_segment((set, template, 101, false), &segment(begins, keyframe, clock), &mut checks);
         assert_eq!(found(&checks), rules);
     }
     let mut checks = Checks::default();
-    of_segment((set, template, 101), &segment(right, true, Some(ZERO + 2000))[..1], &mut checks);
+    of_segment((set, template, 101, false), &segment(right, true, Some(ZERO + 2000))[..1], &mut checks);
     assert_eq!(found(&checks), [""; 0], "half a segment is still within");
+    let short: Vec<_> = segment(right, true, Some(ZERO + 2000))
+        .into_iter()
+        .take(1)
+        .map(|first| Fragment { ticks: first.ticks / 4, ..first })
+        .collect();
+    for (last, expected) in [(false, &["SEG_LENGTH"][..]), (true, &[])] {
+        let mut checks = Checks::default();
+        of_segment((set, template, 101, last), &short, &mut checks);
+        assert_eq!(found(&checks), expected, "the last may be shorter");
+    }
     let long = [&segment(right, true, Some(ZERO + 2000))[..], &segment(right.map(|t| t + 2000), true, None)].concat();
     let mut checks = Checks::default();
-    of_segment((set, template, 101), &long, &mut checks);
+    of_segment((set, template, 101, false), &long, &mut checks);
     assert_eq!(found(&checks), ["SEG_LENGTH"]);
 }
 
