@@ -469,6 +469,7 @@ impl Window {
     }
 
     fn append(&mut self, mut segment: Segment, now: Instant) {
+        segment.moved_ms = self.late_ms(&segment);
         if segment.is_gap() {
             // It has none of its own, and what comes after it is to say as little as can be.
             let last = self.segments.back().filter(|last| last.epoch.id == segment.epoch.id);

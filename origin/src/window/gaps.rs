@@ -46,6 +46,14 @@ impl Window {
         self.segments.back().map(|last| last.unix_ms() + (last.duration_s() * 1000.0).round() as i64)
     }
 
+    /// How much later than on the grid of its epoch the next segment begins. RFC 8216bis, 4.4.4.6: a gap that follows without a
+    /// discontinuity goes on in time, also behind a segment that was cut short.
+    pub(super) fn late_ms(&self, next: &Segment) -> i64 {
+        let ends_ms = self.end_unix_ms().filter(|_| next.is_gap() && !next.discontinuity);
+        // A millisecond is rounding.
+        ends_ms.map(|ends_ms| ends_ms - next.unix_ms()).filter(|late_ms| late_ms.abs() > 1).unwrap_or(0)
+    }
+
     /// What is on disk is not there any more: what memory does not have leaves the playlist, and what came before it.
     pub(crate) fn lose_disk(&mut self, now: Instant) {
         for segment in &mut self.segments {

@@ -14,6 +14,8 @@ pub(super) struct Segment {
     pub(super) epoch: Arc<EpochStart>,
     /// The first of its epoch, and not the first of the rendition.
     pub(super) discontinuity: bool,
+    /// How much later than on the grid of its epoch it begins: a gap does where what was cut short before it ended.
+    pub(super) moved_ms: i64,
     /// Its lines say which init section holds: the one before it has another.
     pub(super) says_init: bool,
     /// What it is encrypted with; of the segment before, for a gap.
@@ -43,7 +45,16 @@ pub(crate) struct OnDisk {
 
 impl Segment {
     pub(super) fn new(msn: u64, epoch: Arc<EpochStart>) -> Self {
-        Self { msn, epoch, discontinuity: false, says_init: false, key: None, parts: Vec::new(), kept: Kept::Memory }
+        Self {
+            msn,
+            epoch,
+            discontinuity: false,
+            moved_ms: 0,
+            says_init: false,
+            key: None,
+            parts: Vec::new(),
+            kept: Kept::Memory,
+        }
     }
 
     pub(super) fn is(&self, epoch: EpochId, msn: u64) -> bool {
@@ -91,7 +102,7 @@ impl Segment {
 
     pub(super) fn unix_ms(&self) -> i64 {
         let since_zero = self.msn.saturating_sub(self.epoch.first_msn) as f64 * self.epoch.segment_s;
-        self.epoch.zero_unix_ms + (since_zero * 1000.0).round() as i64
+        self.epoch.zero_unix_ms + (since_zero * 1000.0).round() as i64 + self.moved_ms
     }
 
     /// Lets the bytes go that are on disk; how many those were.

@@ -421,6 +421,24 @@ fn a_hint_that_is_cancelled_is_unknown_in_the_next_epoch() {
 }
 
 #[test]
+fn gaps_begin_where_what_was_cut_short_before_them_ended() {
+    let mut life = Life::of(Shape { length_s: 60.0, ..SHAPE });
+    life.begin(1, 100);
+    life.parts(PARTS + 4);
+    life.window.break_off(life.now);
+    // Others had parts of 102 and 103.
+    life.begin(2, 104);
+    life.parts(PARTS);
+    let said = life.said();
+    let told: Vec<_> = said.segments.iter().map(|one| (one.gap, one.start.discontinuity)).collect();
+    assert_eq!(told, [(false, false), (false, false), (true, false), (true, false), (false, true)]);
+    for pair in said.segments[..4].windows(2) {
+        let goes_on_ms = pair[0].start.program_date_time_ms + (pair[0].duration_s * 1000.0).round() as i64;
+        assert_eq!(pair[1].start.program_date_time_ms, goes_on_ms, "{}", pair[1].uri);
+    }
+}
+
+#[test]
 fn a_rendition_that_had_no_part_in_an_epoch_counts_its_discontinuity() {
     let (mut ahead, mut behind) = (Life::new(), Life::new());
     for life in [&mut ahead, &mut behind] {
