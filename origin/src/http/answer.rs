@@ -134,7 +134,7 @@ pub(super) fn set(headers: &mut HeaderMap, name: header::HeaderName, value: &str
 }
 
 /// RFC 9110, 12.5.3, as far as one coding goes: its weight is not zero. `*` stands only for codings that are not named.
-fn accepts_gzip(request: &HeaderMap) -> bool {
+pub(super) fn accepts_gzip(request: &HeaderMap) -> bool {
     let (mut named, mut others) = (None, None);
     let codings = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     for coding in codings.flat_map(|value| value.split(',')) {

@@ -8,10 +8,13 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use manifest::Rfc3339;
 use object_store::{GetOptions, ObjectStore};
 use serde::Serialize;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -49,6 +52,8 @@ struct Listed {
     dash: Option<String>,
 }
 
+/// Bytes of a playlist that is compressed: one of two days, with its markers.
+const COMPRESSED_MAX: usize = 16 << 20;
 /// Recordings on one page of a list.
 const PAGE: usize = 100;
 
@@ -147,8 +152,43 @@ pub(super) async fn asked(
         Err(Refusal::DiskLate | Refusal::StoreLate) => "late",
         Err(_) => "failed",
     });
-    let class = if file.kind.is_manifest { "archive_manifest" } else { "archive_media" };
-    Ok(classed(class, response?))
+    if !file.kind.is_manifest {
+        return Ok(classed("archive_media", response?));
+    }
+    Ok(classed("archive_manifest", compressed(response?, &headers).await?))
+}
+
+/// A playlist or an MPD for who takes gzip. It is compressed each time: what is in front of an origin keeps it.
+async fn compressed(mut response: Response, request: &HeaderMap) -> Result<Response, Refusal> {
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if response.status() != StatusCode::OK || !answer::accepts_gzip(request) {
+        return Ok(response);
+    }
+    let (mut head, body) = response.into_parts();
+    // What is longer goes as it is.
+    let length =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_none_or(|length| length > COMPRESSED_MAX) {
+        return Ok(Response::from_parts(head, body));
+    }
+    let text = axum::body::to_bytes(body, COMPRESSED_MAX).await.map_err(|_| Refusal::StoreFailed)?;
+    // HEAD has the fields of GET, and no body to tell the length of what it would be.
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    // RFC 9110, 8.8.3: other bytes than without it.
+    let weak = head.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(|etag| format!("W/{etag}"));
+    answer::set(&mut head.headers, header::ETAG, &weak.unwrap_or_default());
+    if text.is_empty() {
+        return Ok(Response::from_parts(head, Body::empty()));
+    }
+    let packed = tokio::task::spawn_blocking(move || {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::default());
+        encoder.write_all(&text)?;
+        encoder.finish()
+    });
+    let packed = packed.await.ok().and_then(Result::ok).ok_or(Refusal::DiskFailed)?;
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(packed.len()));
+    Ok(Response::from_parts(head, Body::from(packed)))
 }
 
 async fn found(

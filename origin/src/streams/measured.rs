@@ -70,15 +70,17 @@ impl Measured {
     pub(super) fn tell(&self, playlist: &mut MultivariantPlaylist) {
         let sound = playlist.audio.as_ref().and_then(|audio| self.of(&audio.uri));
         let sound = sound.map_or((0, 0), |rates| (rates.peak, rates.average()));
+        // Of what has ended, a bound is as wrong above as below.
+        let is_all = self.ended && self.epochs <= 1;
         let mut below = 0;
         // From the smallest up: who sorts by bit rate is to find the taller picture above the smaller.
         for variant in playlist.variants.iter_mut().rev() {
             if let Some(rates) = self.of(&variant.uri) {
                 let peak = rates.peak + sound.0;
-                let settled = rates.sum.0 >= SETTLED_S || (self.ended && self.epochs <= 1);
-                let expected = if settled { 0 } else { variant.peak_bitrate };
+                let expected = if is_all || rates.sum.0 >= SETTLED_S { 0 } else { variant.peak_bitrate };
+                let above = if is_all { 0 } else { below + GRAIN };
                 variant.average_bitrate = rounded(rates.average() + sound.1);
-                variant.peak_bitrate = rounded(peak).max(expected).max(variant.average_bitrate).max(below + GRAIN);
+                variant.peak_bitrate = rounded(peak).max(expected).max(variant.average_bitrate).max(above);
             }
             below = variant.peak_bitrate;
         }
@@ -229,5 +231,9 @@ mod tests {
         measured.tell(&mut said);
         assert_eq!(said.variants[1].peak_bitrate, 572_000, "150,000 bytes in 2.1 s");
         assert_eq!(said.variants[0].peak_bitrate, 573_000);
+        measured.end();
+        let mut said = MultivariantPlaylist { audio: None, ..playlist() };
+        measured.tell(&mut said);
+        assert_eq!(said.variants[0].peak_bitrate, 572_000, "what has ended is as it was");
     }
 }

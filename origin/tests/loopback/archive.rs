@@ -7,9 +7,11 @@ use crate::players::read_whole;
 use crate::process::{self, Process};
 use crate::world::{World, config, send};
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use http::Method;
 use manifest::follow::{self, Class, Followed, Media};
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::{interval, timeout};
@@ -169,6 +171,9 @@ async fn requests_for_recordings_are_those_of_files() {
     let (_, media) = playlist(client, &format!("{}/180p/index.m3u8", recording.folder)).await;
     let path = format!("{}/180p/{}", recording.folder, segments(&media)[1]);
     check_file(client, &path).await;
+    for file in ["index.m3u8", "index.mpd", "180p/index.m3u8", "180p/iframes.m3u8"] {
+        check_compressed(client, &format!("{}/{file}", recording.folder)).await;
+    }
 
     // Nothing else in the folder has a URL, and no spelling leads out of it.
     let id = recording.folder.trim_start_matches("/archive/");
@@ -209,6 +214,25 @@ async fn requests_for_recordings_are_those_of_files() {
     assert_eq!((answer.status.as_u16(), answer.text().contains("see /archive/index.json")), (404, true));
     until("the folder's end", async || (!folder.path().join(id).exists()).then_some(())).await;
     assert_eq!(world.metric("vivid_origin_archive_removed_total{reason=\"asked\"}").await, 1.0);
+}
+
+/// A playlist or an MPD for who takes gzip (Apple's authoring rules, 10.1): the same text, under a tag of its own.
+async fn check_compressed(client: &Client, path: &str) {
+    let whole = client.get(path).await;
+    let gzip = ("accept-encoding", "gzip");
+    let packed = client.send(Method::GET, path, &[gzip]).await;
+    assert_eq!((packed.header("content-encoding"), packed.header("vary")), ("gzip", "Accept-Encoding"), "{path}");
+    assert_eq!((whole.header("content-encoding"), whole.header("vary")), ("", "Accept-Encoding"), "{path}");
+    let mut text = String::new();
+    GzDecoder::new(&*packed.body).read_to_string(&mut text).unwrap();
+    assert_eq!(text, whole.text(), "{path}");
+    assert!(packed.body.len() < whole.body.len() && packed.header("etag") != whole.header("etag"), "{path}");
+    let known = client.send(Method::GET, path, &[gzip, ("if-none-match", packed.header("etag"))]).await;
+    assert_eq!((known.status.as_u16(), known.body.len()), (304, 0), "{path}");
+    let head = client.send(Method::HEAD, path, &[gzip]).await;
+    assert_eq!((head.header("content-encoding"), head.header("etag")), ("gzip", packed.header("etag")), "{path}");
+    let part = client.send(Method::GET, path, &[gzip, ("range", "bytes=0-6")]).await;
+    assert_eq!((part.status.as_u16(), part.text(), part.header("content-encoding")), (206, &whole.text()[..7], ""));
 }
 
 /// A segment: whole, by range, by its tag, its head alone.

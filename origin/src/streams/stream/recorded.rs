@@ -116,6 +116,7 @@ fn measured(records: &[Record]) -> Measured {
             _ => {}
         }
     }
+    measured.end();
     measured
 }
 
