@@ -5,11 +5,12 @@
 //     [--back SECONDS | --at SECONDS]
 //
 // With --license the media are encrypted by cbcs, and browsers get clear keys by POST there.
-// With --back it goes back that far after the visit, by the player's own means, and plays as long there; with --at, which is for
-// recordings, it goes to that time.
+// With --back it goes back that far after the visit, by the player's own means, plays as long there, and returns to live; with --at,
+// which is for recordings, it goes to that time. What was on the screen is read from the clock in the test picture.
 // The exit code is 0 when the visit could be measured, whatever the figures; 1 with one sentence on stderr when not.
 
 import { parseArgs } from "node:util";
+import { CELLS, clockOf, told } from "./bar.mjs";
 import { launch, Unmeasured } from "./chromium.mjs";
 import { site } from "./site.mjs";
 
@@ -25,7 +26,9 @@ const PLAYERS = {
       player.loadSource(url);
       player.attachMedia(video);
       seen.latency = () => player.latency;
-      seen.back = (seconds) => { video.currentTime -= seconds; };`,
+      seen.version = Hls.version;
+      seen.back = (seconds) => { video.currentTime -= seconds; };
+      seen.live = () => { video.currentTime = player.liveSyncPosition; };`,
   },
   dash: {
     library: "dashjs/dist/modern/umd/dash.all.min.js",
@@ -34,7 +37,9 @@ const PLAYERS = {
       player.initialize(video, url, true);
       if (license) player.setProtectionData({ "org.w3.clearkey": { serverURL: license } });
       seen.latency = () => player.getCurrentLiveLatency();
-      seen.back = (seconds) => player.seek(player.timeInDvrWindow() - seconds);`,
+      seen.version = player.getVersion();
+      seen.back = (seconds) => player.seek(player.timeInDvrWindow() - seconds);
+      seen.live = () => player.seekToOriginalLive();`,
   },
   shaka: {
     library: "shaka-player/dist/shaka-player.compiled.js",
@@ -43,9 +48,39 @@ const PLAYERS = {
       player.addEventListener("error", (event) => seen.errors.push("code " + event.detail.code));
       player.attach(video).then(() => player.load(url)).catch((error) => seen.errors.push("fatal " + error.code));
       seen.latency = () => player.getStats().liveLatency;
-      seen.back = (seconds) => { video.currentTime -= seconds; };`,
+      seen.version = shaka.Player.version;
+      seen.back = (seconds) => { video.currentTime -= seconds; };
+      seen.live = () => player.goToLive();`,
   },
 };
+
+/** Pictures that are read in a visit, one each so many milliseconds. */
+const PICTURES_EACH_MS = 1000;
+
+/** The luma in the middle of each cell of the bar, as far as there is a picture. */
+const LUMA = `(() => {
+  const [width, height] = [video.videoWidth, video.videoHeight];
+  if (!width) return [];
+  const canvas = new OffscreenCanvas(width, 1).getContext("2d");
+  canvas.drawImage(video, 0, Math.floor(height / 40), width, 1, 0, 0, width, 1);
+  const { data } = canvas.getImageData(0, 0, width, 1);
+  return Array.from({ length: ${CELLS} }, (_, cell) => data[4 * Math.floor(((2 * cell + 1) * width) / ${2 * CELLS}) + 1]);
+})()`;
+
+/**
+ * Lets it play for so long; the clocks of what was on the screen.
+ * @param {import("playwright-core").Page} page
+ * @param {number} seconds
+ */
+async function watch(page, seconds) {
+  /** @type {import("./bar.mjs").Picture[]} */
+  const pictures = [];
+  for (const end = Date.now() + seconds * 1000; Date.now() < end; ) {
+    await page.waitForTimeout(PICTURES_EACH_MS);
+    pictures.push({ clock: clockOf(await page.evaluate(LUMA)), wall: Date.now() });
+  }
+  return pictures;
+}
 
 function wishes() {
   const { values } = parseArgs({
@@ -86,11 +121,16 @@ function wishes() {
 async function goBack(page, back, seconds) {
   const before = Number(await page.evaluate("video.currentTime"));
   await page.evaluate(`seen.back(${back})`);
-  await page.waitForTimeout(seconds * 1000);
+  const pictures = told(await watch(page, seconds));
   const after = Number(await page.evaluate("video.currentTime"));
+  const latency = await page.evaluate("seen.latency()");
+  await page.evaluate("void seen.live()");
+  const live = told(await watch(page, seconds));
   return {
     played: after - (before - back),
-    latency: await page.evaluate("seen.latency()"),
+    latency,
+    pictures,
+    live,
     stalls: await page.evaluate("seen.stalls"),
   };
 }
@@ -100,12 +140,14 @@ async function goBack(page, back, seconds) {
  * @param {import("playwright-core").Page} page
  * @param {number} at seconds
  * @param {number} seconds
+ * @param {import("./bar.mjs").Picture[]} before what was on the screen
  */
-async function goTo(page, at, seconds) {
+async function goTo(page, at, seconds, before) {
   await page.evaluate(`seen.stalls = 0, seen.began = false, video.currentTime = ${at}`);
-  await page.waitForTimeout(seconds * 1000);
+  const pictures = told(await watch(page, seconds), before);
   return {
     played: Number(await page.evaluate("video.currentTime")) - at,
+    pictures,
     stalls: await page.evaluate("seen.stalls"),
   };
 }
@@ -140,9 +182,9 @@ async function main() {
     // A player that never begins is a figure too.
     const firstFrame = await first.then(() => (Date.now() - opened) / 1000).catch(() => null);
     const from = Number(await page.evaluate("video.currentTime"));
-    await page.waitForTimeout(seconds * 1000);
+    const pictures = await watch(page, seconds);
     const report = await page.evaluate(
-      `({ position: video.currentTime, latency: seen.latency(), stalls: seen.stalls, errors: seen.errors,
+      `({ version: seen.version, position: video.currentTime, latency: seen.latency(), stalls: seen.stalls, errors: seen.errors,
           frames: video.getVideoPlaybackQuality().totalVideoFrames })`,
     );
     const { position, ...rest } = /** @type {{ position: number }} */ (report);
@@ -152,8 +194,9 @@ async function main() {
       firstFrame,
       played: position - from,
       ...rest,
+      pictures: told(pictures),
       back: went,
-      at: at === null ? null : await goTo(page, at, seconds),
+      at: at === null ? null : await goTo(page, at, seconds, pictures),
       requests,
       refused,
     };
