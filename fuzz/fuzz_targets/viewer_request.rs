@@ -6,6 +6,7 @@ use cmcd::Cmcd;
 use edge::key::Target;
 use edge::range::{Range, Slice};
 use edge::request::Request;
+use edge::upstream::rendezvous::{recording, stream};
 use libfuzzer_sys::fuzz_target;
 use manifest::Directives;
 
@@ -14,6 +15,9 @@ fuzz_target!(|data: &[u8]| {
     while let Ok(Some(request)) = Request::take(&mut bytes) {
         let Ok(target) = Target::read(request.target()) else { continue };
         assert!(target.live_key().starts_with('/') && target.whole_key().starts_with('/'));
+        // What lies in a recording is one stream's, and is asked for where that was found.
+        let known = recording(request.target());
+        assert!(known.is_none_or(|known| known == stream(request.target()) && request.target().starts_with(known)));
         let _ = Directives::from_query(target.query);
         let _ = Cmcd::from_query(target.query);
         let range = request.range.as_deref().and_then(|range| Range::read(std::str::from_utf8(range).ok()?));

@@ -7,10 +7,8 @@
 // is 0 when the visit could be measured, whatever was there; 1 with one sentence on stderr when not.
 
 import { parseArgs } from "node:util";
-import { launch, Unmeasured } from "./chromium.mjs";
-import { site } from "./site.mjs";
-
-const FIRST_FRAME_MS = 20_000;
+import { Unmeasured } from "./chromium.mjs";
+import { FIRST_FRAME_MS, tell, visit } from "./visit.mjs";
 
 /** Cues of all tracks of the element, as players that render with the browser leave them there. */
 const CUES = `() => [...video.textTracks].flatMap((track) => [...(track.cues ?? [])].map((cue) =>
@@ -96,21 +94,8 @@ const SHOW = `(one) => {
 
 async function main() {
   const { name, player, url, seconds, back, picture } = wishes();
-  const html = `<!doctype html><meta charset="utf-8"><script src="/player.js"></script>
-    <video muted autoplay playsinline width="480"></video><script>
-      const video = document.querySelector("video"), url = ${JSON.stringify(url)};
-      const seen = { errors: [], tracks: () => [], choose: () => {}, cues: () => [], thumbnail: async () => null };
-      ${player.begin}
-    </script>`;
-  const { server, url: at } = await site(player.library, html);
-  const browser = await launch();
-  try {
-    const page = await browser.newPage();
-    /** @type {string[]} */
-    const refused = [];
-    page.on("response", (response) => {
-      if (response.status() >= 400) refused.push(`${response.status()} ${response.url()}`);
-    });
+  const seen = `const seen = { errors: [], tracks: () => [], choose: () => {}, cues: () => [], thumbnail: async () => null };`;
+  return visit(player, { url, width: 480, seen }, async ({ page, at, refused }) => {
     await page.goto(at);
     await page
       .waitForFunction("video.currentTime > 0", undefined, { timeout: FIRST_FRAME_MS })
@@ -126,14 +111,8 @@ async function main() {
     const { thumbnail, ...rest } = /** @type {{ thumbnail: unknown }} */ (report);
     await page.evaluate(`(${SHOW})(${JSON.stringify(thumbnail)})`);
     if (picture !== undefined) await page.screenshot({ path: picture });
-    process.stdout.write(`${JSON.stringify({ player: name, ...rest, thumbnail, refused })}\n`);
-  } finally {
-    await browser.close();
-    server.close();
-  }
+    return { player: name, ...rest, thumbnail, refused };
+  });
 }
 
-main().catch((error) => {
-  process.stderr.write(`${error instanceof Error ? error.message.split("\n")[0] : error}\n`);
-  process.exitCode = 1;
-});
+await tell(main);

@@ -11,10 +11,8 @@
 
 import { parseArgs } from "node:util";
 import { CELLS, clockOf, told } from "./bar.mjs";
-import { launch, Unmeasured } from "./chromium.mjs";
-import { site } from "./site.mjs";
-
-const FIRST_FRAME_MS = 20_000;
+import { Unmeasured } from "./chromium.mjs";
+import { FIRST_FRAME_MS, tell, visit } from "./visit.mjs";
 
 /** The library from npm, and how a page begins to play `url` in `video` with it. */
 const PLAYERS = {
@@ -154,28 +152,14 @@ async function goTo(page, at, seconds, before) {
 
 async function main() {
   const { name, player, url, seconds, license, back, at } = wishes();
-  const html = `<!doctype html><meta charset="utf-8"><script src="/player.js"></script>
-    <video muted autoplay playsinline width="320"></video><script>
-      const video = document.querySelector("video"), url = ${JSON.stringify(url)};
-      const license = ${JSON.stringify(license)};
+  const seen = `const license = ${JSON.stringify(license)};
       const seen = { errors: [], stalls: 0, began: false, latency: () => null };
       video.addEventListener("playing", () => { seen.began = true; });
-      video.addEventListener("waiting", () => { if (seen.began) seen.stalls += 1; });
-      ${player.begin}
-    </script>`;
-  const { server, url: visited } = await site(player.library, html);
-  const browser = await launch();
-  try {
-    const page = await browser.newPage();
-    /** @type {string[]} */
-    const refused = [];
-    let requests = 0;
-    page.on("response", (response) => {
-      requests += 1;
-      if (response.status() >= 400) refused.push(`${response.status()} ${response.url()}`);
-    });
+      video.addEventListener("waiting", () => { if (seen.began) seen.stalls += 1; });`;
+  return visit(player, { url, width: 320, seen }, async (visited) => {
+    const { page } = visited;
     const opened = Date.now();
-    await page.goto(visited);
+    await page.goto(visited.at);
     const first = page.waitForFunction("seen.began && video.currentTime > 0", undefined, {
       timeout: FIRST_FRAME_MS,
     });
@@ -189,7 +173,7 @@ async function main() {
     );
     const { position, ...rest } = /** @type {{ position: number }} */ (report);
     const went = back === null ? null : await goBack(page, back, seconds);
-    const line = {
+    return {
       player: name,
       firstFrame,
       played: position - from,
@@ -197,17 +181,10 @@ async function main() {
       pictures: told(pictures),
       back: went,
       at: at === null ? null : await goTo(page, at, seconds, pictures),
-      requests,
-      refused,
+      requests: visited.requests,
+      refused: visited.refused,
     };
-    process.stdout.write(`${JSON.stringify(line)}\n`);
-  } finally {
-    await browser.close();
-    server.close();
-  }
+  });
 }
 
-main().catch((error) => {
-  process.stderr.write(`${error instanceof Error ? error.message.split("\n")[0] : error}\n`);
-  process.exitCode = 1;
-});
+await tell(main);
