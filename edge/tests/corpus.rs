@@ -15,6 +15,7 @@ use edge::store::disk::header::Header;
 use edge::store::freshness::{Unstored, age, judge};
 use edge::subscription::{Brought, Effect, Heard, Step, Subscription, Viewers};
 use edge::upstream::PeerId;
+use edge::upstream::rendezvous::recording;
 use edge::upstream::resume::Torn;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use manifest::Directives;
@@ -29,7 +30,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn viewer_requests() {
-    let (mut requests, mut holds, mut ranges) = (0, 0, 0);
+    let (mut requests, mut holds, mut ranges, mut recordings) = (0, 0, 0, 0);
     for seed in seeds("viewer_request") {
         let mut bytes = BytesMut::from(&seed[..]);
         while let Ok(Some(request)) = Request::take(&mut bytes) {
@@ -38,9 +39,10 @@ fn viewer_requests() {
             holds += usize::from(Directives::from_query(target.query).is_ok_and(|asked| asked.wait.is_some()));
             let range = request.range.as_deref().and_then(|range| Range::read(std::str::from_utf8(range).ok()?));
             ranges += usize::from(range.is_some());
+            recordings += usize::from(recording(request.target()) == Some("/archive/show/1795226400500"));
         }
     }
-    assert_eq!((requests, holds, ranges), (3, 1, 1));
+    assert_eq!((requests, holds, ranges, recordings), (4, 1, 1, 1));
 }
 
 #[test]
