@@ -15,7 +15,7 @@ use manifest::follow::{self, Followed as Read, Media};
 use manifest::{Verdict, Wait};
 use parking_lot::RwLock;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -67,6 +67,8 @@ pub struct Rendition {
     parts_asked_ms: AtomicU64,
     started: Instant,
     pub account: Account,
+    /// It is followed no longer.
+    stop: CancellationToken,
 }
 
 /// What a viewer sees.
@@ -208,7 +210,13 @@ impl Playlists {
         let full = match followed.variants.have_room_for(&key) {
             _ if followed.by_key.len() >= self.limits.subscriptions_max => Some(Bound::Subscriptions),
             true => None,
-            false => Some(Bound::Variants),
+            false => {
+                if let Some(double) = followed.double(&key, &first.media) {
+                    tracing::info!(rendition = %double.key, "makes room for another playlist of its path");
+                    double.stop.cancel();
+                }
+                Some(Bound::Variants)
+            }
         };
         if let Some(bound) = full {
             self.store.metrics.bit(bound);
@@ -232,6 +240,7 @@ impl Playlists {
             parts_asked_ms: AtomicU64::new(NEVER),
             started: now,
             account,
+            stop: self.store.stop.child_token(),
         });
         followed.variants.add(&key);
         followed.by_key.insert(key, rendition.clone());
@@ -267,6 +276,30 @@ impl Playlists {
         }
         self.store.metrics.subscriptions.dec();
         true
+    }
+}
+
+impl Followed {
+    /// Of the variants of a path, the one that is to make room for `key`: it names what another of them names too, so its
+    /// query was made up or means nothing upstream. None, if that is so of `key` itself, if it writes the path in another way,
+    /// or if one is about to go.
+    fn double(&self, key: &str, media: &Media) -> Option<Arc<Rendition>> {
+        let (variants, plain) = self.variants.beside(key);
+        let variants: Vec<_> = variants.iter().filter_map(|key| self.by_key.get(&**key)).collect();
+        let all: Vec<_> = variants.iter().copied().chain(self.by_key.get(&*plain)).collect();
+        let named: HashSet<Arc<str>> = named(key, media).into_iter().map(|object| object.key).collect();
+        let newest = |rendition: &Rendition| rendition.account.facts.lock().newest.clone();
+        let is_new = !all.iter().any(|known| newest(known).is_some_and(|newest| named.contains(&newest)));
+        if !is_new || key.split('?').next() != Some(&*plain) || variants.iter().any(|known| known.stop.is_cancelled()) {
+            return None;
+        }
+        let is_double = |one: &&Arc<Rendition>| {
+            let others = all.iter().filter(|other| !Arc::ptr_eq(one, other));
+            newest(one)
+                .is_some_and(|newest| others.into_iter().any(|other| other.account.names.lock().contains(&newest)))
+        };
+        let viewers = |rendition: &Rendition| (rendition.viewers().held, rendition.viewers().last_asked);
+        variants.iter().copied().filter(is_double).min_by_key(|double| viewers(double)).cloned()
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub struct Variants {
     max: usize,
-    by_path: HashMap<Box<str>, usize>,
+    by_path: HashMap<Box<str>, Vec<Box<str>>>,
 }
 
 impl Variants {
@@ -18,22 +18,28 @@ impl Variants {
 
     /// Whether this one may be followed too. A plain path without a query always may: nothing made up takes its place.
     pub fn have_room_for(&self, key: &str) -> bool {
-        path(key).is_none_or(|path| self.by_path.get(&*path).is_none_or(|count| *count < self.max))
+        path(key).is_none_or(|path| self.by_path.get(&*path).is_none_or(|keys| keys.len() < self.max))
     }
 
     pub fn add(&mut self, key: &str) {
         if let Some(path) = path(key) {
-            *self.by_path.entry(path.into()).or_default() += 1;
+            self.by_path.entry(path.into()).or_default().push(key.into());
         }
     }
 
     pub fn remove(&mut self, key: &str) {
         let Some(path) = path(key) else { return };
-        let Some(count) = self.by_path.get_mut(&*path) else { return };
-        *count -= 1;
-        if *count == 0 {
+        let Some(keys) = self.by_path.get_mut(&*path) else { return };
+        keys.retain(|known| &**known != key);
+        if keys.is_empty() {
             self.by_path.remove(&*path);
         }
+    }
+
+    /// Those of its path, and then the plain path itself.
+    pub fn beside(&self, key: &str) -> (&[Box<str>], String) {
+        let Some(path) = path(key) else { return (&[], key.to_owned()) };
+        (self.by_path.get(&*path).map_or(&[], Vec::as_slice), path.into_owned())
     }
 
     #[cfg(test)]
@@ -71,6 +77,8 @@ mod tests {
             !variants.have_room_for("//a") && !variants.have_room_for("/%2F/a?x=1"),
             "a path is written in many ways"
         );
+        let (keys, plain) = variants.beside("//a?x=3");
+        assert_eq!((keys.iter().map(|key| &**key).collect::<Vec<_>>(), &*plain), (vec!["/a?x=1", "/a?x=2"], "/a"));
         variants.remove("/a?x=1");
         assert!(variants.have_room_for("/a?x=3"));
         for key in ["/a?x=2", "/a", "/b?x=1", "/never?x"] {

@@ -90,7 +90,7 @@ impl Follower {
         self.name(&first, None, self.rules.shown());
         self.whole = Whole::of(&first, self.rules.shown(), Instant::now());
         self.last = first.text;
-        let stop = self.playlists.store.stop.clone();
+        let stop = self.rendition.stop.clone();
         let over = tokio::select! {
             over = self.follow() => over,
             () = stop.cancelled() => {

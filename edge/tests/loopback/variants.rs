@@ -3,6 +3,7 @@
 use crate::support::{Asked, Fake, Node, Origin, Said, Viewer, config, in_time, until, whole};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 #[tokio::test]
 async fn queries_that_are_made_up_take_nothing_from_other_streams() {
@@ -82,4 +83,47 @@ async fn streams_that_a_query_tells_apart_are_both_followed_and_never_mixed() {
         }
     }
     assert_eq!(edge.metric("vivid_edge_subscriptions", &[]), 2.0);
+}
+
+/// Upstream takes no notice of `x`, so what it makes up is one stream by many names.
+#[tokio::test]
+async fn names_that_are_made_up_make_room_for_streams() {
+    const CHANNELS: usize = 7;
+    let fake = Fake::start(|asked: Asked| {
+        let channel = asked.target.split(['?', '&']).find(|pair| pair.starts_with("channel="));
+        let head = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MAP:URI=\"init.mp4\"\n";
+        let segment = channel.map_or_else(|| "1.ts".to_owned(), |channel| format!("1.ts?{channel}"));
+        let text = format!("{head}#EXTINF:1,\n{segment}\n");
+        Box::pin(std::future::ready(Said::Whole(200, Vec::new(), text.into_bytes())))
+    })
+    .await;
+    let edge = Node::with(config::Edge { subscription_idle: Duration::from_secs(600), ..config("edge", fake.addr) });
+    let mut viewer = Viewer::connect(edge.addr).await;
+    for made_up in 0..8 {
+        viewer.get(&format!("/tv/live.m3u8?x={made_up}")).await;
+    }
+    assert_eq!(edge.metric("vivid_edge_subscriptions", &[]), 8.0);
+    let followed = async |name: &str| edge.get("/_vivid/streams/tv").await.text().contains(&format!("?{name}\""));
+    for channel in 0..CHANNELS {
+        let name = format!("channel={channel}");
+        in_time(async {
+            while !followed(&name).await {
+                viewer.get(&format!("/tv/live.m3u8?{name}")).await;
+                // Whoever makes up names goes on with it.
+                viewer.get(&format!("/tv/live.m3u8?x=a{channel}")).await;
+            }
+        })
+        .await;
+    }
+    for channel in 0..CHANNELS {
+        assert!(followed(&format!("channel={channel}")).await, "{channel} has given way to nothing");
+    }
+    assert_eq!(edge.metric("vivid_edge_subscriptions", &[]), 8.0);
+    // Those that have a place keep it where nobody is a double.
+    for channel in 10..30 {
+        viewer.get(&format!("/tv/live.m3u8?channel={channel}")).await;
+    }
+    for channel in 0..CHANNELS {
+        assert!(followed(&format!("channel={channel}")).await, "{channel}");
+    }
 }
