@@ -76,7 +76,12 @@ impl Keys {
 
     /// The key of this id, if it is made here: whoever asks must know that the stream has it.
     pub(crate) fn made_here(&self, stream: &str, id: &[u8; 16]) -> Option<[u8; 16]> {
-        self.deriver.as_ref().filter(|_| self.server.is_none()).map(|deriver| deriver.key(stream, id))
+        self.deriver.as_ref().filter(|_| self.makes_here()).map(|deriver| deriver.key(stream, id))
+    }
+
+    /// Whether there are keys to be had here at all.
+    pub(crate) fn makes_here(&self) -> bool {
+        self.deriver.is_some() && self.server.is_none()
     }
 
     /// What whoever is given keys here must send.

@@ -6,7 +6,7 @@ mod metrics;
 mod queue;
 mod record;
 mod recover;
-mod regular;
+pub(crate) mod regular;
 mod writer;
 
 pub(crate) use kept::Keeping;

@@ -1,10 +1,10 @@
 //! The folder of a life: made a recording once that has ended, from its journal, with no segment touched.
 
 use super::recording::{FILE, Id, Recording};
-use crate::store::{Record, read_life, segment_file};
+use crate::store::{Record, read_life, regular, segment_file};
 use crate::streams::{Markers, Recorded, Room, Unreadable};
 use config::HOT;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -65,7 +65,7 @@ pub(super) fn finish(folder: &Path, id: &Id, (markers, room): (&Markers, Room)) 
 pub(super) fn write(folder: &Path, recording: &Recording) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join("recording.new");
-    let mut file = File::create(&new)?;
+    let mut file = regular::open(OpenOptions::new().write(true).create(true).truncate(true), &new)?;
     file.write_all(recording.text().as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, folder.join(FILE))
@@ -96,6 +96,6 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     let new = path.with_extension("new");
-    fs::write(&new, bytes)?;
+    regular::write(&new, bytes)?;
     fs::rename(&new, path)
 }

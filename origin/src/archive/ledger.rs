@@ -2,6 +2,7 @@
 
 use super::metrics::ArchiveMetrics;
 use super::recording::{FILE, Id, Recording};
+use crate::store::regular;
 use crate::streams::Markers;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -46,7 +47,7 @@ impl Ledger {
         for stream in names(root) {
             for started in names(&root.join(&stream)) {
                 let Some(id) = Id::parse(&stream, &started) else { continue };
-                let text = std::fs::read(root.join(id.to_string()).join(FILE));
+                let text = regular::read(&root.join(id.to_string()).join(FILE));
                 let recording = text.ok().and_then(|text| Recording::read(&text, &id));
                 state.recordings.extend(recording.map(|recording| (id, recording)));
             }
@@ -181,5 +182,28 @@ impl Ledger {
         for (tier, bytes) in bytes {
             self.metrics.bytes.with_label_values(&[tier]).set(bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_no_recording_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, link) = (folder.path().join("a/1"), folder.path().join("a/2"));
+        for at in [&pipe, &link] {
+            std::fs::create_dir_all(at).unwrap();
+        }
+        assert!(std::process::Command::new("mkfifo").arg(pipe.join(FILE)).status().unwrap().success());
+        std::os::unix::fs::symlink("/dev/zero", link.join(FILE)).unwrap();
+        let (opened, told) = std::sync::mpsc::channel();
+        let root = folder.path().to_owned();
+        std::thread::spawn(move || {
+            let metrics = ArchiveMetrics::register(&prometheus::Registry::new()).unwrap();
+            opened.send(Ledger::open(&root, metrics).state.lock().recordings.len())
+        });
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)), Ok(0));
     }
 }

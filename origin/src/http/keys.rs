@@ -1,10 +1,11 @@
 //! `/live/{stream}/keys` and those of recordings: keys that are made here, to players that fetch one by its id and to browsers
 //! that ask for licences.
 
+use super::posted::whole;
 use super::{App, Refusal, Steps, answer, bearer, classed};
 use crate::archive::Recording;
 use crate::keys::unhex;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
@@ -72,7 +73,10 @@ pub(super) async fn licensed(
     body: Body,
 ) -> Result<Response, Refusal> {
     authorized(&app, &headers)?;
-    let body = to_bytes(body, BODY_MAX).await.map_err(|_| Refusal::License("it is too long".to_owned()))?;
+    if !app.0.directory.keys().makes_here() {
+        return Err(Refusal::NoSuchKey { stream });
+    }
+    let body = whole(body, BODY_MAX).await?;
     let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| Refusal::License(error.to_string()))?;
     let keys = wanted.kids.iter().take(KEYS_MAX).filter_map(|kid| {
         let id: [u8; 16] = URL_SAFE_NO_PAD.decode(kid.trim_end_matches('=')).ok()?.try_into().ok()?;

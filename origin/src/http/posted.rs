@@ -27,8 +27,13 @@ pub(super) async fn posted(rule: Rule<'_>, headers: &HeaderMap, body: Body) -> R
     if !bearer::is_authorized(headers, token) {
         return Err(Refusal::Unauthorized { key: rule.key });
     }
-    match timeout(BODY_TIMEOUT, to_bytes(body, rule.bytes_max)).await {
-        Ok(read) => read.map_err(|_| Refusal::TooLong { bytes_max: rule.bytes_max }),
+    whole(body, rule.bytes_max).await
+}
+
+/// The body, if it comes in time and is no longer than `bytes_max`.
+pub(super) async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
+    match timeout(BODY_TIMEOUT, to_bytes(body, bytes_max)).await {
+        Ok(read) => read.map_err(|_| Refusal::TooLong { bytes_max }),
         Err(_) => Err(Refusal::PostLate),
     }
 }

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::time::timeout;
 
 /// Two segments of it.
 const ROTATE: Duration = Duration::from_secs(4);
@@ -216,6 +217,18 @@ async fn keys_are_given_to_who_has_the_token_and_kept_by_nobody() {
         let license = world.client.send_body(Method::POST, "/live/pay/keys", (&fields, body)).await;
         assert_eq!(license.status, status, "{body}");
     }
+}
+
+/// Whoever sends it could hold a connection for as long as the origin waits for the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_licence_is_refused_before_its_request_is_whole_where_there_are_no_keys() {
+    let world = World::start(config(|_| {}));
+    let mut socket = TcpStream::connect(world.addr).await.unwrap();
+    let head = b"POST /live/a/keys HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n";
+    socket.write_all(head).await.unwrap();
+    let mut answer = [0; 12];
+    timeout(Duration::from_secs(5), socket.read_exact(&mut answer)).await.expect("no answer").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 404");
 }
 
 #[tokio::test(flavor = "multi_thread")]
