@@ -9,11 +9,13 @@ mod edge;
 mod environment;
 mod fleet;
 mod geo;
+mod ladder;
 mod listeners;
 mod log;
 mod origin;
 mod problem;
 mod router;
+mod streams;
 mod transcode;
 
 pub use edge::{
@@ -26,6 +28,7 @@ pub use edge::{
 pub use edge::{LogTarget, LoggedAddresses, SampleBy};
 pub use fleet::{FleetEdge, FleetFile};
 pub use geo::Geo;
+pub use ladder::{Audio, Coding, Ladder, LadderRule, Rung};
 pub use log::{Log, LogFormat};
 pub use origin::{
     ANY_STREAM, Archive, Disk as OriginDisk, EncryptedStreams, Encryption, EncryptionMethod, HOT, HlsKeys, Ingest,
@@ -34,7 +37,8 @@ pub use origin::{
 };
 pub use problem::{ConfigError, Problem};
 pub use router::{Cdn, Manifest, Probe, Router, Steering};
-pub use transcode::{Audio, Ladder, Rung, Segmenting, Worker};
+pub use streams::Streams;
+pub use transcode::{Segmenting, Worker};
 
 use environment::Overlaid;
 use serde::Deserialize;

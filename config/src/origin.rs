@@ -26,7 +26,8 @@ pub use window::Window;
 
 use crate::Problem;
 use crate::bounded::{address, within};
-use crate::transcode::{Ladder, RawLadder, RawSegmenting, RawWorker, Segmenting, Worker};
+use crate::ladder::{self, Ladder, LadderRule};
+use crate::transcode::{RawSegmenting, RawWorker, Segmenting, Worker};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,6 +44,8 @@ pub struct Origin {
     pub profiles: Vec<Profile>,
     pub segment: Segmenting,
     pub ladder: Ladder,
+    /// The first that names a stream replaces `ladder` for it.
+    pub ladders: Vec<LadderRule>,
     pub worker: Worker,
     pub window: Window,
     pub markers: Markers,
@@ -92,7 +95,8 @@ pub(crate) struct Raw {
     ingest: RawIngest,
     profiles: Vec<profiles::Raw>,
     segment: RawSegmenting,
-    ladder: RawLadder,
+    ladder: ladder::Raw,
+    ladders: Vec<ladder::RawRule>,
     worker: RawWorker,
     window: window::Raw,
     markers: markers::Raw,
@@ -135,7 +139,8 @@ impl Default for Raw {
             ingest: RawIngest::default(),
             profiles: Vec::new(),
             segment: RawSegmenting::default(),
-            ladder: RawLadder::default(),
+            ladder: ladder::Raw::default(),
+            ladders: Vec::new(),
             worker: RawWorker::default(),
             window: window::Raw::default(),
             markers: markers::Raw::default(),
@@ -175,6 +180,13 @@ impl Raw {
             problems.push(Problem::new("origin.ingest.while_away", text));
         }
         let disk = self.disk.valid(problems);
+        let thumbnails = self.thumbnails.valid(problems);
+        let with_images = |ladder| Ladder { thumbnails: thumbnails.clone(), ..ladder };
+        let ladders = self.ladders.into_iter().enumerate().map(|(index, rule)| {
+            let rule = rule.valid(index, &self.ladder, problems);
+            LadderRule { ladder: with_images(rule.ladder), ..rule }
+        });
+        let ladders = ladders.collect();
         Origin {
             profiles,
             markers: self.markers.valid(problems),
@@ -191,12 +203,21 @@ impl Raw {
             )),
             ingest: self.ingest.valid(problems),
             segment: self.segment.valid(problems),
-            ladder: Ladder { thumbnails: self.thumbnails.valid(problems), ..self.ladder.valid(problems) },
+            ladder: with_images(self.ladder.valid("origin.ladder", problems)),
+            ladders,
             worker: self.worker.valid(problems),
             window: self.window.valid(problems),
             archive: self.archive.valid(&disk, problems),
             disk,
         }
+    }
+}
+
+impl Origin {
+    /// What is made of the stream of this name: the first rule that names it decides.
+    pub fn ladder(&self, stream: &str) -> &Ladder {
+        let rule = self.ladders.iter().find(|rule| rule.streams.cover(stream));
+        rule.map_or(&self.ladder, |rule| &rule.ladder)
     }
 }
 
@@ -209,7 +230,7 @@ pub fn is_stream_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(usable)
 }
 
-const STREAM_NAME: &str = "1 to 64 letters, digits, hyphens or underscores";
+pub(crate) const STREAM_NAME: &str = "1 to 64 letters, digits, hyphens or underscores";
 
 impl RawIngest {
     fn valid(self, problems: &mut Vec<Problem>) -> Ingest {

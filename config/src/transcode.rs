@@ -1,9 +1,7 @@
-//! `[origin.segment]`, `[origin.ladder]` and `[origin.worker]`: how a source is cut, what is encoded from it, and how far
-//! the process that does so may fall behind.
+//! `[origin.segment]` and `[origin.worker]`: how a source is cut, and how far the process that encodes it may fall behind.
 
 use crate::Problem;
 use crate::bounded::within;
-use crate::origin::Thumbnails;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -14,34 +12,6 @@ pub struct Segmenting {
     pub part: Duration,
     /// How long ingest waits for the second key frame to learn the source's GOP.
     pub analysis_max: Duration,
-}
-
-/// What is made from the source. The top rendition is the source itself where its key frames allow it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ladder {
-    /// Rungs below the source, tallest first. Those at or above the source's height are left out.
-    pub rungs: Vec<Rung>,
-    pub audio: Audio,
-    /// Used where the source cannot be passed through: bits per second of the top rung for each pixel of a frame per second.
-    pub top_bits_per_pixel: f64,
-    /// An x264 preset, for every encoded rung.
-    pub preset: String,
-    /// Beside the rungs, where any is encoded.
-    pub thumbnails: Option<Thumbnails>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rung {
-    /// Picture height in pixels; the width follows the source's aspect. The rendition is named `{height}p`.
-    pub height: u32,
-    /// Target, in bits per second.
-    pub bitrate: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audio {
-    /// AAC-LC, 48 kHz; in bits per second.
-    pub bitrate: u32,
 }
 
 /// How far the process that encodes a stream may fall behind before it is ended.
@@ -68,36 +38,9 @@ pub(crate) struct RawSegmenting {
     analysis_max_ms: u64,
 }
 
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawLadder {
-    rungs: Vec<RawRung>,
-    audio_bitrate: u32,
-    top_bits_per_pixel: f64,
-    preset: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRung {
-    height: u32,
-    bitrate: u32,
-}
-
 impl Default for RawSegmenting {
     fn default() -> Self {
         Self { target_ms: 2000, part_ms: 267, analysis_max_ms: 4000 }
-    }
-}
-
-impl Default for RawLadder {
-    fn default() -> Self {
-        Self {
-            rungs: vec![RawRung { height: 360, bitrate: 800_000 }],
-            audio_bitrate: 128_000,
-            top_bits_per_pixel: 0.1,
-            preset: "veryfast".to_owned(),
-        }
     }
 }
 
@@ -136,44 +79,3 @@ impl RawSegmenting {
         }
     }
 }
-
-impl RawLadder {
-    pub(crate) fn valid(self, problems: &mut Vec<Problem>) -> Ladder {
-        let rungs: Vec<_> = self.rungs.iter().enumerate().map(|(i, rung)| rung.valid(i, problems)).collect();
-        if !rungs.windows(2).all(|pair| pair[0].height > pair[1].height) {
-            problems.push(Problem::new(
-                "origin.ladder.rungs",
-                "must go from the tallest to the smallest, each height once",
-            ));
-        }
-        within(problems, "origin.ladder.top_bits_per_pixel", self.top_bits_per_pixel, 0.01..=1.0);
-        within(problems, "origin.ladder.audio_bitrate", self.audio_bitrate, 16_000..=512_000);
-        if !PRESETS.contains(&self.preset.as_str()) {
-            let message = format!("{:?} is not an x264 preset; write one of {}", self.preset, PRESETS.join(", "));
-            problems.push(Problem::new("origin.ladder.preset", message));
-        }
-        Ladder {
-            rungs,
-            audio: Audio { bitrate: self.audio_bitrate },
-            top_bits_per_pixel: self.top_bits_per_pixel,
-            preset: self.preset,
-            thumbnails: None,
-        }
-    }
-}
-
-impl RawRung {
-    fn valid(&self, index: usize, problems: &mut Vec<Problem>) -> Rung {
-        let key = |name: &str| format!("origin.ladder.rungs[{index}].{name}");
-        if self.height % 2 == 1 {
-            problems.push(Problem::new(key("height"), "must be even: H.264 with 4:2:0 has no odd sizes"));
-        }
-        Rung {
-            height: within(problems, &key("height"), self.height, 90..=4320),
-            bitrate: within(problems, &key("bitrate"), self.bitrate, 30_000..=100_000_000),
-        }
-    }
-}
-
-const PRESETS: [&str; 9] =
-    ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"];

@@ -108,6 +108,14 @@ impl Segmenter {
         self
     }
 
+    /// One of `every` frames of the grid is there.
+    pub(crate) fn every(mut self, every: u32) -> Self {
+        if self.kind == TrackKind::Video {
+            self.frame_ticks = i64::from(self.grid.rate.frame_ticks()) * i64::from(every);
+        }
+        self
+    }
+
     /// Leaves out so many segments: another origin cuts those, and this one joins it.
     pub(crate) fn after(mut self, segments: u64) -> Self {
         self.part = segments * u64::from(self.grid.parts_per_segment());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use media::{AacConfig, AvcConfig, FrameRate, Timescale, TrackConfig};
-use transcode::{Make, Plan, Rendition, Source};
+use transcode::{Encoding, Make, Plan, Rendition, Source};
 
 /// A small seeded generator (xorshift64*), for tests that draw many cases and must name the one that failed.
 pub(crate) struct Rng(u64);
@@ -40,6 +40,11 @@ pub(crate) fn avc(timescale: Timescale) -> TrackConfig {
 
 pub(crate) fn aac() -> TrackConfig {
     TrackConfig::Aac { config: aac_config() }
+}
+
+/// What the ladder makes of a picture, at every frame of the grid.
+pub(crate) fn rung(width: u32, height: u32, bitrate: u32) -> Make {
+    Make::Video(Encoding { width, height, every: 1, bitrate, quality: Some(23), preset: "veryfast".to_owned() })
 }
 
 /// A plan whose grid is given: passthrough and audio.

@@ -7,6 +7,8 @@ pub mod wire;
 pub mod worker;
 
 pub use metrics::Metrics;
-pub use plan::{ACCESS_UNIT_SAMPLES, AUDIO_RATE, Make, Plan, Rendition, Source, Thumbnails, plan, plan_after};
+pub use plan::{
+    ACCESS_UNIT_SAMPLES, AUDIO_RATE, Encoding, Make, Plan, Rendition, Source, Thumbnails, plan, plan_after,
+};
 pub use supervise::{EndReason, Input, Limits, Made, Worker, WorkerError, WorkerInput, WorkerProgram};
 pub use wire::Job;

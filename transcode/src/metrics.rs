@@ -83,7 +83,7 @@ impl Metrics {
     pub(crate) fn frames_out_of(&self, make: &Make) -> IntCounter {
         let (medium, height) = match make {
             Make::Audio { .. } => ("audio", 0),
-            Make::Video { height, .. } => ("video", *height),
+            Make::Video(video) => ("video", video.height),
             Make::Passthrough => ("passthrough", 0),
         };
         self.frames_out.with_label_values(&[medium, &height.to_string()])

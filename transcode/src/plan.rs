@@ -1,6 +1,7 @@
 //! Decides, once per epoch, how a source is cut and what is encoded from it. Pure.
 
 mod after;
+mod rungs;
 
 pub use after::plan_after;
 
@@ -59,10 +60,27 @@ pub struct Rendition {
 pub enum Make {
     /// The source's own video, as it is.
     Passthrough,
-    /// H.264 by x264. Sizes in pixels, both even; the target in bits per second.
-    Video { width: u32, height: u32, bitrate: u32, preset: String },
+    Video(Encoding),
     /// AAC-LC at 48 kHz; bits per second.
-    Audio { bitrate: u32 },
+    Audio {
+        bitrate: u32,
+    },
+}
+
+/// H.264 by x264.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// In pixels, both even.
+    pub width: u32,
+    pub height: u32,
+    /// One of so many pictures of the grid is encoded; divides the frames of a part.
+    pub every: u32,
+    /// The target in bits per second, or where a quality is aimed at, the most on average.
+    pub bitrate: u32,
+    /// x264's constant rate factor.
+    pub quality: Option<u8>,
+    /// An x264 preset.
+    pub preset: String,
 }
 
 /// Samples per second of every audio rendition.
@@ -95,19 +113,33 @@ impl Make {
         match self {
             Self::Passthrough => None,
             // A quarter above the target keeps the peak in the 125 % that Apple's authoring rules allow (1.29).
-            Self::Video { bitrate, .. } => Some(bitrate.saturating_add(bitrate / 4)),
+            Self::Video(Encoding { bitrate, .. }) => Some(bitrate.saturating_add(bitrate / 4)),
             Self::Audio { bitrate } => Some(*bitrate),
         }
+    }
+
+    /// How many pictures of the grid it takes to get one.
+    pub fn every(&self) -> u32 {
+        match self {
+            Self::Video(video) => video.every,
+            Self::Passthrough | Self::Audio { .. } => 1,
+        }
+    }
+
+    /// Its frames per second on the grid of an epoch.
+    pub fn rate(&self, grid: FrameRate) -> FrameRate {
+        let slower = grid.den().checked_mul(self.every()).and_then(|den| FrameRate::new(grid.num(), den));
+        slower.unwrap_or(grid)
     }
 }
 
 /// Plans the first epoch of a stream: cuts on the source's own IDR pictures where they allow it and viewers can decode
 /// them, and else on a grid that suits AAC.
 pub fn plan(source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
-    let on_gops = grid_of_gops(source, segmenting, |_| true);
+    let on_gops = grid_of_gops(source, segmenting, ladder, |_| true);
     let passthrough = on_gops.is_some();
     let (segment_frames, part_frames) = on_gops.unwrap_or_else(|| free_grid(source.rate, segmenting));
-    let renditions = renditions(source, ladder, passthrough);
+    let renditions = renditions(source, ladder, (passthrough, part_frames));
     Plan {
         rate: source.rate,
         segment_frames,
@@ -120,7 +152,13 @@ pub fn plan(source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
 }
 
 /// The whole number of GOPs nearest the target that also divides into parts of a fair length: (segment, part) in frames.
-fn grid_of_gops(source: &Source, segmenting: &Segmenting, suits: impl Fn((u32, u32)) -> bool) -> Option<(u32, u32)> {
+/// Parts that the slower rungs have a whole number of pictures of are preferred.
+fn grid_of_gops(
+    source: &Source,
+    segmenting: &Segmenting,
+    ladder: &Ladder,
+    suits: impl Fn((u32, u32)) -> bool,
+) -> Option<(u32, u32)> {
     let gop = source.gop.filter(|&gop| gop > 0 && source.video.is_widely_decoded())?;
     let target = frames(source.rate, segmenting.segment);
     let part = frames(source.rate, segmenting.part);
@@ -128,7 +166,11 @@ fn grid_of_gops(source: &Source, segmenting: &Segmenting, suits: impl Fn((u32, u
     let mut candidates: Vec<u32> =
         (1..=longest).map(|count| count * gop).filter(|&segment| f64::from(segment) >= target / 2.0).collect();
     candidates.sort_by(|&a, &b| distance(a, target).total_cmp(&distance(b, target)));
-    candidates.into_iter().find_map(|segment| Some((segment, part_of(segment, part, &suits)?)))
+    let whole = rungs::pictures_of_all(source, ladder);
+    let found = |suits: &dyn Fn((u32, u32)) -> bool| {
+        candidates.iter().find_map(|&segment| Some((segment, part_of(segment, part, suits)?)))
+    };
+    found(&|grid| grid.1.is_multiple_of(whole) && suits(grid)).or_else(|| found(&suits))
 }
 
 /// The divisor of `segment` nearest to `part`. Below half of it requests would pile up, above twice of it latency would.
@@ -189,19 +231,16 @@ fn access_units(count: u64) -> Duration {
     Duration::from_nanos((count * u64::from(ACCESS_UNIT_SAMPLES) * 1_000_000_000).div_ceil(u64::from(AUDIO_RATE)))
 }
 
-fn renditions(source: &Source, ladder: &Ladder, passthrough: bool) -> Vec<Rendition> {
-    let AvcConfig { width, height, .. } = source.video;
-    let top = if passthrough { Make::Passthrough } else { encoded_top(source, ladder) };
+/// The top is the source or of its size; then the rungs, then the sound.
+fn renditions(source: &Source, ladder: &Ladder, (passthrough, part_frames): (bool, u32)) -> Vec<Rendition> {
+    let rungs = rungs::fitting(source, ladder, part_frames);
+    let top = if passthrough { Make::Passthrough } else { Make::Video(rungs::top(source, ladder, &rungs)) };
+    let height = source.video.height;
     let mut renditions = vec![Rendition { name: format!("{height}p"), make: top }];
-    for rung in ladder.rungs.iter().filter(|rung| rung.height < height) {
-        let make = Make::Video {
-            width: even_width(width, height, rung.height),
-            height: rung.height,
-            bitrate: rung.bitrate,
-            preset: ladder.preset.clone(),
-        };
-        renditions.push(Rendition { name: format!("{}p", rung.height), make });
+    for fit in rungs.iter().filter(|fit| !fit.is_source(source)) {
+        renditions.push(Rendition { name: fit.rung.name.clone(), make: Make::Video(fit.encoding(source)) });
     }
+    rungs::tell_apart(&mut renditions);
     if source.audio.is_some() {
         renditions.push(Rendition { name: "audio".to_owned(), make: Make::Audio { bitrate: ladder.audio.bitrate } });
     }
@@ -211,24 +250,13 @@ fn renditions(source: &Source, ladder: &Ladder, passthrough: bool) -> Vec<Rendit
 /// No larger than the pictures that they are made from.
 fn thumbnails(source: &Source, ladder: &Ladder, renditions: &[Rendition]) -> Option<Thumbnails> {
     let config::Thumbnails { height, columns, rows, quantizer } = *ladder.thumbnails.as_ref()?;
-    let encoded = renditions.iter().filter_map(|rendition| match rendition.make {
-        Make::Video { height, .. } => Some(height),
+    let encoded = renditions.iter().filter_map(|rendition| match &rendition.make {
+        Make::Video(video) => Some(video.height),
         Make::Passthrough | Make::Audio { .. } => None,
     });
     let height = height.min(encoded.min()?);
     let width = even_width(source.video.width, source.video.height, height);
     Some(Thumbnails { width, height, columns, rows, quantizer })
-}
-
-fn encoded_top(source: &Source, ladder: &Ladder) -> Make {
-    let AvcConfig { width, height, .. } = source.video;
-    let pixels_per_second = f64::from(width) * f64::from(height) * source.rate.hz();
-    Make::Video {
-        width: (width & !1).max(2),
-        height: (height & !1).max(2),
-        bitrate: (pixels_per_second * ladder.top_bits_per_pixel).round() as u32,
-        preset: ladder.preset.clone(),
-    }
 }
 
 /// 4:2:0 has no odd sizes.
@@ -265,8 +293,8 @@ fn lcm(a: u64, b: u64) -> u64 {
     a / gcd(a, b) * b
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
+pub(crate) fn gcd<T: Copy + Default + PartialEq + std::ops::Rem<Output = T>>(a: T, b: T) -> T {
+    if b == T::default() { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use cursor::{Reader, put_bytes};
 use media::{Frame, Timescale, TrackConfig, TrackKind};
 
 /// Changes whenever a message does.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// The longest message, without its length. A 4K IDR picture at high quality has a few megabytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 

@@ -18,6 +18,7 @@ mod source;
 mod thumbnails;
 mod x264;
 
+use crate::plan::gcd;
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
 use crate::{AUDIO_RATE, Make};
 use audio::Audio;
@@ -25,7 +26,7 @@ use backlog::{Backlog, backlog};
 use bytes::BytesMut;
 use media::{Frame, FrameRate, Timescale, TrackKind};
 use output::Output;
-use rung::Rung;
+use rung::{Below, Rung};
 use source::Source;
 use std::io::Read;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -151,15 +152,18 @@ impl Pipeline {
             let (thumbnails, segment, out) = (thumbnails.clone(), job.plan.segment_frames, output.clone());
             let work = move || Thumbnailer::new(&thumbnails, segment, out).run(&receiver);
             threads.push(spawn("thumbnails", output, work)?);
-            next = Some(sender);
+            next = Some(Below { pictures: sender, every: 1 });
         }
         // From the smallest rung up, since each hands its picture down to the next.
         for (index, rendition) in job.plan.renditions.iter().enumerate().rev() {
             if let Some(settings) = Settings::of(&job.plan, &rendition.make) {
-                let (sender, receiver) = sync_channel(rung::PICTURES_MAX);
+                let (pictures, receiver) = sync_channel(rung::PICTURES_MAX);
+                // What no rung from here down has is not scaled.
+                let every = next.as_ref().map_or(0, |below| below.every);
+                let every = gcd(settings.encoding.every, every);
                 let rung = Rung::new(settings, index as u16, next.take(), output.clone());
                 threads.push(spawn(&rendition.name, output, move || rung.run(&receiver))?);
-                next = Some(sender);
+                next = Some(Below { pictures, every });
             }
             if let Make::Audio { bitrate } = rendition.make {
                 let config = job.source.audio.as_ref().ok_or(WorkError::NoAudio)?;

@@ -1,8 +1,8 @@
 //! `[origin.encryption]`: which streams are encrypted, with whose keys, and where players get them.
 
-use super::profiles::{covers, stream_rule};
 use crate::Problem;
 use crate::bounded::{token, within};
+use crate::streams::Streams;
 use serde::Deserialize;
 use std::fmt;
 use std::time::Duration;
@@ -27,8 +27,7 @@ pub struct Encryption {
 /// The streams that it names are encrypted by this method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncryptedStreams {
-    /// A stream's name, or its beginning and `*`.
-    pub stream: String,
+    pub streams: Streams,
     pub method: EncryptionMethod,
 }
 
@@ -177,15 +176,15 @@ impl Raw {
 
 impl RawStreams {
     fn valid(self, index: usize, problems: &mut Vec<Problem>) -> EncryptedStreams {
-        stream_rule(problems, &format!("origin.encryption.streams[{index}].stream"), &self.stream);
-        EncryptedStreams { stream: self.stream, method: self.method }
+        let key = format!("origin.encryption.streams[{index}].stream");
+        EncryptedStreams { streams: Streams::valid(&key, self.stream, problems), method: self.method }
     }
 }
 
 impl Encryption {
     /// How the stream of this name is encrypted, if it is.
     pub fn method(&self, stream: &str) -> Option<EncryptionMethod> {
-        self.streams.iter().find(|rule| covers(&rule.stream, stream)).map(|rule| rule.method)
+        self.streams.iter().find(|rule| rule.streams.cover(stream)).map(|rule| rule.method)
     }
 }
 

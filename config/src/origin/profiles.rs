@@ -1,6 +1,7 @@
 //! `origin.profiles`: how long the parts of each stream are, by its name.
 
-use super::{Origin, STREAM_NAME, is_stream_name};
+use super::Origin;
+use crate::streams::Streams;
 use crate::{Problem, Segmenting};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -9,8 +10,7 @@ use std::time::Duration;
 /// The streams that it names have parts of this length; all else of `[origin.segment]` holds for them as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// A stream's name, or its beginning and `*`.
-    pub stream: String,
+    pub streams: Streams,
     pub part: Duration,
 }
 
@@ -40,29 +40,15 @@ impl Latency {
 
 impl Raw {
     pub(super) fn valid(self, index: usize, problems: &mut Vec<Problem>) -> Profile {
-        stream_rule(problems, &format!("origin.profiles[{index}].stream"), &self.stream);
-        Profile { part: self.profile.part(), stream: self.stream }
+        let key = format!("origin.profiles[{index}].stream");
+        Profile { streams: Streams::valid(&key, self.stream, problems), part: self.profile.part() }
     }
-}
-
-/// Whether a rule for streams names one, or the beginning of some.
-pub(super) fn stream_rule(problems: &mut Vec<Problem>, key: &str, rule: &str) {
-    let stem = rule.strip_suffix('*').unwrap_or(rule);
-    if !(is_stream_name(stem) || rule == super::ANY_STREAM) {
-        let text = format!("{rule:?} names no stream; write a name, or its beginning and \"*\": {STREAM_NAME}");
-        problems.push(Problem::new(key, text));
-    }
-}
-
-/// Whether such a rule is about this stream.
-pub(super) fn covers(rule: &str, stream: &str) -> bool {
-    rule.strip_suffix('*').map_or(rule == stream, |beginning| stream.starts_with(beginning))
 }
 
 impl Origin {
     /// How the stream of this name is cut: the first profile that names it decides.
     pub fn segmenting(&self, stream: &str) -> Cow<'_, Segmenting> {
-        let profile = self.profiles.iter().find(|profile| covers(&profile.stream, stream));
+        let profile = self.profiles.iter().find(|profile| profile.streams.cover(stream));
         let with = |profile: &Profile| Segmenting { part: profile.part, ..self.segment.clone() };
         profile.map_or(Cow::Borrowed(&self.segment), |profile| Cow::Owned(with(profile)))
     }

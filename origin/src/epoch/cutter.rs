@@ -24,8 +24,9 @@ pub(crate) struct Cutter {
 }
 
 /// One rendition; set up once its track is known.
-#[derive(Default)]
 struct Cut {
+    /// How many frames of the grid it takes to get one of its pictures.
+    every: u32,
     track: Option<Track>,
     waiting: Vec<Part>,
 }
@@ -55,7 +56,11 @@ impl Cutter {
             joined,
             protection,
             passthrough,
-            renditions: plan.renditions.iter().map(|_| Cut::default()).collect(),
+            renditions: plan
+                .renditions
+                .iter()
+                .map(|rendition| Cut { every: rendition.make.every(), track: None, waiting: Vec::new() })
+                .collect(),
             open: false,
         };
         if let Some(index) = passthrough {
@@ -70,6 +75,7 @@ impl Cutter {
         let Some(rendition) = self.renditions.get_mut(index) else { return Ok(()) };
         let init = fmp4::init(&config)?;
         let segmenter = Segmenter::new(self.grid, &config, self.begin)
+            .every(rendition.every)
             .after(self.joined)
             .protected(&config, self.protection.clone());
         rendition.track = Some(Track { config, init, segmenter });

@@ -49,6 +49,25 @@ fn cut(segmenter: &mut Segmenter, frames: impl IntoIterator<Item = Frame>) -> Re
     Ok(parts)
 }
 
+#[test]
+fn a_rendition_of_half_the_frames_is_cut_where_the_others_are() {
+    let half = plain(60, 120).into_iter().step_by(2);
+    let mut segmenter = video_segmenter().every(2);
+    let mut parts = Vec::new();
+    for frame in half {
+        let last_of_part = frame.pts / TICKS % 10 == 8;
+        let whole = segmenter.push(frame).unwrap();
+        assert_eq!(whole.len(), usize::from(last_of_part), "a part is whole with its last frame, not with the next");
+        parts.extend(whole);
+    }
+    let all = cut(&mut video_segmenter(), plain(60, 120)).unwrap();
+    let places = |parts: &[Part]| parts.iter().map(|part| (part.at, part.duration_s)).collect::<Vec<_>>();
+    assert_eq!(places(&parts), places(&all));
+    let samples = read(&parts);
+    assert_no_holes(&samples);
+    assert!(samples.iter().all(|sample| sample.2 == 2 * TICKS));
+}
+
 /// (decode time, presentation time, duration) of every sample, as a reader of the bytes gets them.
 fn read(parts: &[Part]) -> Vec<(i64, i64, i64)> {
     let mut samples = Vec::new();

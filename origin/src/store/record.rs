@@ -15,7 +15,7 @@ use flate2::Crc;
 use media::{AacConfig, AvcConfig, FrameRate, Timescale, TrackConfig};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use transcode::{Make, Plan, Rendition, Source, Thumbnails};
+use transcode::{Encoding, Make, Plan, Rendition, Source, Thumbnails};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
@@ -123,8 +123,19 @@ struct Planned {
 #[serde(rename_all = "snake_case")]
 enum Making {
     Passthrough,
-    Video { width: u32, height: u32, bitrate: u32, preset: String },
-    Audio { bitrate: u32 },
+    Encoding {
+        width: u32,
+        height: u32,
+        #[serde(default = "each")]
+        every: u32,
+        bitrate: u32,
+        #[serde(default)]
+        quality: Option<u8>,
+        preset: String,
+    },
+    Audio {
+        bitrate: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -336,11 +347,17 @@ impl Method {
     }
 }
 
+fn each() -> u32 {
+    1
+}
+
 impl Making {
     fn of(make: &Make) -> Self {
         match make.clone() {
             Make::Passthrough => Self::Passthrough,
-            Make::Video { width, height, bitrate, preset } => Self::Video { width, height, bitrate, preset },
+            Make::Video(Encoding { width, height, every, bitrate, quality, preset }) => {
+                Self::Encoding { width, height, every, bitrate, quality, preset }
+            }
             Make::Audio { bitrate } => Self::Audio { bitrate },
         }
     }
@@ -348,7 +365,9 @@ impl Making {
     fn make(&self) -> Make {
         match self.clone() {
             Self::Passthrough => Make::Passthrough,
-            Self::Video { width, height, bitrate, preset } => Make::Video { width, height, bitrate, preset },
+            Self::Encoding { width, height, every, bitrate, quality, preset } => {
+                Make::Video(Encoding { width, height, every: every.max(1), bitrate, quality, preset })
+            }
             Self::Audio { bitrate } => Make::Audio { bitrate },
         }
     }
@@ -392,7 +411,7 @@ mod tests {
 
     fn journal() -> Vec<Record> {
         let mut plan = plan(30, 60, 10);
-        let make = Make::Video { width: 160, height: 90, bitrate: 300_000, preset: "veryfast".to_owned() };
+        let make = crate::testing::rung(160, 90, 300_000);
         plan.renditions.insert(1, Rendition { name: "90p".to_owned(), make });
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
         let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 }, captions: media::Captions::default() };

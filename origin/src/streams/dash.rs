@@ -70,6 +70,7 @@ impl Epochs {
         for (rendition, (track, _)) in plan.renditions.iter().zip(&opening.tracks) {
             let (kind, media) = match track {
                 TrackConfig::Avc { config, .. } => {
+                    let rate = rendition.make.rate(rate);
                     let rate = (rate.num(), rate.den());
                     (Kind::Video, Media::Video { width: config.width, height: config.height, rate })
                 }

@@ -3,7 +3,7 @@
 use crate::epoch::{Bitrate, Known};
 use manifest::multivariant::{AudioRendition, MultivariantPlaylist, TrickPlay, Variant};
 use media::TrackConfig;
-use transcode::{Make, Plan};
+use transcode::{Encoding, Make, Plan};
 
 /// The multivariant playlist of an epoch. `tracks` are the set-ups of the plan's renditions; `known` is of the
 /// source. Bit rates are those to expect, before anything was measured.
@@ -27,7 +27,7 @@ pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], known: &Known) -
             codecs,
             width: config.width,
             height: config.height,
-            frame_rate_hz: plan.rate.hz(),
+            frame_rate_hz: rendition.make.rate(plan.rate).hz(),
             uri: uri(&rendition.name),
             trick_play: Some(TrickPlay {
                 peak_bitrate: picture.peak,
@@ -56,7 +56,7 @@ fn above_what_follows(plan: &Plan, rendition: &transcode::Rendition) -> u64 {
     if rendition.make != Make::Passthrough {
         return 0;
     }
-    let lower = plan.renditions.iter().filter(|lower| matches!(lower.make, Make::Video { .. }));
+    let lower = plan.renditions.iter().filter(|lower| lower.make.encoding().is_some());
     lower.map(|lower| bitrate(&lower.make, Bitrate { average: 0, peak: 0 }).peak + GRAIN).max().unwrap_or(0)
 }
 
@@ -68,7 +68,7 @@ fn uri(rendition: &str) -> String {
 pub(super) fn bitrate(make: &Make, source: Bitrate) -> Bitrate {
     let (average, peak) = match make {
         Make::Passthrough => (source.average, source.peak),
-        Make::Video { bitrate, .. } | Make::Audio { bitrate } => {
+        Make::Video(Encoding { bitrate, .. }) | Make::Audio { bitrate } => {
             (u64::from(*bitrate), u64::from(make.peak_bitrate().unwrap_or(*bitrate)))
         }
     };
@@ -83,15 +83,14 @@ const GRAIN: u64 = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{aac, aac_config, avc, avc_config, golden, plan};
+    use crate::testing::{aac, aac_config, avc, avc_config, golden, plan, rung};
     use media::Captions;
     use transcode::{Rendition, Source};
 
     #[test]
     fn a_ladder_is_told_in_the_order_of_the_plan() {
         let mut plan = plan(30, 60, 10);
-        let make = Make::Video { width: 160, height: 90, bitrate: 300_000, preset: "veryfast".to_owned() };
-        plan.renditions.insert(1, Rendition { name: "90p".to_owned(), make });
+        plan.renditions.insert(1, Rendition { name: "90p".to_owned(), make: rung(160, 90, 300_000) });
         let tracks = [avc(plan.rate.timescale()), avc(plan.rate.timescale()), aac()];
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
         let known = |average, peak| {

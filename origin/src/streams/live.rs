@@ -296,7 +296,7 @@ impl Live {
             let Some(rendition) = self.plan.renditions.get(index) else { continue };
             let (make, kind) = match rendition.make {
                 Make::Passthrough => ("passthrough", TrackKind::Video),
-                Make::Video { .. } => ("encoded", TrackKind::Video),
+                Make::Video(_) => ("encoded", TrackKind::Video),
                 Make::Audio { .. } => ("audio", TrackKind::Audio),
             };
             let at = part.at;
@@ -355,7 +355,7 @@ impl Joined {
 
 /// The plan of an epoch that comes after those which were made by the plan `before`.
 pub(super) fn plan(context: &Context, stream: &str, (known, before): (&Known, Option<&Plan>)) -> Plan {
-    let (segmenting, ladder) = (context.config.segmenting(stream), &context.config.ladder);
+    let (segmenting, ladder) = (context.config.segmenting(stream), context.config.ladder(stream));
     match before {
         Some(before) => transcode::plan_after(before, &known.source, &segmenting, ladder),
         None => transcode::plan(&known.source, &segmenting, ladder),

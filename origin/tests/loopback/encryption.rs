@@ -6,7 +6,7 @@ use crate::follower::Follower;
 use crate::http::Client;
 use crate::players::{decode, read_whole};
 use crate::world::{World, config};
-use config::{EncryptedStreams, EncryptionMethod, KeyServer, KeySource};
+use config::{EncryptedStreams, EncryptionMethod, KeyServer, KeySource, Streams};
 use http::Method;
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -23,7 +23,7 @@ const ROTATE: Duration = Duration::from_secs(4);
 
 /// `pay` is encrypted by samples, `old` by whole segments, and nothing else.
 fn encrypted(change: impl FnOnce(&mut config::Origin)) -> config::Origin {
-    let rule = |stream: &str, method| EncryptedStreams { stream: stream.to_owned(), method };
+    let rule = |stream: &str, method| EncryptedStreams { streams: Streams::of(stream), method };
     config(|config| {
         config.encryption.streams = vec![rule("pay", EncryptionMethod::Cbcs), rule("old", EncryptionMethod::Aes128)];
         config.encryption.rotate = Some(ROTATE);

@@ -4,7 +4,7 @@ use crate::clip::{Clip, Recipe};
 use crate::follower::Follower;
 use crate::world::{World, config};
 use bytes::Bytes;
-use config::{EncryptedStreams, EncryptionMethod, KeySource};
+use config::{EncryptedStreams, EncryptionMethod, KeySource, Streams};
 use media::Frame;
 use origin::{Ingested, Publisher};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -233,7 +233,7 @@ async fn fed_at_once_both_cut_the_same_bytes_under_the_same_names() {
 async fn of_one_secret_both_encrypt_alike() {
     for method in [EncryptionMethod::Cbcs, EncryptionMethod::Aes128] {
         let pair = Pair::start(|config| {
-            config.encryption.streams = vec![EncryptedStreams { stream: "a".to_owned(), method }];
+            config.encryption.streams = vec![EncryptedStreams { streams: Streams::of("a"), method }];
             config.encryption.keys = KeySource::Secret("of-both-0123456789".to_owned());
             config.encryption.rotate = Some(Duration::from_secs(4));
         })

@@ -25,9 +25,9 @@ pub(crate) struct World {
 pub(crate) fn config(change: impl FnOnce(&mut Origin)) -> Origin {
     let text = "[origin]\nhttp_listen = \"127.0.0.1:0\"\nrtmp_listen = \"127.0.0.1:0\"\n\
         [origin.ingest]\nopen = true\nlinger_ms = 500\n\
+        [origin.ladder]\npreset = \"ultrafast\"\n\
         [[origin.ladder.rungs]]\nheight = 90\nbitrate = 100000\n";
     let mut origin = Config::parse(text, []).unwrap().origin.unwrap();
-    origin.ladder.preset = "ultrafast".to_owned();
     change(&mut origin);
     origin
 }

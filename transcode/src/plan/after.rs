@@ -14,7 +14,7 @@ use std::time::Duration;
 /// another frame rate on one that suits, or where a single frame is longer than a part, at the old rate.
 pub fn plan_after(before: &Plan, source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
     let told = Told { target_duration_s: before.target_duration_s, part_target: before.part_target };
-    let on_gops = grid_of_gops(source, segmenting, |grid| told.suits(source, grid));
+    let on_gops = grid_of_gops(source, segmenting, ladder, |grid| told.suits(source, grid));
     let there_was = (before.segment_frames, before.part_frames);
     let grid = on_gops
         .or_else(|| Some(there_was).filter(|&grid| source.rate == before.rate && told.holds(source, grid)))
@@ -24,7 +24,7 @@ pub fn plan_after(before: &Plan, source: &Source, segmenting: &Segmenting, ladde
         Some(grid) => (source.rate, grid),
         None => (before.rate, there_was),
     };
-    let mut renditions = renditions(source, ladder, on_gops.is_some());
+    let mut renditions = renditions(&Source { rate, ..source.clone() }, ladder, (on_gops.is_some(), part_frames));
     keep_name(&mut renditions, before);
     Plan {
         rate,

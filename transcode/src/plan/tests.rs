@@ -2,7 +2,7 @@
 
 use super::*;
 use bytes::Bytes;
-use config::{Audio, Rung};
+use config::{Audio, Coding, Rung};
 
 /// The head of a configuration record: High profile.
 const HIGH: &[u8] = &[1, 100, 0, 31];
@@ -30,17 +30,32 @@ fn segmenting(segment_ms: u64, part_ms: u64) -> Segmenting {
     }
 }
 
+fn coding() -> Coding {
+    Coding { quality: Some(23), preset: "veryfast".to_owned() }
+}
+
+/// A rung by its height, frames per second at most, and bit rate.
+fn rung(height: u32, fps_max: Option<u32>, bitrate: u32) -> Rung {
+    let name = format!("{height}p{}", fps_max.map(|fps| fps.to_string()).unwrap_or_default());
+    Rung { name, height, fps_max, bitrate, coding: coding() }
+}
+
 fn ladder(heights: &[u32]) -> Ladder {
     Ladder {
-        rungs: heights.iter().map(|&height| Rung { height, bitrate: height * 2000 }).collect(),
+        rungs: heights.iter().map(|&height| rung(height, None, height * 2000)).collect(),
         audio: Audio { bitrate: 128_000 },
         top_bits_per_pixel: 0.1,
-        preset: "veryfast".to_owned(),
+        coding: coding(),
         thumbnails: Some(config::Thumbnails { height: 90, columns: 2, rows: 1, quantizer: 6 }),
     }
 }
 
 type Size = (u32, u32);
+
+/// Of a top rendition that is encoded.
+fn top_size(plan: &Plan) -> Option<Size> {
+    plan.renditions[0].make.encoding().map(|video| (video.width, video.height))
+}
 
 fn plan_of(source: &Source) -> Plan {
     plan(source, &segmenting(2000, 267), &ladder(&[480, 360]))
@@ -126,9 +141,7 @@ fn a_source_without_a_usable_gop_is_cut_on_a_grid_that_suits_aac() {
         let plan = plan_of(&source(rate, gop));
         let got = (plan.segment_frames, plan.part_frames, plan.part_target.as_millis());
         assert_eq!(got, (segment, part, target_ms), "{rate:?} with GOP {gop:?}");
-        let Make::Video { width: 1280, height: 720, .. } = plan.renditions[0].make else {
-            panic!("{rate:?} with GOP {gop:?} must be encoded at its own size");
-        };
+        assert_eq!(top_size(&plan), Some((1280, 720)), "{rate:?} with GOP {gop:?}");
     }
 }
 
@@ -139,7 +152,7 @@ fn pictures_that_few_can_decode_are_not_passed_through() {
         let mut source = source((30, 1), Some(60));
         source.video.record = vec![1, profile, 0, 31].into();
         let plan = plan_of(&source);
-        assert!(matches!(plan.renditions[0].make, Make::Video { width: 1280, height: 720, .. }), "{profile}");
+        assert_eq!(top_size(&plan), Some((1280, 720)), "{profile}");
     }
 }
 
@@ -188,10 +201,7 @@ fn rungs_keep_the_aspect_and_stay_below_the_source() {
         let plan = plan_of(&sized(width, height));
         let sizes: Vec<_> = plan.renditions[1..]
             .iter()
-            .filter_map(|rendition| match rendition.make {
-                Make::Video { width, height, .. } => Some((width, height)),
-                _ => None,
-            })
+            .filter_map(|rendition| rendition.make.encoding().map(|video| (video.width, video.height)))
             .collect();
         assert_eq!(sizes, rungs, "{width}x{height}");
         assert!(sizes.iter().all(|(width, height)| width % 2 == 0 && height % 2 == 0));
@@ -203,8 +213,8 @@ fn rungs_keep_the_aspect_and_stay_below_the_source() {
 fn an_encoded_top_of_odd_size_keeps_the_name_of_the_source() {
     let plan = plan_of(&sized(1281, 721));
     assert_eq!(plan.renditions[0].name, "721p");
-    let Make::Video { width, height, bitrate, .. } = plan.renditions[0].make else { panic!("encoded") };
-    assert_eq!((width, height, bitrate), (1280, 720, 2_770_803));
+    let top = plan.renditions[0].make.encoding().unwrap();
+    assert_eq!((top.width, top.height, top.bitrate), (1280, 720, 2_770_803));
 }
 
 #[test]
@@ -232,9 +242,63 @@ fn only_work_needs_a_worker() {
 
 #[test]
 fn peaks_stay_in_a_quarter_above_the_target() {
-    let make = Make::Video { width: 2, height: 2, bitrate: 800_000, preset: "veryfast".to_owned() };
+    let plan = plan_of(&source((30, 1), Some(60)));
+    let make = Make::Video(Encoding { bitrate: 800_000, ..plan.renditions[1].make.encoding().unwrap().clone() });
     assert_eq!(make.peak_bitrate(), Some(1_000_000));
     assert_eq!(Make::Passthrough.peak_bitrate(), None);
+}
+
+/// A name, kbit/s (0 where the source decides), frames per second.
+type Told = (&'static str, u32, f64);
+
+fn told(plan: &Plan) -> Vec<(String, u32, f64)> {
+    let of = |rendition: &Rendition| {
+        let bitrate = rendition.make.encoding().map_or(0, |video| video.bitrate / 1000);
+        (rendition.name.clone(), bitrate, rendition.make.rate(plan.rate).hz())
+    };
+    plan.renditions.iter().filter(|rendition| rendition.name != "audio").map(of).collect()
+}
+
+#[test]
+fn a_source_gets_the_rungs_that_are_not_above_it_at_rates_that_it_has() {
+    let standard = Ladder {
+        rungs: vec![rung(1080, Some(60), 6_000_000), rung(1080, Some(30), 4_500_000), rung(720, None, 3_000_000)],
+        ..ladder(&[])
+    };
+    let encoded = None;
+    let passed = Some(60);
+    let table: [(Size, (u32, u32), Option<u32>, &[Told]); 8] = [
+        ((1920, 1080), (60, 1), Some(120), &[("1080p", 0, 60.0), ("1080p30", 4500, 30.0), ("720p", 3000, 60.0)]),
+        ((1920, 1080), (60, 1), encoded, &[("1080p", 6000, 60.0), ("1080p30", 4500, 30.0), ("720p", 3000, 60.0)]),
+        // Both limits are above the source: its own rung is the one with fewer bits.
+        ((1920, 1080), (30, 1), passed, &[("1080p", 0, 30.0), ("720p", 3000, 30.0)]),
+        ((1920, 1080), (30, 1), encoded, &[("1080p", 4500, 30.0), ("720p", 3000, 30.0)]),
+        ((2560, 1440), (25, 1), Some(50), &[("1440p", 0, 25.0), ("1080p30", 4500, 25.0), ("720p", 3000, 25.0)]),
+        (
+            (2560, 1440),
+            (50, 1),
+            Some(100),
+            &[("1440p", 0, 50.0), ("1080p60", 6000, 50.0), ("1080p30", 4500, 25.0), ("720p", 3000, 50.0)],
+        ),
+        ((1280, 720), (30, 1), encoded, &[("720p", 3000, 30.0)]),
+        ((1280, 720), (120, 1), Some(240), &[("720p", 0, 120.0)]),
+    ];
+    for (size, rate, gop, expected) in table {
+        let source = Source { rate: FrameRate::new(rate.0, rate.1).unwrap(), gop, ..sized(size.0, size.1) };
+        let plan = plan(&source, &segmenting(2000, 267), &standard);
+        let expected: Vec<_> = expected.iter().map(|&(name, bits, hz)| (name.to_owned(), bits, hz)).collect();
+        assert_eq!(told(&plan), expected, "{size:?} at {rate:?}");
+        for make in plan.renditions.iter().map(|rendition| &rendition.make) {
+            assert!(plan.part_frames.is_multiple_of(make.every()), "a part has whole pictures of every rung");
+        }
+    }
+}
+
+#[test]
+fn a_rung_named_like_the_source_leaves_the_name_to_the_rung() {
+    let rungs = vec![Rung { name: "720p".to_owned(), ..rung(540, None, 1_000_000) }];
+    let plan = plan(&source((30, 1), Some(60)), &segmenting(2000, 267), &Ladder { rungs, ..ladder(&[]) });
+    assert_eq!(told(&plan).iter().map(|told| told.0.as_str()).collect::<Vec<_>>(), ["source", "720p"]);
 }
 
 /// What a plan says of itself: frames per second, of a segment and of a part, seconds, milliseconds, passed through.

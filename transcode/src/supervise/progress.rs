@@ -1,6 +1,6 @@
 //! Whether a worker keeps up: what it was fed, what it made of it, and how long that took.
 
-use crate::{Make, Plan};
+use crate::Plan;
 use media::{Frame, TrackKind};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ struct State {
 
 impl Progress {
     pub(super) fn new(plan: &Plan) -> Self {
-        let video = plan.renditions.iter().any(|rendition| matches!(rendition.make, Make::Video { .. }));
+        let video = plan.renditions.iter().any(|rendition| rendition.make.encoding().is_some());
         let watched = if video { TrackKind::Video } else { TrackKind::Audio };
         Self { watched, state: Mutex::default(), overrun: Notify::new() }
     }
@@ -108,7 +108,7 @@ const FED_REMEMBERED: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Rendition;
+    use crate::{Encoding, Make, Rendition};
     use bytes::Bytes;
     use media::FrameRate;
 
@@ -127,7 +127,14 @@ mod tests {
     }
 
     fn video() -> Progress {
-        progress(Make::Video { width: 2, height: 2, bitrate: 1, preset: String::new() })
+        progress(Make::Video(Encoding {
+            width: 2,
+            height: 2,
+            every: 1,
+            bitrate: 1,
+            quality: None,
+            preset: String::new(),
+        }))
     }
 
     fn frame(kind: TrackKind, pts: i64) -> Frame {

@@ -2,7 +2,7 @@
 
 use super::cursor::{Reader, put_bytes};
 use super::{Job, WireError};
-use crate::{Make, Plan, Rendition, Source, Thumbnails};
+use crate::{Encoding, Make, Plan, Rendition, Source, Thumbnails};
 use bytes::{BufMut, BytesMut};
 use media::{AacConfig, AvcConfig, FrameRate};
 use std::time::Duration;
@@ -108,7 +108,11 @@ fn read_plan(reader: &mut Reader) -> Result<Plan, WireError> {
     }
     let mut renditions = Vec::with_capacity(usize::from(count));
     for _ in 0..count {
-        renditions.push(Rendition { name: reader.text()?, make: read_make(reader)? });
+        let rendition = Rendition { name: reader.text()?, make: read_make(reader)? };
+        if rendition.make.every() == 0 || !part_frames.is_multiple_of(rendition.make.every()) {
+            return Err(WireError::Invalid("frame rate of a rendition"));
+        }
+        renditions.push(rendition);
     }
     let thumbnails = if reader.flag()? { Some(read_thumbnails(reader)?) } else { None };
     Ok(Plan { rate, segment_frames, part_frames, target_duration_s, part_target, renditions, thumbnails })
@@ -127,11 +131,10 @@ fn read_thumbnails(reader: &mut Reader) -> Result<Thumbnails, WireError> {
 fn put_make(out: &mut BytesMut, make: &Make) {
     match make {
         Make::Passthrough => out.put_u8(0),
-        Make::Video { width, height, bitrate, preset } => {
+        Make::Video(Encoding { width, height, every, bitrate, quality, preset }) => {
             out.put_u8(1);
-            out.put_u32(*width);
-            out.put_u32(*height);
-            out.put_u32(*bitrate);
+            [*width, *height, *every, *bitrate].into_iter().for_each(|value| out.put_u32(value));
+            out.put_u8(quality.unwrap_or(0));
             put_bytes(out, preset.as_bytes());
         }
         Make::Audio { bitrate } => {
@@ -144,12 +147,14 @@ fn put_make(out: &mut BytesMut, make: &Make) {
 fn read_make(reader: &mut Reader) -> Result<Make, WireError> {
     match reader.u8()? {
         0 => Ok(Make::Passthrough),
-        1 => Ok(Make::Video {
+        1 => Ok(Make::Video(Encoding {
             width: reader.u32()?,
             height: reader.u32()?,
+            every: reader.u32()?,
             bitrate: reader.u32()?,
+            quality: Some(reader.u8()?).filter(|&quality| quality > 0),
             preset: reader.text()?,
-        }),
+        })),
         2 => Ok(Make::Audio { bitrate: reader.u32()? }),
         _ => Err(WireError::Invalid("kind of rendition")),
     }

@@ -1,13 +1,20 @@
 //! Round trips, refusals, and bytes that nobody meant.
 
 use super::*;
-use crate::{Make, Rendition, Thumbnails};
+use crate::{Encoding, Make, Rendition, Thumbnails};
 use media::{AacConfig, AvcConfig, FrameRate};
 use std::time::Duration;
 
 fn job() -> Job {
     let rendition = |name: &str, make| Rendition { name: name.to_owned(), make };
-    let video = Make::Video { width: 640, height: 360, bitrate: 800_000, preset: "veryfast".to_owned() };
+    let video = Make::Video(Encoding {
+        width: 640,
+        height: 360,
+        every: 2,
+        bitrate: 800_000,
+        quality: Some(23),
+        preset: "veryfast".to_owned(),
+    });
     let rate = FrameRate::new(30000, 1001).unwrap();
     Job {
         source: Source {

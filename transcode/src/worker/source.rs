@@ -3,7 +3,7 @@
 use super::backlog::Pictures;
 use super::grid::{Grid, Place};
 use super::output::Output;
-use super::rung::Picture;
+use super::rung::{Below, Picture};
 use super::{WorkError, ffi};
 use crate::wire::{Job, Repair};
 use ffmpeg_next::codec::{Context, Id, threading};
@@ -11,19 +11,18 @@ use ffmpeg_next::frame::Video;
 use ffmpeg_next::{Error, Packet, decoder};
 use media::{Frame, FrameRate};
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 pub(super) struct Source {
     decoder: decoder::Video,
     grid: Grid,
     last: Option<Arc<Video>>,
     rate: FrameRate,
-    rungs: SyncSender<Picture>,
+    rungs: Below,
     output: Output,
 }
 
 impl Source {
-    pub(super) fn new(job: &Job, rungs: SyncSender<Picture>, output: Output) -> Result<Self, WorkError> {
+    pub(super) fn new(job: &Job, rungs: Below, output: Output) -> Result<Self, WorkError> {
         let codec = decoder::find(Id::H264).ok_or(WorkError::Missing("H.264 decoder"))?;
         let failed = |source| WorkError::Codec { what: "open the H.264 decoder", source };
         let mut context = Context::new_with_codec(codec);
@@ -93,7 +92,11 @@ impl Source {
     }
 
     fn hand_down(&self, index: i64, pixels: &Arc<Video>) -> Result<(), WorkError> {
-        self.rungs.send(Picture { index, pixels: Arc::clone(pixels) }).map_err(|_| WorkError::Panicked)
+        if index % i64::from(self.rungs.every) != 0 {
+            return Ok(());
+        }
+        let picture = Picture { index, pixels: Arc::clone(pixels) };
+        self.rungs.pictures.send(picture).map_err(|_| WorkError::Panicked)
     }
 }
 

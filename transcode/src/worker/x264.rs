@@ -1,7 +1,7 @@
 //! One x264 encoder: no delay, IDR pictures where the grid says and nowhere else.
 
 use super::{WorkError, annexb, ffi};
-use crate::{Make, Plan};
+use crate::{Encoding, Make, Plan};
 use bytes::Bytes;
 use ffmpeg_next::codec::Context;
 use ffmpeg_next::format::Pixel;
@@ -13,28 +13,26 @@ const ENCODER: &str = "libx264";
 
 /// What an encoder of one rung must know.
 pub(super) struct Settings {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// Target and peak, in bits per second.
-    pub(super) bitrate: u32,
-    pub(super) peak: u32,
-    pub(super) preset: String,
-    pub(super) rate: FrameRate,
-    pub(super) segment_frames: u32,
+    pub(super) encoding: Encoding,
+    /// The leaky bucket that no picture may overflow: what runs out in a second, and what it holds, in bits.
+    bucket: (u32, u32),
+    /// Of the grid, not of the rung.
+    pub(super) grid: FrameRate,
+    /// Of the rung's pictures.
+    rate: FrameRate,
+    segment_pictures: u32,
 }
 
 impl Settings {
     /// Those of a rendition that is to be encoded; `None` for another.
     pub(super) fn of(plan: &Plan, make: &Make) -> Option<Self> {
-        let Make::Video { width, height, bitrate, preset } = make else { return None };
+        let encoding = make.encoding()?.clone();
         Some(Self {
-            width: *width,
-            height: *height,
-            bitrate: *bitrate,
-            peak: make.peak_bitrate().unwrap_or(*bitrate),
-            preset: preset.clone(),
-            rate: plan.rate,
-            segment_frames: plan.segment_frames,
+            bucket: bucket(plan, make, &encoding),
+            grid: plan.rate,
+            rate: make.rate(plan.rate),
+            segment_pictures: plan.segment_frames / encoding.every,
+            encoding,
         })
     }
 }
@@ -42,11 +40,13 @@ impl Settings {
 pub(super) struct X264 {
     encoder: encoder::video::Encoder,
     config: AvcConfig,
-    segment_frames: i64,
+    segment_pictures: i64,
+    every: i64,
 }
 
 /// A coded picture.
 pub(super) struct Coded {
+    /// Of the grid.
     pub(super) index: i64,
     pub(super) idr: bool,
     /// With 4-byte lengths.
@@ -63,8 +63,9 @@ impl X264 {
             .map_err(|source| WorkError::Codec { what: "set up x264", source })?;
         // The wire refuses rates whose terms exceed a million.
         let (num, den) = (settings.rate.num() as i32, settings.rate.den() as i32);
-        video.set_width(settings.width);
-        video.set_height(settings.height);
+        let Encoding { width, height, every, .. } = settings.encoding;
+        video.set_width(width);
+        video.set_height(height);
         video.set_format(Pixel::YUV420P);
         video.set_time_base(Rational::new(den, num));
         video.set_frame_rate(Some(Rational::new(num, den)));
@@ -75,21 +76,26 @@ impl X264 {
         ffi::open(&mut video.0, codec, ENCODER, options(settings))?;
         let encoder = encoder::video::Encoder(video);
         let record = annexb::record(ffi::extradata(&encoder)).ok_or(WorkError::Bitstream)?;
-        let config = AvcConfig { record, width: settings.width, height: settings.height };
-        Ok(Self { encoder, config, segment_frames: i64::from(settings.segment_frames) })
+        let config = AvcConfig { record, width, height };
+        let (segment_pictures, every) = (i64::from(settings.segment_pictures), i64::from(every));
+        Ok(Self { encoder, config, segment_pictures, every })
     }
 
     pub(super) fn config(&self) -> &AvcConfig {
         &self.config
     }
 
-    /// Encodes a picture as the one at `index` of the grid.
+    /// Encodes a picture as the one at `index` of the grid, if the rung has one there.
     pub(super) fn encode(&mut self, picture: &Video, index: i64) -> Result<(), WorkError> {
         let failed = |source| WorkError::Codec { what: "encode a picture", source };
+        if index % self.every != 0 {
+            return Ok(());
+        }
+        let own = index / self.every;
         let mut picture = ffi::share(picture).map_err(failed)?;
-        picture.set_pts(Some(index));
+        picture.set_pts(Some(own));
         // The decoder left the source's picture type, which x264 would obey.
-        let at_start = index % self.segment_frames == 0;
+        let at_start = own % self.segment_pictures == 0;
         picture.set_kind(if at_start { picture::Type::I } else { picture::Type::None });
         self.encoder.send_frame(&picture).map_err(failed)
     }
@@ -106,16 +112,31 @@ impl X264 {
             Err(Error::Other { errno: libc::EAGAIN } | Error::Eof) => return Ok(None),
             Err(source) => return Err(WorkError::Codec { what: "take a coded picture", source }),
         }
-        let (Some(index), Some(data)) = (packet.pts(), packet.data()) else { return Err(WorkError::Bitstream) };
-        Ok(Some(Coded { index, idr: packet.is_key(), data: annexb::with_lengths(data) }))
+        let (Some(own), Some(data)) = (packet.pts(), packet.data()) else { return Err(WorkError::Bitstream) };
+        Ok(Some(Coded { index: own * self.every, idr: packet.is_key(), data: annexb::with_lengths(data) }))
+    }
+}
+
+/// No segment has more than the peak, which players are told. An encoder that aims at a bit rate keeps below it with a
+/// second of the peak. One that aims at a quality would take all that it may for as long as it may, so what it may on
+/// average is the bit rate, and a segment may borrow what is between that and the peak.
+fn bucket(plan: &Plan, make: &Make, encoding: &Encoding) -> (u32, u32) {
+    let peak = make.peak_bitrate().unwrap_or(encoding.bitrate);
+    match encoding.quality {
+        None => (peak, peak),
+        Some(_) => {
+            let borrowed = f64::from(peak - encoding.bitrate) * plan.segment().as_secs_f64();
+            (encoding.bitrate, borrowed as u32)
+        }
     }
 }
 
 fn options(settings: &Settings) -> Dictionary<'static> {
     let mut options = Dictionary::new();
-    let segment = settings.segment_frames.to_string();
+    let Settings { encoding, bucket: (runs, holds), segment_pictures, .. } = settings;
+    let segment = segment_pictures.to_string();
     // Zerolatency: no look-ahead, no B-frames, threads on slices of one picture instead of on several pictures.
-    options.set("preset", &settings.preset);
+    options.set("preset", &encoding.preset);
     options.set("tune", "zerolatency");
     options.set("bf", "0");
     // IDR where it is asked for, and no other key frame: no scene cuts, no open GOPs.
@@ -124,11 +145,13 @@ fn options(settings: &Settings) -> Dictionary<'static> {
     options.set("keyint_min", &segment);
     options.set("sc_threshold", "0");
     options.set("flags", "+cgop+global_header");
-    // Capped VBR: a buffer of about one second at the peak.
-    options.set("b", &settings.bitrate.to_string());
-    options.set("maxrate", &settings.peak.to_string());
-    options.set("bufsize", &settings.peak.to_string());
-    options.set("threads", threads(settings.height));
+    match encoding.quality {
+        Some(quality) => options.set("crf", &quality.to_string()),
+        None => options.set("b", &encoding.bitrate.to_string()),
+    }
+    options.set("maxrate", &runs.to_string());
+    options.set("bufsize", &holds.to_string());
+    options.set("threads", threads(encoding.height));
     options
 }
 

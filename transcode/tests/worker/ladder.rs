@@ -5,7 +5,7 @@ use crate::oracle;
 use crate::run::{Collected, DEADLINE, Outcome, collect, job, patient, program, start, transcode};
 use media::{FrameRate, TrackConfig, TrackKind};
 use tokio::sync::mpsc;
-use transcode::{EndReason, Input, Job, Limits, Made, Make};
+use transcode::{Encoding, EndReason, Input, Job, Limits, Made, Make};
 
 /// Every frame of the grid once and in order, an IDR picture at the start of each segment and nowhere else.
 fn assert_on_grid(collected: &Collected, frames: i64, segment: i64, rate: FrameRate) {
@@ -44,7 +44,7 @@ fn assert_sound(outcome: &Outcome, frames: i64) {
     for (rendition, collected) in plan.renditions.iter().zip(&outcome.renditions) {
         match &rendition.make {
             Make::Passthrough => assert!(collected.track.is_none() && collected.frames.is_empty()),
-            Make::Video { width, height, .. } => {
+            Make::Video(Encoding { width, height, .. }) => {
                 let Some(TrackConfig::Avc { config, timescale }) = &collected.track else { panic!("no track") };
                 assert_eq!((config.width, config.height, *timescale), (*width, *height, plan.rate.timescale()));
                 assert_on_grid(collected, frames, i64::from(plan.segment_frames), plan.rate);
@@ -102,7 +102,8 @@ async fn ten_bits_and_4_2_2_become_eight_bits_and_4_2_0() {
         Recipe { video: &["-pix_fmt", "yuv422p10le", "-tune", "zerolatency", "-g", "60"], ..Recipe::default() };
     let outcome = transcode(&recipe.clip(), &[240]).await;
     assert_eq!(outcome.renditions.len(), 3);
-    assert!(matches!(outcome.job.plan.renditions[0].make, Make::Video { width: 640, height: 480, .. }));
+    let top = outcome.job.plan.renditions[0].make.encoding().map(|top| (top.width, top.height));
+    assert_eq!(top, Some((640, 480)));
     assert_sound(&outcome, 120);
 }
 
@@ -139,7 +140,7 @@ async fn no_segment_carries_more_than_the_peak() {
     let outcome = transcode(&Recipe { gop: None, seconds: 6, ..recipe }.clip(), &[240]).await;
     let plan = &outcome.job.plan;
     for (rendition, collected) in plan.renditions.iter().zip(&outcome.renditions) {
-        let (Make::Video { .. }, Some(peak)) = (&rendition.make, rendition.make.peak_bitrate()) else { continue };
+        let (Make::Video(_), Some(peak)) = (&rendition.make, rendition.make.peak_bitrate()) else { continue };
         let bits: Vec<_> = collected.frames.iter().map(|frame| frame.data.len() as f64 * 8.0).collect();
         for segment in bits.chunks_exact(plan.segment_frames as usize) {
             let rate = segment.iter().sum::<f64>() / plan.segment().as_secs_f64();
@@ -182,8 +183,8 @@ async fn no_frame_waits_for_the_next() {
 fn slow() -> (Clip, Job) {
     let clip = Recipe { size: (1920, 1080), seconds: 4, ..Recipe::default() }.clip();
     let mut job = job(&clip.source, &[720]);
-    let Make::Video { preset, .. } = &mut job.plan.renditions[1].make else { panic!("a rung") };
-    "placebo".clone_into(preset);
+    let Make::Video(rung) = &mut job.plan.renditions[1].make else { panic!("a rung") };
+    "placebo".clone_into(&mut rung.preset);
     (clip, job)
 }
 

@@ -131,8 +131,8 @@ async fn a_program_that_is_not_there_is_an_error() {
 async fn an_encoder_that_does_not_open_is_explained() {
     let clip = Recipe { seconds: 1, ..Recipe::default() }.clip();
     let mut job = job(&clip.source, &[240]);
-    let transcode::Make::Video { preset, .. } = &mut job.plan.renditions[1].make else { panic!("a rung") };
-    "swift".clone_into(preset);
+    let transcode::Make::Video(rung) = &mut job.plan.renditions[1].make else { panic!("a rung") };
+    "swift".clone_into(&mut rung.preset);
     let (input, made, _) = start(&program(), &job, &patient());
     for frame in clip.inputs {
         let _ = input.send(frame).await;

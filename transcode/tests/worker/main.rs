@@ -8,4 +8,5 @@ mod lifetime;
 mod oracle;
 mod repair;
 mod run;
+mod rungs;
 mod thumbnails;

@@ -1,7 +1,7 @@
 //! Runs a clip through a worker and collects what it makes.
 
 use crate::clip::Clip;
-use config::{Audio, Ladder, Rung, Segmenting};
+use config::{Audio, Coding, Ladder, Rung, Segmenting};
 use media::{Frame, TrackConfig};
 use prometheus::Registry;
 use std::path::PathBuf;
@@ -32,14 +32,26 @@ pub(crate) fn job(source: &Source, heights: &[u32]) -> Job {
         part: Duration::from_millis(267),
         analysis_max: Duration::from_secs(4),
     };
-    let ladder = Ladder {
-        rungs: heights.iter().map(|&height| Rung { height, bitrate: height * 2000 }).collect(),
+    Job { source: source.clone(), plan: plan(source, &segmenting, &ladder(heights)) }
+}
+
+/// Rungs that take little time to encode.
+pub(crate) fn ladder(heights: &[u32]) -> Ladder {
+    let coding = Coding { quality: None, preset: "ultrafast".to_owned() };
+    let rung = |&height| Rung {
+        name: format!("{height}p"),
+        height,
+        fps_max: None,
+        bitrate: height * 2000,
+        coding: coding.clone(),
+    };
+    Ladder {
+        rungs: heights.iter().map(rung).collect(),
         audio: Audio { bitrate: 128_000 },
         top_bits_per_pixel: 0.1,
-        preset: "ultrafast".to_owned(),
+        coding: coding.clone(),
         thumbnails: Some(config::Thumbnails { height: 90, columns: 2, rows: 1, quantizer: 4 }),
-    };
-    Job { source: source.clone(), plan: plan(source, &segmenting, &ladder) }
+    }
 }
 
 pub(crate) fn program() -> WorkerProgram {
