@@ -5,6 +5,7 @@ pub(crate) mod node;
 use crate::case::{self, Verdict};
 use crate::http1::Answer;
 use crate::machine::{self, Machine};
+use crate::report::put_into;
 use crate::stats::{number, percentile};
 use crate::{procfs, sys, table};
 use anyhow::{Context, ensure};
@@ -91,14 +92,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
-    if let Some(page) = &arguments.write {
-        let name = page.display();
-        ensure!(report.machine.release_build, "figures of a debug build are not written to {name}; use --release");
-        let text = std::fs::read_to_string(page).with_context(|| format!("cannot read {name}"))?;
-        let marks = || format!("{name} does not hold {} and {}", MARKS.0, MARKS.1);
-        std::fs::write(page, table::replace_between(&text, MARKS, &markdown).with_context(marks)?)?;
+    match &arguments.write {
+        Some(page) => put_into(page, MARKS, (&report.machine, &markdown)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// An origin while it is measured.
@@ -372,7 +369,7 @@ mod tests {
         let page = include_str!("../../docs/benchmarks.md");
         let written = table::replace_between(page, MARKS, "x").unwrap();
         // What is found of edges stays where it is.
-        let edges = |page: &str| page.split(table::BEGIN).nth(1).map(str::to_owned).unwrap();
-        assert_eq!(edges(page).split(table::END).next(), edges(&written).split(table::END).next());
+        let edges = |page: &str| page.split(table::RESULTS.0).nth(1).map(str::to_owned).unwrap();
+        assert_eq!(edges(page).split(table::RESULTS.1).next(), edges(&written).split(table::RESULTS.1).next());
     }
 }

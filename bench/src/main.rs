@@ -9,6 +9,7 @@ mod h2load;
 mod hit;
 mod hold;
 mod http1;
+mod ladder;
 mod link;
 mod live;
 mod load;
@@ -64,6 +65,12 @@ enum What {
     Hit(HitArguments),
     /// What two hours of window cost our own origin, as docs/benchmarks.md shows it
     Dvr(dvr::Arguments),
+    /// The encoding ladder beside ffmpeg's command line, as docs/benchmarks.md shows it
+    Ladder(ladder::Arguments),
+    /// Tool: one side of that, once; what it cost
+    LadderSide { side: ladder::side::Side, source: PathBuf },
+    /// Tool: the worker of our own side
+    TranscodeWorker,
     /// Tool: our own origin, which publishes as many parts as standard input says
     DvrNode {
         #[arg(long)]
@@ -277,6 +284,9 @@ fn run(what: What) -> anyhow::Result<()> {
             runner::run(Plan { common, cases: vec![Case::E1], viewers: Vec::new(), loads })
         }
         What::Dvr(arguments) => dvr::run(&arguments),
+        What::Ladder(arguments) => ladder::run(&arguments),
+        What::LadderSide { side, source } => say(&ladder::side::run(side, &source)?),
+        What::TranscodeWorker => Ok(transcode::worker::main()?),
         What::DvrNode { window, disk } => {
             tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(dvr::node::run(window, disk))
         }

@@ -97,15 +97,19 @@ impl Report {
         fs::write(path, serde_json::to_vec_pretty(self)?).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Puts the results into a page. Figures of a debug build never get into one.
     pub(crate) fn write_into(&self, page: &Path) -> anyhow::Result<()> {
-        let name = page.display();
-        ensure!(self.machine.release_build, "figures of a debug build are not written to {name}; use --release");
-        let text = fs::read_to_string(page).with_context(|| format!("cannot read {name}"))?;
-        let marks = || format!("{name} does not hold {} and {}", table::BEGIN, table::END);
-        let text = table::replace_results(&text, &self.markdown()).with_context(marks)?;
-        fs::write(page, text).with_context(|| format!("cannot write {name}"))
+        put_into(page, table::RESULTS, (&self.machine, &self.markdown()))
     }
+}
+
+/// Puts results between two marks of a page. Figures of a debug build never get into one.
+pub(crate) fn put_into(page: &Path, marks: (&str, &str), (machine, results): (&Machine, &str)) -> anyhow::Result<()> {
+    let name = page.display();
+    ensure!(machine.release_build, "figures of a debug build are not written to {name}; use --release");
+    let text = fs::read_to_string(page).with_context(|| format!("cannot read {name}"))?;
+    let missing = || format!("{name} does not hold {} and {}", marks.0, marks.1);
+    let text = table::replace_between(&text, marks, results).with_context(missing)?;
+    fs::write(page, text).with_context(|| format!("cannot write {name}"))
 }
 
 #[cfg(test)]
@@ -113,8 +117,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_has_a_place_for_results() {
+    fn the_page_has_a_place_for_all_results() {
         let page = include_str!("../../docs/benchmarks.md");
-        assert!(table::replace_results(page, "x").is_some());
+        for marks in [table::RESULTS, crate::dvr::MARKS, crate::ladder::MARKS] {
+            assert!(table::replace_between(page, marks, "x").is_some(), "{marks:?}");
+        }
     }
 }

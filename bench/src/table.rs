@@ -21,15 +21,10 @@ pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
-pub(crate) const BEGIN: &str = "<!-- bench:results -->";
-pub(crate) const END: &str = "<!-- /bench:results -->";
+/// Around those of the edge.
+pub(crate) const RESULTS: (&str, &str) = ("<!-- bench:results -->", "<!-- /bench:results -->");
 
-/// Puts `results` between the two marks of a page. `None` where the page does not have them, in order.
-pub(crate) fn replace_results(page: &str, results: &str) -> Option<String> {
-    replace_between(page, (BEGIN, END), results)
-}
-
-/// The same between two other marks.
+/// Puts `results` between two marks of a page. `None` where the page does not have them, in order.
 pub(crate) fn replace_between(page: &str, (begin, end): (&str, &str), results: &str) -> Option<String> {
     let begin = page.find(begin)? + begin.len();
     let end = begin + page[begin..].find(end)?;
@@ -49,16 +44,18 @@ mod tests {
 
     #[test]
     fn results_replace_results_and_nothing_else() {
-        let page = format!("# Page\n{BEGIN}\nold\n{END}\nrest\n");
-        let expected = format!("# Page\n{BEGIN}\nnew\n{END}\nrest\n");
-        assert_eq!(replace_results(&page, "\nnew\n\n").as_deref(), Some(expected.as_str()));
-        assert_eq!(replace_results(&expected, "new").as_deref(), Some(expected.as_str()));
+        let (begin, end) = RESULTS;
+        let page = format!("# Page\n{begin}\nold\n{end}\nrest\n");
+        let expected = format!("# Page\n{begin}\nnew\n{end}\nrest\n");
+        assert_eq!(replace_between(&page, RESULTS, "\nnew\n\n").as_deref(), Some(expected.as_str()));
+        assert_eq!(replace_between(&expected, RESULTS, "new").as_deref(), Some(expected.as_str()));
     }
 
     #[test]
     fn a_page_without_marks_is_left_alone() {
-        for page in ["", "no marks", BEGIN, END, &format!("{END} {BEGIN}")] {
-            assert_eq!(replace_results(page, "x"), None, "{page}");
+        let (begin, end) = RESULTS;
+        for page in ["", "no marks", begin, end, &format!("{end} {begin}")] {
+            assert_eq!(replace_between(page, RESULTS, "x"), None, "{page}");
         }
     }
 }

@@ -250,6 +250,8 @@ fn peaks_stay_in_a_quarter_above_the_target() {
 
 /// A name, kbit/s (0 where the source decides), frames per second.
 type Told = (&'static str, u32, f64);
+/// The source's size, rate and GOP; what it gets.
+type Case = (Size, (u32, u32), Option<u32>, &'static [Told]);
 
 fn told(plan: &Plan) -> Vec<(String, u32, f64)> {
     let of = |rendition: &Rendition| {
@@ -267,7 +269,7 @@ fn a_source_gets_the_rungs_that_are_not_above_it_at_rates_that_it_has() {
     };
     let encoded = None;
     let passed = Some(60);
-    let table: [(Size, (u32, u32), Option<u32>, &[Told]); 8] = [
+    let table: [Case; 8] = [
         ((1920, 1080), (60, 1), Some(120), &[("1080p", 0, 60.0), ("1080p30", 4500, 30.0), ("720p", 3000, 60.0)]),
         ((1920, 1080), (60, 1), encoded, &[("1080p", 6000, 60.0), ("1080p30", 4500, 30.0), ("720p", 3000, 60.0)]),
         // Both limits are above the source: its own rung is the one with fewer bits.
