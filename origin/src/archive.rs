@@ -34,6 +34,8 @@ struct Inner {
     rules: Rules,
     config: config::Archive,
     metrics: ArchiveMetrics,
+    /// Held while what is known of a recording changes.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// Why something cannot be done with a recording.
@@ -69,6 +71,7 @@ impl Archive {
             rules,
             config: config.clone(),
             metrics,
+            turn: tokio::sync::Mutex::new(()),
         }))
     }
 
@@ -89,12 +92,27 @@ impl Archive {
     /// # Errors
     /// It cannot be written down, so that a restart would show it again.
     pub(crate) async fn withdraw(&self, id: &Id) -> Result<bool, ArchiveError> {
-        let Some(recording) = self.0.ledger.find(id) else { return Ok(false) };
-        let recording = Recording { removing: true, ..recording };
-        self.persist(&recording).await?;
-        self.0.ledger.set(recording);
+        if self.change(id, Recording::withdrawn).await?.is_none() {
+            return Ok(false);
+        }
         self.0.metrics.removed(rules::Why::Asked);
         self.0.ledger.changed.notify_one();
         Ok(true)
+    }
+
+    /// Changes what is known of a recording that is shown, on the disk and then here; gives what it is now. `None` where there
+    /// is none any more.
+    async fn change(
+        &self,
+        id: &Id,
+        change: impl FnOnce(Recording) -> Recording,
+    ) -> Result<Option<Recording>, ArchiveError> {
+        let _turn = self.0.turn.lock().await;
+        // What was known before the turn came may have changed since.
+        let Some(recording) = self.0.ledger.find(id) else { return Ok(None) };
+        let changed = change(recording);
+        self.persist(&changed).await?;
+        self.0.ledger.set(changed.clone());
+        Ok(Some(changed))
     }
 }

@@ -12,7 +12,7 @@ mod stream;
 mod subtitles;
 mod task;
 
-pub(crate) use markers::{Bounds, MarkError, Marked, Markers};
+pub(crate) use markers::{Bounds, DURATION_MAX_S, MarkError, Marked, Markers};
 pub(crate) use phase::Reason;
 pub(crate) use stream::{Recorded, Room, Stream, TextTrack, Unreadable};
 pub(crate) use subtitles::{Subtitles, Taken};

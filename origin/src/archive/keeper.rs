@@ -124,14 +124,18 @@ impl Archive {
         let copied = self.copy(id, (from, to), &files).await;
         to.note(&copied);
         copied?;
-        let former = Former { tier: recording.tier.clone(), unix_ms: unix_ms() };
-        let moved = Recording { tier: to.name.clone(), former: Some(former), ..recording };
-        let marked = to.mark(&Recording { former: None, ..moved.clone() }).await;
+        // It may have been removed meanwhile: then what was copied goes with the rest.
+        let Some(recording) = self.0.ledger.find(id) else { return Ok(()) };
+        let marked = to.mark(&Recording { tier: to.name.clone(), former: None, ..recording }).await;
         to.note(&marked);
         marked?;
-        self.persist(&moved).await?;
-        tracing::info!(recording = %id, tier = %to.name, files = files.len(), bytes = moved.bytes, "recording has moved");
-        self.0.ledger.set(moved);
+        let moved = |recording: Recording| {
+            let former = Former { tier: recording.tier.clone(), unix_ms: unix_ms() };
+            Recording { tier: to.name.clone(), former: Some(former), ..recording }
+        };
+        if let Some(Recording { bytes, .. }) = self.change(id, moved).await? {
+            tracing::info!(recording = %id, tier = %to.name, files = files.len(), bytes, "recording has moved");
+        }
         Ok(())
     }
 
@@ -165,10 +169,7 @@ impl Archive {
 
     /// Removes all of it, wherever some of it may be.
     async fn remove(&self, id: &Id, why: Why) -> Result<(), ArchiveError> {
-        if let Some(recording) = self.0.ledger.find(id) {
-            let recording = Recording { removing: true, ..recording };
-            self.persist(&recording).await?;
-            self.0.ledger.set(recording);
+        if self.change(id, Recording::withdrawn).await?.is_some() {
             self.0.metrics.removed(why);
         }
         for tier in &self.0.tiers {
@@ -199,9 +200,7 @@ impl Archive {
             tier.note(&removed);
             removed?;
         }
-        let cleared = Recording { former: None, ..recording };
-        self.persist(&cleared).await?;
-        self.0.ledger.set(cleared);
+        self.change(id, |recording| Recording { former: None, ..recording }).await?;
         Ok(())
     }
 
@@ -214,4 +213,64 @@ impl Archive {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ArchiveMetrics, KeyIds, Ledger};
+    use super::*;
+    use config::Config;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    /// With one recording of many files, and another folder to move it to.
+    fn archive(hot: &Path, warm: &Path, id: &Id) -> Archive {
+        let text = format!(
+            "[origin.disk]\npath = {hot:?}\n[origin.archive]\nenabled = true\ntiers = [{{ name = \"warm\", after_s = 1, url = \"file://{}\" }}]\n",
+            warm.display()
+        );
+        let config = Config::parse(&text, []).unwrap().origin.unwrap().archive;
+        let recording = Recording {
+            id: id.clone(),
+            ended_unix_ms: 0,
+            duration_ms: 1,
+            bytes: 1,
+            tier: HOT.to_owned(),
+            keys: KeyIds::default(),
+            only_hls: false,
+            former: None,
+            removing: false,
+        };
+        let folder = hot.join(id.to_string());
+        folder::write(&folder, &recording).unwrap();
+        for number in 0..200 {
+            std::fs::write(folder.join(format!("{number}.m4s")), b"media").unwrap();
+        }
+        let metrics = ArchiveMetrics::register(&prometheus::Registry::new()).unwrap();
+        let ledger = Ledger::open(hot, metrics.clone());
+        Archive::new(&config, hot.to_owned(), Arc::new(ledger), metrics)
+    }
+
+    #[tokio::test]
+    async fn what_is_removed_while_it_moves_stays_removed() {
+        let (hot, warm) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let id = Id::parse("show", "1795226400500").unwrap();
+        let archive = archive(hot.path(), warm.path(), &id);
+        let there = warm.path().join(id.to_string());
+        let removed = async {
+            while std::fs::read_dir(&there).map_or(0, Iterator::count) == 0 {
+                tokio::task::yield_now().await;
+            }
+            assert!(archive.ledger().find(&id).is_some_and(|recording| recording.tier == HOT), "it is under way");
+            tokio::join!(archive.withdraw(&id), archive.withdraw(&id))
+        };
+        let to = archive.tier("warm").unwrap();
+        let (moved, (first, second)) = tokio::join!(archive.move_to(&id, to), removed);
+        moved.unwrap();
+        assert_eq!((first.unwrap(), second.unwrap()), (true, false));
+        assert!(archive.ledger().find(&id).is_none(), "it is shown again");
+        archive.remove(&id, Why::Asked).await.unwrap();
+        assert!(!archive.ledger().folder(&id).exists());
+        assert!(to.files(&id).await.unwrap().is_empty() && to.marked().await.unwrap().is_empty());
+    }
 }

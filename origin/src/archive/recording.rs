@@ -111,6 +111,11 @@ impl From<KeyIds> for Vec<String> {
 }
 
 impl Recording {
+    /// Shown no more, and to be removed.
+    pub(super) fn withdrawn(self) -> Self {
+        Self { removing: true, ..self }
+    }
+
     /// All of it is in the origin's folder, where its segments were written.
     pub(crate) fn is_whole_here(&self) -> bool {
         self.tier == HOT

@@ -4,7 +4,7 @@ use super::posted::{Rule, posted};
 use super::{App, Refusal, Steps, answer, classed};
 use crate::clock::unix_ms;
 use crate::epoch::TIME_MAX_MS;
-use crate::streams::MarkError;
+use crate::streams::{DURATION_MAX_S, MarkError};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -94,6 +94,3 @@ fn seconds(seconds: Option<f64>) -> Option<Option<Duration>> {
     let usual = seconds <= DURATION_MAX_S;
     Duration::try_from_secs_f64(seconds).ok().filter(|_| usual).map(Some)
 }
-
-/// A year.
-const DURATION_MAX_S: f64 = 31_536_000.0;

@@ -22,6 +22,9 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
 }
 
+/// Of a range, in seconds: a year.
+pub(crate) const DURATION_MAX_S: f64 = 31_536_000.0;
+
 impl Bounds {
     pub(crate) fn of(config: &config::Markers) -> Self {
         Self { count: config.max, bytes: config.bytes_max }

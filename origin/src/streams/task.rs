@@ -54,6 +54,8 @@ pub(super) struct Task {
     /// While an epoch runs alone: from when on a worker may be tried again.
     ladder_from: Instant,
     weighed: Instant,
+    /// Cue points that were not used.
+    cues_refused: u64,
     /// When the last picture went into an epoch; absent while requests are told not to wait for the next.
     pictured: Option<Instant>,
     slated: Slated,
@@ -103,6 +105,7 @@ impl Task {
             failures: 0,
             alone: false,
             ladder_from: Instant::now(),
+            cues_refused: 0,
             weighed: Instant::now(),
             pictured: None,
             slated: Slated::No,

@@ -3,7 +3,7 @@
 use super::Task;
 use crate::epoch::TIME_MAX_MS;
 use crate::ingest::{Cue, Said};
-use crate::streams::markers::Bounds;
+use crate::streams::markers::{Bounds, DURATION_MAX_S};
 use crate::streams::phase::Phase;
 use manifest::DateRange;
 use manifest::date_range::Scte35;
@@ -11,16 +11,25 @@ use std::time::Duration;
 
 impl Task {
     /// A cue point has a place in an epoch alone: before the first there is no time that players know.
-    pub(super) fn cue(&self, cue: &Cue) {
+    pub(super) fn cue(&mut self, cue: &Cue) {
         let Phase::Live(live) = &self.phase else { return };
         let now_unix_ms = live.unix_ms(cue.at_ms);
         let Some((range, starts)) = marker_of_cue(cue, now_unix_ms) else {
-            return tracing::warn!(stream = %self.stream.name, "a cue point is not used: its start_unix_ms is no time");
+            return self.refuse_cue(&"its start_unix_ms is no time");
         };
         let marked = self.stream.mark(range, (starts, now_unix_ms, Bounds::of(&self.context().config.markers)));
         self.context().metrics.marked("cue_point", &marked);
         if let Err(error) = marked {
-            tracing::warn!(stream = %self.stream.name, %error, "a cue point is not used");
+            self.refuse_cue(&error);
+        }
+    }
+
+    /// A publisher may send as many as frames: the log has the first, the second, the fourth and so on.
+    fn refuse_cue(&mut self, reason: &dyn std::fmt::Display) {
+        self.cues_refused += 1;
+        if self.cues_refused.is_power_of_two() {
+            let refused = self.cues_refused;
+            tracing::warn!(stream = %self.stream.name, refused, "a cue point is not used: {reason}");
         }
     }
 
@@ -40,7 +49,9 @@ impl Task {
 pub(crate) fn marker_of_cue(cue: &Cue, start_unix_ms: i64) -> Option<(DateRange, bool)> {
     let mut range = DateRange { start_unix_ms, class: Some(cue.name.clone()), ..DateRange::default() };
     range.id = format!("{}-{start_unix_ms}", cue.name);
-    let seconds = |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let usual = |seconds: &f64| *seconds <= DURATION_MAX_S;
+    let seconds =
+        |text: &str| text.parse().ok().filter(usual).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let (mut scte35, mut starts) = (Scte35::default(), !cue.parameters.iter().any(|(name, _)| name == "id"));
     for (name, value) in &cue.parameters {
         let hex = || Some(value.trim_start_matches("0x").to_ascii_lowercase());
@@ -89,6 +100,10 @@ mod tests {
         let (range, starts) = marker_of_cue(&Cue { parameters, ..cue.clone() }, 0).unwrap();
         assert!(starts && range.end_on_next && range.more.is_empty());
         assert_eq!(range.start_unix_ms, 1_795_226_400_500);
+        for duration in ["1e18", "31536001", "-1", "NaN"] {
+            let parameters = vec![pair("duration", duration)];
+            assert_eq!(marker_of_cue(&Cue { parameters, ..cue.clone() }, 0).unwrap().0.duration, None, "{duration}");
+        }
         for never in ["-1", "1e300", "soon"] {
             let parameters = vec![pair("start_unix_ms", never)];
             assert_eq!(marker_of_cue(&Cue { parameters, ..cue.clone() }, 0), None);
