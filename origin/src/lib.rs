@@ -3,6 +3,8 @@
 mod archive;
 mod clock;
 mod epoch;
+#[cfg(test)]
+mod hour;
 mod http;
 mod ingest;
 mod keys;
