@@ -19,7 +19,7 @@ pub use encryption::{
 };
 pub use markers::Markers;
 pub use profiles::Profile;
-pub use subtitles::Subtitles;
+pub use subtitles::{ExpectedTrack, Subtitles};
 pub use thumbnails::Thumbnails;
 pub use twin::Twin;
 pub use window::Window;

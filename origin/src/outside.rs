@@ -141,8 +141,8 @@ pub fn slate(file: &[u8]) -> usize {
 #[must_use]
 pub fn text_data(payload: &[u8]) -> usize {
     let Some(said) = rtmp::text(payload, 0) else { return 0 };
-    let config = config::Subtitles { tracks_max: 1, shown_max: WINDOW };
-    let mut subtitles = Subtitles::new(&config, &[], NOW_UNIX_MS);
+    let config = config::Subtitles { tracks_max: 1, shown_max: WINDOW, expected: Vec::new() };
+    let mut subtitles = Subtitles::new(&config, ("a", &[]), NOW_UNIX_MS);
     let Taken::New(track) = subtitles.said(&said, 0) else { return 0 };
     assert!(track.is_sane(), "{track:?}");
     let file = subtitles.segment(2000).swap_remove(0).1;

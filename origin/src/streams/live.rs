@@ -115,7 +115,7 @@ impl Live {
             (None, None)
         };
         let gop = known.source.gop.filter(|_| passes_through(&plan));
-        let mut subtitles = Subtitles::new(&context.config.subtitles, &stream.texts(), zero_unix_ms);
+        let mut subtitles = Subtitles::new(&context.config.subtitles, (&stream.name, &stream.texts()), zero_unix_ms);
         subtitles.join(Duration::from_secs_f64(grid.segment_s() * joined.segments as f64));
         let mut live = Self {
             subtitles,

@@ -47,10 +47,17 @@ pub(crate) enum Taken {
 const CUES_MAX: usize = 64;
 
 impl Subtitles {
-    /// `known` tracks are those of earlier epochs.
-    pub(crate) fn new(config: &config::Subtitles, known: &[TextTrack], zero_unix_ms: i64) -> Self {
+    /// Of a stream of this name; `known` tracks are those of earlier epochs.
+    pub(crate) fn new(config: &config::Subtitles, (stream, known): (&str, &[TextTrack]), zero_unix_ms: i64) -> Self {
         let shown_max_ms = i64::try_from(config.shown_max.as_millis()).unwrap_or(i64::MAX);
         let track = |track: &TextTrack| Track { track: track.clone(), cues: VecDeque::new() };
+        let mut known = known.to_vec();
+        for expected in config.expected.iter().filter(|expected| expected.streams.cover(stream)) {
+            let name = name(expected.language.as_deref(), expected.track);
+            if known.len() < config.tracks_max && known.iter().all(|track| track.name != name) {
+                known.push(TextTrack { name, language: expected.language.clone() });
+            }
+        }
         Self {
             tracks: known.iter().map(track).collect(),
             tracks_max: config.tracks_max,
@@ -63,7 +70,7 @@ impl Subtitles {
     /// Takes a text that is said at `at_ms`: it is shown until the next of its track, or as long as is configured. An empty
     /// one ends what is shown.
     pub(crate) fn said(&mut self, said: &Said, at_ms: i64) -> Taken {
-        let name = name(said);
+        let name = name(said.language.as_deref(), said.track);
         let known = self.tracks.iter().position(|track| track.track.name == name);
         let text = escaped(&said.text);
         let (index, shown) = match known {
@@ -126,12 +133,12 @@ impl Subtitles {
 const MPEGTS_MASK: u64 = (1 << 33) - 1;
 
 /// `text`, `text-eng`, `text-99` or `text-eng-99`: a step of a path.
-fn name(said: &Said) -> String {
+fn name(language: Option<&str>, track: Option<u32>) -> String {
     let mut name = "text".to_owned();
-    if let Some(language) = &said.language {
+    if let Some(language) = language {
         name = format!("{name}-{}", language.to_ascii_lowercase());
     }
-    if let Some(track) = said.track {
+    if let Some(track) = track {
         name = format!("{name}-{track}");
     }
     name
@@ -175,8 +182,8 @@ mod tests {
     const ZERO_MS: i64 = 1_795_226_400_500;
 
     fn subtitles() -> Subtitles {
-        let config = config::Subtitles { tracks_max: 2, shown_max: Duration::from_secs(5) };
-        Subtitles::new(&config, &[], ZERO_MS)
+        let config = config::Subtitles { tracks_max: 2, shown_max: Duration::from_secs(5), expected: Vec::new() };
+        Subtitles::new(&config, ("a", &[]), ZERO_MS)
     }
 
     fn said(text: &str) -> Said {

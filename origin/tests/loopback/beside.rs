@@ -4,6 +4,7 @@ use crate::clip::{Clip, Recipe};
 use crate::follower::Follower;
 use crate::http::Client;
 use crate::world::{World, config};
+use config::{ExpectedTrack, Streams};
 use media::TrackKind;
 use origin::{Ingested, Said};
 use std::path::Path;
@@ -202,5 +203,19 @@ async fn more_tracks_than_may_be_are_not_taken() {
     let publisher = world.play("a", with_texts(Recipe::regular(10).clip(), &texts), 3.0).await.unwrap();
     assert_eq!(text(&world.client, "/live/a/index.m3u8").await.matches("TYPE=SUBTITLES").count(), 2);
     assert_eq!(world.metric("vivid_origin_texts_total{result=\"bounded\"}").await, 2.0);
+    drop(publisher);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_track_that_is_expected_is_told_before_anything_is_said() {
+    let english = |stream| ExpectedTrack { streams: Streams::of(stream), language: Some("en".to_owned()), track: None };
+    let world = World::start(config(|config| config.subtitles.expected = vec![english("a"), english("b*")]));
+    let publisher = world.play("a", with_texts(Recipe::regular(10).clip(), &[(6000, Some("en"), "hi")]), 3.0);
+    let publisher = publisher.await.unwrap();
+    let playlist = text(&world.client, "/live/a/index.m3u8").await;
+    assert_eq!(playlist.matches("TYPE=SUBTITLES").count(), 1, "{playlist}");
+    let segments = text(&world.client, "/live/a/text-en/index.m3u8").await;
+    let pictures = text(&world.client, "/live/a/180p/index.m3u8").await;
+    assert_eq!(stems(&segments).first(), stems(&pictures).first(), "from the first segment on");
     drop(publisher);
 }
