@@ -27,7 +27,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use writer::Writer;
 
@@ -55,11 +55,18 @@ pub(crate) fn claim(root: Option<&Path>) -> Result<Option<Claim>, Taken> {
         regular::open(File::options().create(true).truncate(false).write(true), &root.join(LOCK))
     };
     let Ok(lock) = open() else { return Ok(None) };
-    match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(Taken),
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(Claim(lock))),
+    let until = Instant::now() + RELEASED_WITHIN;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(RELEASED_WITHIN / 50),
+            Err(TryLockError::WouldBlock) => return Err(Taken),
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(Some(Claim(lock))),
+        }
     }
 }
+
+/// A process that has ended may leave its lock for a moment to a child that has not begun its own program yet.
+const RELEASED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The folder is another process's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

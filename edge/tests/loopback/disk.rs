@@ -416,7 +416,7 @@ async fn more_purges_than_are_remembered_while_files_are_listed_mean_all_of_them
 async fn a_disk_that_hangs_is_passed_by() {
     let (fake, folder) = (films("max-age=3600").await, TempDir::new().unwrap());
     let mut config = keeping_only_there(fake.addr, folder.path());
-    (config.disk.read_timeout, config.disk.reads_max) = (Duration::from_millis(50), 1);
+    (config.disk.read_timeout, config.disk.reads_max) = (Duration::from_millis(500), 1);
     let edge = start(config).await;
     edge.get("/film").await;
     written(&edge, 1.0).await;
