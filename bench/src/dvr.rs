@@ -5,7 +5,7 @@ pub(crate) mod node;
 use crate::case::{self, Verdict};
 use crate::http1::Answer;
 use crate::machine::{self, Machine};
-use crate::report::put_into;
+use crate::report::give;
 use crate::stats::{number, percentile};
 use crate::{procfs, sys, table};
 use anyhow::{Context, ensure};
@@ -87,15 +87,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         report.short.push(short.end(folders.0.path())?);
         report.long.push(long.end(folders.1.path())?);
     }
-    let markdown = report.markdown();
-    print!("{markdown}");
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
-    }
-    match &arguments.write {
-        Some(page) => put_into(page, MARKS, (&report.machine, &markdown)),
-        None => Ok(()),
-    }
+    let files = (arguments.json.as_deref(), arguments.write.as_deref());
+    give((&report, &report.machine), &report.markdown(), MARKS, files)
 }
 
 /// An origin while it is measured.

@@ -6,7 +6,7 @@ pub(crate) mod side;
 
 use crate::case::{self, Verdict};
 use crate::machine::{self, Machine};
-use crate::report::put_into;
+use crate::report::give;
 use crate::stats::{Spread, percentile};
 use crate::{sys, table};
 use anyhow::{Context, ensure};
@@ -66,15 +66,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         report.delay_p50.push(percentile(&delays, 50.0) as f64 / 1000.0);
         report.delay_p99.push(percentile(&delays, 99.0) as f64 / 1000.0);
     }
-    let markdown = report.markdown();
-    print!("{markdown}");
-    if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
-    }
-    match &arguments.write {
-        Some(page) => put_into(page, MARKS, (&report.machine, &markdown)),
-        None => Ok(()),
-    }
+    let files = (arguments.json.as_deref(), arguments.write.as_deref());
+    give((&report, &report.machine), &report.markdown(), MARKS, files)
 }
 
 /// A process of its own for each turn.

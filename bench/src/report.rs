@@ -102,8 +102,22 @@ impl Report {
     }
 }
 
+/// Prints the page of a report, and writes it where it is wanted: all of it as JSON, the page between two marks of another.
+pub(crate) fn give(
+    (report, machine): (&impl Serialize, &Machine),
+    page: &str,
+    marks: (&str, &str),
+    (json, write): (Option<&Path>, Option<&Path>),
+) -> anyhow::Result<()> {
+    print!("{page}");
+    if let Some(path) = json {
+        fs::write(path, serde_json::to_vec_pretty(report)?)?;
+    }
+    write.map_or(Ok(()), |into| put_into(into, marks, (machine, page)))
+}
+
 /// Puts results between two marks of a page. Figures of a debug build never get into one.
-pub(crate) fn put_into(page: &Path, marks: (&str, &str), (machine, results): (&Machine, &str)) -> anyhow::Result<()> {
+fn put_into(page: &Path, marks: (&str, &str), (machine, results): (&Machine, &str)) -> anyhow::Result<()> {
     let name = page.display();
     ensure!(machine.release_build, "figures of a debug build are not written to {name}; use --release");
     let text = fs::read_to_string(page).with_context(|| format!("cannot read {name}"))?;
