@@ -38,7 +38,7 @@ pub enum DateRangeError {
     Class,
     #[error("end_on_next needs a class, and goes with no duration (RFC 8216bis, 4.4.5.1)")]
     EndOnNext,
-    #[error("{0} is no attribute; write X- and capital letters, digits or hyphens, and a value without quotes")]
+    #[error("{0:?} is no attribute; write X- and capital letters, digits or hyphens, and a value without quotes")]
     Attribute(String),
     #[error("more than {MORE_MAX} attributes")]
     TooMany,
