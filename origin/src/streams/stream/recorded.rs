@@ -161,3 +161,52 @@ fn inits(epoch: &EpochRecord, keys: &BTreeMap<u64, Vec<KeyName>>) -> Vec<(String
 fn bytes(text: &Text) -> Vec<u8> {
     text.plain().concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::epoch::{Bitrate, Known, Numbers};
+    use crate::medium::Medium;
+    use crate::store::SegmentRecord;
+    use crate::testing::{aac, aac_config, avc, avc_config, plan};
+    use bytes::Bytes;
+    use transcode::Source;
+
+    const ZERO_MS: i64 = 1_795_226_400_000;
+
+    /// Ten seconds of 400 and 100 kbit/s, of a source that promised far more.
+    fn short() -> Vec<Record> {
+        let plan = plan(30, 60, 10);
+        let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
+        let bitrate = Bitrate { average: 9_000_000, peak: 9_000_000 };
+        let known = Known { source, bitrate, captions: media::Captions::default() };
+        let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
+        let numbers = Numbers { id: 7, first_msn: 100, discontinuities: 0, zero_unix_ms: ZERO_MS };
+        let epoch = EpochRecord::new((numbers, 0, false), (&known, &plan, None), &tracks);
+        let segment = |rendition: &str, msn: u64, bytes: u32| {
+            Record::Segment(SegmentRecord {
+                rendition: rendition.to_owned(),
+                medium: Medium::Fragments,
+                epoch: 7,
+                msn,
+                duration_s: 2.0,
+                ends: vec![bytes],
+                crc: 0,
+                picture_end: Some(5).filter(|_| rendition != "audio"),
+                unix_ms: ZERO_MS + 2000 * (msn as i64 - 99),
+                key: None,
+            })
+        };
+        let segments = (100..105).flat_map(|msn| [segment("180p", msn, 100_000), segment("audio", msn, 25_000)]);
+        std::iter::once(Record::Epoch(Box::new(epoch))).chain(segments).collect()
+    }
+
+    #[test]
+    fn a_short_recording_tells_what_it_takes_and_not_what_was_promised() {
+        let room = Room::for_tests(Duration::from_secs(300));
+        let recorded = Recorded::of("a", short(), (&Markers::default(), room)).unwrap().unwrap();
+        let text = recorded.files.iter().find(|(name, _)| name == "index.m3u8").unwrap();
+        let text = String::from_utf8_lossy(&text.1);
+        assert!(text.contains("#EXT-X-STREAM-INF:BANDWIDTH=500000,AVERAGE-BANDWIDTH=500000,"), "{text}");
+    }
+}
