@@ -10,7 +10,7 @@ pub enum WhileAway {
     /// Nothing: playlists stand still, and who would wait is told to ask again.
     #[default]
     Wait,
-    /// A gap for each segment that does not come: live time goes on.
+    /// A gap for each segment that does not come, once something does: live time goes on.
     Gap,
     /// The pictures and the sound of a file.
     Slate,

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 /// ```
 pub(super) enum Phase {
     /// No publisher; the stream ends at `until`. Requests may wait for it to come back up to `holds_until`, if that is
-    /// still to come. At `gap_at` what should be a segment is a gap.
+    /// still to come. At `slate_at` the slate is shown.
     Lingering {
         until: Instant,
         holds_until: Option<Instant>,
-        gap_at: Option<Instant>,
+        slate_at: Option<Instant>,
     },
     /// Begins anew with the first key frame to count the time to `until`.
     Analysing {

@@ -1,6 +1,6 @@
 //! A stream that was on disk when the origin started: shown again, through the calls that made it.
 
-use super::stream::{Opening, Stream};
+use super::stream::{GAPS_MAX, Opening, Stream};
 use crate::epoch::EpochId;
 use crate::store::{Method, Record};
 use crate::window::OnDisk;
@@ -19,8 +19,6 @@ pub(crate) struct Resumed {
 /// Segments that may have been served and are in no journal, besides those that time allows: the open one, and one that
 /// was on its way to the disk.
 const UNWRITTEN: u64 = 2;
-/// More than there are segments in the longest window.
-const GAPS_MAX: u64 = 1 << 18;
 
 impl Stream {
     /// Takes in a journal; `None` where it shows nothing.

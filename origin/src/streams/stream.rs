@@ -108,6 +108,10 @@ pub(crate) struct Opening<'a> {
 /// Renditions of earlier plans that are still answered, newest first. A source that changes its size all the time must
 /// not fill the memory.
 const LEFT_MAX: usize = 4;
+/// What is shorter is no absence, in milliseconds.
+const ABSENCE_MS_MIN: u64 = 900;
+/// More than there are segments in the longest window.
+pub(super) const GAPS_MAX: u64 = 1 << 18;
 /// No gap is listed as shorter, in seconds: a date that is a little early is better than a playlist of nothing.
 const GAP_S_MIN: f64 = 0.1;
 
@@ -221,7 +225,7 @@ impl Stream {
             .renditions
             .iter()
             .filter(|rendition| !rendition.is_empty())
-            .map(|rendition| rendition.head().next)
+            .map(|rendition| rendition.next())
             .map(|next| next.msn + u64::from(next.part > 0))
             .max()
     }
@@ -350,19 +354,33 @@ impl Stream {
         self.reveal();
     }
 
-    /// What should be a segment of every rendition does not come. The epoch has broken off.
-    pub(crate) fn gap(&self, now: Instant, now_unix_ms: i64) {
-        let Some(msn) = self.next_msn() else { return };
-        self.gap_through((msn, false), now, now_unix_ms);
+    /// Lists what should have come since the last epoch broke off, in segments of so long at most, up to this time. What dates
+    /// jump by Shaka takes out of its time, where it is more than a second, and then it is behind what is live.
+    pub(super) fn list_absence(&self, (segment, until_unix_ms): (Duration, i64), now: Instant) {
+        let ends = self.shelf.read().renditions.iter().filter_map(|rendition| rendition.end_unix_ms()).max();
+        let Some((end, next)) = ends.zip(self.next_msn()) else { return };
+        let away_ms = u64::try_from(until_unix_ms - end).unwrap_or(0);
+        let segment_ms = (segment.as_millis() as u64).max(1);
+        if away_ms >= ABSENCE_MS_MIN {
+            // No more than there are in the longest window, after a clock that was set.
+            let count = away_ms.div_ceil(segment_ms).min(GAPS_MAX);
+            // The epoch that begins behind them announces them.
+            self.add_gaps((next + count - 1, false), now, until_unix_ms);
+        }
     }
 
     /// What comes up to this segment is listed as gaps that end now, so that no date is after what comes then. Numbers that
     /// may have been given, nobody knows in what epochs, are unsure.
-    pub(super) fn gap_through(&self, (last, is_unsure): (u64, bool), now: Instant, now_unix_ms: i64) {
+    pub(super) fn gap_through(&self, last: (u64, bool), now: Instant, now_unix_ms: i64) {
+        self.add_gaps(last, now, now_unix_ms);
+        self.announce();
+    }
+
+    fn add_gaps(&self, (last, is_unsure): (u64, bool), now: Instant, now_unix_ms: i64) {
         self.room.life.gapped((last, is_unsure), now_unix_ms);
         let Some(first) = self.next_msn() else { return };
         let mut shelf = self.shelf.write();
-        let newest = shelf.renditions.iter().filter(|rendition| rendition.head().next.msn == first);
+        let newest = shelf.renditions.iter().filter(|rendition| rendition.next().msn == first);
         let ends = newest.filter_map(|rendition| rendition.end_unix_ms()).max();
         let Some(unix_ms) = ends else { return };
         let count = (last + 1).saturating_sub(first).max(1) as f64;
@@ -373,8 +391,6 @@ impl Stream {
         if is_unsure {
             shelf.began = shelf.began.map(|(discontinuities, _)| (discontinuities + 1, first));
         }
-        drop(shelf);
-        self.announce();
     }
 
     /// What was on disk is not there any more.

@@ -96,7 +96,7 @@ impl Task {
             items: None,
             ending: Ending::default(),
             made: None,
-            phase: Phase::Lingering { until, holds_until: None, gap_at: None },
+            phase: Phase::Lingering { until, holds_until: None, slate_at: None },
             announced: Announced::default(),
             known: None,
             plan: None,
@@ -156,8 +156,8 @@ impl Task {
 
     async fn next(&mut self) -> Event {
         let deadline = match &self.phase {
-            Phase::Lingering { until, holds_until, gap_at } => {
-                [Some(*until), *holds_until, *gap_at].into_iter().flatten().min()
+            Phase::Lingering { until, holds_until, slate_at } => {
+                [Some(*until), *holds_until, *slate_at].into_iter().flatten().min()
             }
             Phase::Ended { until } | Phase::Analysing { until, .. } => Some(*until),
             Phase::Waiting { .. } | Phase::Agreeing(_) | Phase::Live(_) => None,
@@ -237,12 +237,10 @@ impl Task {
                 *holds = None;
                 self.stream.set_abandoned(true);
             }
-            Phase::Lingering { until, gap_at: Some(gap_at), .. } if *gap_at <= *until => {
-                *gap_at += self.plan.as_ref().map_or(Duration::MAX, Plan::segment);
+            Phase::Lingering { until, slate_at: slate_at @ Some(_), .. } if *slate_at <= Some(*until) => {
+                *slate_at = None;
                 let until = *until;
-                if !self.begin_slate(until) {
-                    self.stream.gap(std::time::Instant::now(), unix_ms());
-                }
+                self.begin_slate(until);
             }
             Phase::Lingering { until, .. } => {
                 if self.directory.retire(&self.stream) {

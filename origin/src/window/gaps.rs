@@ -41,6 +41,12 @@ impl Window {
         }
     }
 
+    /// Whether the epoch that runs has nothing yet, and there is a gap before it.
+    pub(crate) fn waits_behind_gap(&self) -> bool {
+        let is_empty = self.open.as_ref().is_some_and(|open| open.parts.is_empty());
+        is_empty && self.segments.back().is_some_and(Segment::is_gap)
+    }
+
     /// When the newest segment ends, in Unix milliseconds; `None` before the first.
     pub(crate) fn end_unix_ms(&self) -> Option<i64> {
         self.segments.back().map(|last| last.unix_ms() + (last.duration_s() * 1000.0).round() as i64)

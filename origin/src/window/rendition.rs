@@ -68,6 +68,11 @@ impl Rendition {
         *self.head.borrow()
     }
 
+    /// The first position that is not there yet, announced or not.
+    pub(crate) fn next(&self) -> Position {
+        self.window.lock().head().next
+    }
+
     /// A view of the head that can wait for it to move.
     pub(crate) fn watch(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
@@ -172,10 +177,15 @@ impl Rendition {
         done
     }
 
-    /// Wakes every request that waits for this rendition, once.
+    /// Wakes every request that waits for this rendition, once. Gaps are not news before there is something behind them: a
+    /// player that finds nothing there cannot know that it is to go on, and Shaka never does.
     pub(crate) fn announce(&self) {
-        let head = self.window.lock().head();
-        self.head.send_replace(head);
+        let window = self.window.lock();
+        if !window.waits_behind_gap() {
+            let head = window.head();
+            drop(window);
+            self.head.send_replace(head);
+        }
     }
 
     /// The I-frame playlist as of now; `None` for a rendition without pictures.

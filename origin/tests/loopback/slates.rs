@@ -79,16 +79,30 @@ async fn a_slate_ends_with_the_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slate_that_cannot_be_shown_is_gaps() {
+async fn a_slate_that_cannot_be_shown_is_gaps_once_the_publisher_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("slate.flv");
     std::fs::write(&path, "no slate").unwrap();
     let world = World::start(slated(&path, Duration::from_secs(60)));
-    let publisher = world.play("a", Recipe::regular(5).clip(), 2.0).await.unwrap();
+    let clip = Recipe::regular(5).clip();
+    let publisher = world.play("a", clip.clone(), 2.0).await.unwrap();
     let mut follower = Follower::join(&world.client, "a", "180p").await;
     drop(publisher);
+    // What waits for a slate is told in the end that there is none.
+    while let Some(next) = Some(follower.media.head.next)
+        && let path = format!("/live/a/180p/index.m3u8?_HLS_msn={}&_HLS_part={}", next.msn, next.part)
+        && world.client.get(&path).await.status == 200
+    {
+        assert!(follower.step().await);
+    }
+    let publisher = world.publish_again("a").await;
+    let sending = tokio::spawn(async move {
+        send(&publisher, clip.later(60_000), 2.0).await;
+        publisher
+    });
     while !follower.text.contains("#EXT-X-GAP\n") {
         assert!(follower.step().await);
     }
+    drop(sending.await.unwrap());
     assert_eq!(world.metric("vivid_origin_epochs_total{reason=\"slate\"}").await, 0.0);
 }

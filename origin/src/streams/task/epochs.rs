@@ -73,7 +73,7 @@ impl Task {
         }
         let now = Instant::now();
         let Phase::Live(mut live) =
-            std::mem::replace(&mut self.phase, Phase::Lingering { until: now, holds_until: None, gap_at: None })
+            std::mem::replace(&mut self.phase, Phase::Lingering { until: now, holds_until: None, slate_at: None })
         else {
             return;
         };

@@ -7,7 +7,6 @@ use crate::streams::Incoming;
 use crate::streams::phase::{ABSENCE_MAX, Phase, Reason, Said};
 use config::WhileAway;
 use tokio::time::Instant;
-use transcode::Plan;
 
 impl Task {
     pub(super) fn welcome(&mut self, (items, ending): Incoming) {
@@ -38,11 +37,19 @@ impl Task {
         let ingest = &self.context().config.ingest;
         let until = now + ingest.linger;
         let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
-        let segment = self.plan.as_ref().filter(|_| ingest.while_away != WhileAway::Wait).map(Plan::segment);
-        match segment {
-            // Who waits is answered with a gap, or the slate.
-            Some(segment) => Phase::Lingering { until, holds_until: None, gap_at: Some(now + segment) },
-            None => Phase::Lingering { until, holds_until: Some(holds_until), gap_at: None },
+        // At once: with a jump of dates before the slate Shaka fails, and hls.js stands for ever where a gap is there instead.
+        let slate_at = self.plan.as_ref().filter(|_| ingest.while_away == WhileAway::Slate).map(|_| now);
+        // Who waits is answered with the slate, or with the gaps and what is behind them.
+        let holds_until = Some(holds_until).filter(|_| ingest.while_away == WhileAway::Wait);
+        Phase::Lingering { until, holds_until, slate_at }
+    }
+
+    /// Lists what did not come while the publisher was away, up to the beginning of what comes now. Not before.
+    pub(super) fn list_absence(&self, until_unix_ms: i64) {
+        let wanted = self.context().config.ingest.while_away != WhileAway::Wait;
+        let was_away = self.reason == Reason::PublisherBack;
+        if let Some(plan) = self.plan.as_ref().filter(|_| wanted && was_away) {
+            self.stream.list_absence((plan.segment(), until_unix_ms), std::time::Instant::now());
         }
     }
 

@@ -23,8 +23,8 @@ pub(super) enum Slated {
 
 impl Task {
     /// Shows the slate, if there is one that can be.
-    pub(super) fn begin_slate(&mut self, until: Instant) -> bool {
-        let Some(slate) = self.context().slate.clone().filter(|_| self.slated != Slated::Failed) else { return false };
+    pub(super) fn begin_slate(&mut self, until: Instant) {
+        let Some(slate) = self.context().slate.clone().filter(|_| self.slated != Slated::Failed) else { return };
         let has_sound = self.plan.as_ref().is_none_or(has_sound);
         let mut known = slate.known.clone();
         known.source.audio = known.source.audio.filter(|_| has_sound);
@@ -34,7 +34,6 @@ impl Task {
         (self.items, self.slated, self.reason) = (Some(items), Slated::Until(until), Reason::Slate);
         let said = Said { video: true, audio: true };
         self.phase = Phase::Waiting { known: Box::new(known), said, not_before: Instant::now() };
-        true
     }
 
     /// When the slate has been shown for long enough.
@@ -47,16 +46,16 @@ impl Task {
         let Some(until) = self.slate_ends_at() else { return false };
         (self.slated, self.items) = (Slated::No, None);
         self.end_epoch().await;
-        self.phase = Phase::Lingering { until, holds_until: None, gap_at: None };
+        self.phase = Phase::Lingering { until, holds_until: None, slate_at: None };
         true
     }
 
-    /// The slate cannot be shown any more: there are gaps instead, up to the stream's end. False if it was not shown.
+    /// The slate cannot be shown any more: there are gaps instead, once a publisher comes. False if it was not shown.
     pub(super) fn slate_failed(&mut self) -> bool {
         let Some(until) = self.slate_ends_at() else { return false };
         tracing::error!(stream = %self.stream.name, "the slate cannot be shown; there are gaps instead until a publisher comes");
         (self.slated, self.items) = (Slated::Failed, None);
-        self.phase = Phase::Lingering { until, holds_until: None, gap_at: Some(Instant::now()) };
+        self.phase = Phase::Lingering { until, holds_until: None, slate_at: None };
         true
     }
 }

@@ -22,6 +22,7 @@ pub(in crate::streams) struct Agreeing {
 impl Task {
     /// Begins an epoch: at once where there is no other origin, and else once both know of it.
     pub(super) async fn start(&mut self, found: Found) {
+        self.list_absence(found.zero_unix_ms);
         let numbers = self.numbers(found.zero_unix_ms);
         let Some(twin) = self.context().twin.clone() else {
             return self.begin(Beginning::at_first_key(found, numbers)).await;
