@@ -12,8 +12,6 @@ mod writer;
 pub(crate) use kept::Keeping;
 pub(crate) use life::{Given, Life};
 pub(crate) use metrics::DiskMetrics;
-#[cfg(test)]
-pub(crate) use record::Segment as SegmentRecord;
 pub(crate) use record::{Epoch as EpochRecord, Method, Record, crc, read as read_journal};
 pub(crate) use recover::{Recovered, read_life, segment_file};
 
@@ -156,5 +154,7 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+pub(crate) use record::Segment as SegmentRecord;
 #[cfg(test)]
 mod tests;
