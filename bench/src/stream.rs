@@ -174,7 +174,7 @@ fn segment(msn: u64, open: u64) -> Segment {
 fn start(msn: u64) -> SegmentStart {
     // As in the origin tier, the number of a segment is wall time divided by its length.
     let program_date_time_ms = i64::try_from(msn * SEGMENT_S * 1000).unwrap_or(i64::MAX);
-    SegmentStart { discontinuity: false, key: None, map: None, program_date_time_ms }
+    SegmentStart { discontinuity: false, key: None, ends_key: false, map: None, program_date_time_ms }
 }
 
 fn parts(msn: u64, count: u32) -> Vec<Part> {

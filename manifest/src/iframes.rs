@@ -81,6 +81,7 @@ mod tests {
             start: SegmentStart {
                 discontinuity: msn == 8,
                 key: None,
+                ends_key: false,
                 map: (msn != 9).then(|| format!("e{msn}/init.mp4")),
                 program_date_time_ms: 1_795_226_400_500 + 2000 * msn as i64,
             },

@@ -45,6 +45,8 @@ pub struct SegmentStart {
     pub discontinuity: bool,
     /// What the segments from here on are encrypted with, said again only where it changes.
     pub key: Option<Key>,
+    /// EXT-X-KEY:METHOD=NONE: a key that segments before had holds no longer (4.4.4.4).
+    pub ends_key: bool,
     /// The init section, said again only where it changes.
     pub map: Option<String>,
     pub program_date_time_ms: i64,
@@ -188,7 +190,7 @@ pub fn skip(count: usize) -> String {
     format!("#EXT-X-SKIP:SKIPPED-SEGMENTS={count}\n")
 }
 
-/// Says which init section holds from here on, under no key: each segment behind it has its own.
+/// Says which init section holds from here on, under no key: segments behind it have one each, or none.
 pub fn clear_map(uri: &str) -> String {
     format!("#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"{uri}\"\n")
 }
@@ -207,6 +209,9 @@ impl SegmentStart {
     pub(crate) fn render_into(&self, out: &mut String) -> std::fmt::Result {
         if self.discontinuity {
             writeln!(out, "#EXT-X-DISCONTINUITY")?;
+        }
+        if self.ends_key {
+            writeln!(out, "#EXT-X-KEY:METHOD=NONE")?;
         }
         protection::render_into(self.key.as_ref(), self.map.as_deref(), out)?;
         writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", Rfc3339(self.program_date_time_ms))
@@ -242,7 +247,13 @@ mod tests {
     use crate::{Head, Position};
 
     fn start(map: Option<&str>, ms: i64) -> SegmentStart {
-        SegmentStart { discontinuity: false, key: None, map: map.map(str::to_owned), program_date_time_ms: ms }
+        SegmentStart {
+            discontinuity: false,
+            key: None,
+            ends_key: false,
+            map: map.map(str::to_owned),
+            program_date_time_ms: ms,
+        }
     }
 
     fn part(msn: u64, index: u32) -> Part {
@@ -304,6 +315,15 @@ mod tests {
         let mut playlist = live();
         playlist.segments[0].gap = true;
         assert!(playlist.render().contains("#EXT-X-GAP\n#EXTINF:2.00000,\ne/7.m4s\n"));
+    }
+
+    #[test]
+    fn a_key_that_was_said_before_ends_before_what_is_in_the_clear() {
+        let mut playlist = live();
+        let start = SegmentStart { discontinuity: true, ends_key: true, ..start(Some("f/init.mp4"), 0) };
+        playlist.segments[1].start = start;
+        let expected = "#EXT-X-DISCONTINUITY\n#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:URI=\"f/init.mp4\"\n";
+        assert!(playlist.render().contains(expected), "{}", playlist.render());
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) use serve::serve;
 use crate::archive::Archive;
 use crate::clock::unix_ms;
 use crate::epoch::EpochId;
+use crate::medium::Medium;
 use crate::metrics::Metrics;
 use crate::streams::{Bounds, Directory, Stream};
 use crate::window::{Lookup, Name, Rendition};
@@ -35,7 +36,6 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use config::EncryptionMethod;
 use digest::Digests;
 use growing::Growing;
 use holds::Holds;
@@ -234,7 +234,7 @@ async fn multivariant(
 /// ISO/IEC 23009-1. Its times need no part, so it is as good as a playlist for whoever cannot wait.
 async fn mpd(State(app): State<App>, Steps(stream): Steps<String>, headers: HeaderMap) -> Result<Response, Refusal> {
     let stream = app.stream(stream)?;
-    if stream.encryption() == Some(EncryptionMethod::Aes128) {
+    if stream.medium() == Medium::Whole {
         return Err(Refusal::NoMpd { stream: stream.name.clone() });
     }
     let text = stream.mpd(unix_ms()).ok_or_else(|| Refusal::starting(&stream))?;

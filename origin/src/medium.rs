@@ -1,5 +1,6 @@
 //! What the segments of a rendition are, and with that their file names and media types. Pure.
 
+use config::EncryptionMethod;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,14 @@ pub(crate) enum Medium {
 }
 
 impl Medium {
+    /// Of pictures and sound that are encrypted like this.
+    pub(crate) fn of(encryption: Option<EncryptionMethod>) -> Self {
+        match encryption {
+            Some(EncryptionMethod::Aes128) => Self::Whole,
+            Some(EncryptionMethod::Cbcs) | None => Self::Fragments,
+        }
+    }
+
     /// What the file of a segment is called behind its number.
     pub(crate) fn extension(self) -> &'static str {
         match self {

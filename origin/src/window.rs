@@ -357,12 +357,12 @@ impl Window {
 
     /// Adds the next part. One that is not next is not added: its URL would name other bytes than the playlist says.
     pub(crate) fn push(&mut self, part: Part, now: Instant) -> bool {
-        let next = self.head().next;
+        let (next, follows_key) = (self.head().next, self.has_key_before());
         let Some(open) = self.open.as_mut().filter(|_| part.at == next) else { return false };
         let whole = part.ends_segment;
         self.bytes += part.bytes.len();
         self.memory.hold(part.bytes.len());
-        open.key = part.key;
+        (open.key, open.follows_key) = (part.key, follows_key);
         open.parts.push(part);
         if whole {
             let following = Segment::new(open.msn + 1, Arc::clone(&open.epoch));
@@ -475,7 +475,7 @@ impl Window {
             let last = self.segments.back().filter(|last| last.epoch.id == segment.epoch.id);
             segment.key = last.and_then(|last| last.key);
         }
-        segment.says_init = self.is_of_new_init(&segment);
+        (segment.says_init, segment.follows_key) = (self.is_of_new_init(&segment), self.has_key_before());
         self.next_msn = segment.msn + 1;
         self.listed_s += segment.duration_s();
         self.memory_s += segment.duration_s();

@@ -239,6 +239,7 @@ fn render(next: Position) -> String {
     let start = |msn: u64| SegmentStart {
         discontinuity: false,
         key: None,
+        ends_key: false,
         map: (msn == first_msn).then(|| "e/init.mp4".to_owned()),
         program_date_time_ms: 1_700_000_000_000 + 1000 * i64::try_from(msn).unwrap_or(0),
     };

@@ -221,6 +221,7 @@ fn playlist(live: &Live) -> String {
     let start = |msn: u64| SegmentStart {
         discontinuity: false,
         key: None,
+        ends_key: false,
         map: (msn == first_msn).then(|| format!("{epoch}/init.mp4")),
         program_date_time_ms: 1_700_000_000_000 + 2000 * msn as i64,
     };

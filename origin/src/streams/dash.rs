@@ -110,6 +110,17 @@ impl Epochs {
         }
     }
 
+    /// What this rendition had before the newest epoch is answered no more. An epoch without its pictures or sound is told
+    /// of no longer; its keys are still those of its other renditions.
+    pub(super) fn lose(&mut self, rendition: &str) {
+        for epoch in self.0.iter_mut().rev().skip(1) {
+            epoch.sets.iter_mut().for_each(|set| set.representations.retain(|one| one.id != rendition));
+            if epoch.sets.iter().any(|set| set.representations.is_empty()) {
+                epoch.sets.clear();
+            }
+        }
+    }
+
     /// A segment of the newest epoch has this key; nothing before `oldest` is answered any more.
     pub(super) fn keyed(&mut self, (msn, name): (u64, KeyName), oldest: u64) {
         self.0.iter_mut().next_back().into_iter().for_each(|epoch| epoch.keyed.note(msn, name));
@@ -177,7 +188,7 @@ impl Epochs {
 
     fn live_periods(&self, shown: impl Fn(&Epoch) -> bool, planned: Option<(u64, KeyName)>) -> Vec<Period> {
         let mut periods: Vec<Period> = Vec::new();
-        for epoch in self.0.iter().filter(|epoch| shown(epoch)) {
+        for epoch in self.0.iter().filter(|epoch| shown(epoch) && !epoch.sets.is_empty()) {
             let start = Duration::from_millis(epoch.zero_unix_ms.max(0) as u64);
             // The source's clock and ours differ a little: a period ends no later than the next one begins.
             if let Some(before) = periods.last_mut() {
@@ -202,7 +213,7 @@ impl Epochs {
             let length = epoch.ended.map_or(Duration::ZERO, |ended| ended.length);
             let gone_time = u32::try_from(gone).map_or(Duration::MAX, |gone| epoch.segment.saturating_mul(gone));
             let duration = length.saturating_sub(gone_time);
-            if duration.is_zero() {
+            if duration.is_zero() || epoch.sets.is_empty() {
                 continue;
             }
             let moved = |set: &AdaptationSet| AdaptationSet {
@@ -340,6 +351,20 @@ mod tests {
                 assert_eq!(u128::from(set.segment_ticks) * u128::from(num), exact, "{rate:?} {:?}", set.kind);
             }
         }
+    }
+
+    #[test]
+    fn no_period_is_told_of_segments_that_are_gone() {
+        let mut epochs = epochs();
+        epochs.lose("another");
+        assert_eq!(epochs.presentation(shown(102, false), ZERO_MS + 16_000).unwrap().periods.len(), 2);
+        epochs.lose("180p");
+        let said = epochs.presentation(shown(105, false), ZERO_MS + 16_000).unwrap();
+        assert_eq!(
+            said.periods.iter().map(|period| period.sets.len()).collect::<Vec<_>>(),
+            [2],
+            "the newest stays whole"
+        );
     }
 
     #[test]

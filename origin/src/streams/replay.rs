@@ -25,7 +25,7 @@ impl Stream {
     ///
     /// Unless the journal says that it is whole, the stream goes on behind all that can have been served, in epochs that
     /// the disk did not take as well: what was is listed as gaps, so that no number is given twice and no playlist goes
-    /// backwards.
+    /// backwards. It ends where no rendition of it can go on: media that are encrypted as a whole are told of otherwise.
     pub(crate) fn replay(&self, records: &[Record], now: Instant, now_unix_ms: i64) -> Option<Resumed> {
         self.life().set_read(true);
         let resumed = self.read(records, now, now_unix_ms);
@@ -86,6 +86,7 @@ impl Stream {
         }
         let plan = last?;
         let last_unix_ms = records.iter().filter_map(Record::unix_ms).max()?;
+        let changes = !ended && self.changes_medium();
         // What follows is new, and for the next one who reads.
         self.life().set_read(ended);
         if cut_off {
@@ -95,17 +96,27 @@ impl Stream {
         let silent_ms = u64::try_from(now_unix_ms - last_unix_ms).unwrap_or(0);
         // After a whole window nothing of it is shown, and the list of what was lost could be long.
         let is_over = silent_ms >= self.window().as_millis() as u64;
-        if !ended && !is_over && !matches!(records.last(), Some(Record::Stop { .. })) {
+        if !ended && !changes && !is_over && !matches!(records.last(), Some(Record::Stop { .. })) {
             // Nobody knows how long the segments of an epoch were that the disk did not take: no plan makes them shorter.
             let shortest_ms = (plan.target_duration_s * 1000 / 2).max(1);
             let lost = UNWRITTEN + silent_ms.div_ceil(shortest_ms);
             self.gap_through((next + lost - 1, true), now, now_unix_ms);
         }
+        let ended = ended || changes;
         if ended {
             self.set_ended();
             self.end(now, last_unix_ms);
         }
         Some(Resumed { plan, last_unix_ms, ended })
+    }
+
+    /// Whether it ends here, for its encryption.
+    fn changes_medium(&self) -> bool {
+        let changes = self.has_other_medium();
+        if changes {
+            tracing::warn!(stream = %self.name, "the stream was on disk and ends here, as its encryption changes to or from aes-128; its publisher begins it anew, and viewers have to load it again");
+        }
+        changes
     }
 
     /// Segments before this one that the disk did not take.
@@ -133,6 +144,7 @@ mod tests {
     use crate::streams::stream::Room;
     use crate::testing::{aac, aac_config, avc, avc_config, plan};
     use bytes::Bytes;
+    use config::EncryptionMethod;
     use std::time::Duration;
     use transcode::Source;
 
@@ -140,12 +152,19 @@ mod tests {
     const ZERO_MS: i64 = 1_795_226_400_000;
 
     fn epoch(first_msn: u64, zero_unix_ms: i64, discontinuities: u64) -> Record {
+        encrypted((first_msn, zero_unix_ms, discontinuities), None)
+    }
+
+    fn encrypted(
+        (first_msn, zero_unix_ms, discontinuities): (u64, i64, u64),
+        encryption: Option<EncryptionMethod>,
+    ) -> Record {
         let plan = plan(30, 60, 10);
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
         let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 }, captions: media::Captions::default() };
         let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
         let numbers = Numbers { id: 7 + discontinuities, first_msn, discontinuities, zero_unix_ms };
-        Record::Epoch(Box::new(EpochRecord::new((numbers, 0, false), (&known, &plan, None), &tracks)))
+        Record::Epoch(Box::new(EpochRecord::new((numbers, 0, false), (&known, &plan, encryption), &tracks)))
     }
 
     /// An epoch of five segments in both renditions.
@@ -219,6 +238,22 @@ mod tests {
             assert_eq!((stream.next_msn(), stream.discontinuities(105)), (Some(105), 1));
             assert!(!text(&stream, "180p").contains("EXT-X-GAP"));
         }
+    }
+
+    #[test]
+    fn what_was_encrypted_as_a_whole_and_is_so_no_more_ends_where_it_was() {
+        let stream = stream();
+        let mut records = five();
+        records[0] = encrypted((100, ZERO_MS, 0), Some(EncryptionMethod::Aes128));
+        let resumed = stream.replay(&records, Instant::now(), ZERO_MS + 15_000).unwrap();
+        assert!(resumed.ended && stream.has_ended(), "its publisher begins another");
+        let text = text(&stream, "180p");
+        assert!(text.ends_with("/104.m4s\n#EXT-X-ENDLIST\n"), "all of it, and no gap: {text}");
+        assert_eq!(text.matches("#EXTINF").count(), 5);
+        // Samples are encrypted in place: what is made of them goes on.
+        records[0] = encrypted((100, ZERO_MS, 0), Some(EncryptionMethod::Cbcs));
+        let other = Stream::new("a".to_owned(), Room::for_tests(Duration::from_secs(300)));
+        assert!(!other.replay(&records, Instant::now(), ZERO_MS + 15_000).unwrap().ended);
     }
 
     #[test]

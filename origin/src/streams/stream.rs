@@ -256,10 +256,7 @@ impl Stream {
         let mut shelf = self.shelf.write();
         let told = opening.encryption.map(|method| self.told(method));
         shelf.epochs.begin(&opening, told.clone());
-        let medium = match opening.encryption {
-            Some(EncryptionMethod::Aes128) => Medium::Whole,
-            Some(EncryptionMethod::Cbcs) | None => Medium::Fragments,
-        };
+        let medium = Medium::of(opening.encryption);
         if !medium.has_parts() {
             multivariant.variants.iter_mut().for_each(|variant| variant.trick_play = None);
         }
@@ -294,7 +291,9 @@ impl Stream {
             shelf.renditions.push(rendition);
         }
         shelf.current = shelf.renditions.len();
-        before.retain(|left| opening.plan.renditions.iter().all(|planned| planned.name != left.name));
+        let is_planned =
+            |left: &Arc<Rendition>| opening.plan.renditions.iter().any(|planned| planned.name == left.name);
+        let (replaced, before): (Vec<_>, Vec<_>) = before.into_iter().partition(is_planned);
         let (paused, mut left): (Vec<_>, Vec<_>) =
             before.into_iter().partition(|rendition| opening.alone && !rendition.head().ended);
         for rendition in &paused {
@@ -302,6 +301,7 @@ impl Stream {
         }
         left.iter().for_each(|left| left.end(now));
         let dropped = left.split_off(left.len().min(LEFT_MAX));
+        replaced.iter().chain(&dropped).for_each(|lost| shelf.epochs.lose(&lost.name));
         shelf.renditions.extend(paused);
         shelf.renditions.extend(left);
         shelf.beside.begin(start(Bytes::new()), opening.plan, (&self.room, shape), now);

@@ -128,6 +128,7 @@ impl Window {
         let segment = segment.filter(|_| self.shape.medium.has_init());
         segment.map_or_else(String::new, |segment| match segment.said_key(true) {
             Some(_) if segment.is_whole() => media::clear_map(&segment.init_uri()),
+            None if segment.ends_key() => media::clear_map(&segment.init_uri()),
             key => media::state(key.as_ref(), Some(&segment.init_uri())),
         })
     }
@@ -137,6 +138,11 @@ impl Window {
         // Whole segments are encrypted with their key each, and have one init section that is not.
         let same_key = |last: &Segment| segment.is_whole() || last.key == segment.key;
         self.segments.back().is_none_or(|last| !Arc::ptr_eq(&last.epoch, &segment.epoch) || !same_key(last))
+    }
+
+    /// Whether a segment that comes next is behind one that is encrypted.
+    pub(super) fn has_key_before(&self) -> bool {
+        self.segments.back().is_some_and(|last| last.key.is_some() || last.follows_key)
     }
 
     /// The first segment whose parts are listed. 6.2.2: parts more than three target durations from the end SHOULD go.
@@ -168,6 +174,7 @@ impl Segment {
         SegmentStart {
             discontinuity: self.discontinuity,
             key: self.said_key(says_init),
+            ends_key: says_init && self.ends_key(),
             map: (says_init && medium.has_init()).then(|| self.init_uri()),
             program_date_time_ms: self.unix_ms(),
         }
@@ -186,6 +193,11 @@ impl Segment {
     fn said_key(&self, says_init: bool) -> Option<Key> {
         let (told, name) = (self.epoch.told.as_ref()?, self.key?);
         (says_init || self.is_whole()).then(|| told.key(name, self.msn))
+    }
+
+    /// Whether a key that was said before it holds no longer.
+    fn ends_key(&self) -> bool {
+        self.key.is_none() && self.follows_key
     }
 
     /// Whether its next part is the first under another key.

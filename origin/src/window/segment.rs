@@ -20,6 +20,8 @@ pub(super) struct Segment {
     pub(super) says_init: bool,
     /// What it is encrypted with; of the segment before, for a gap.
     pub(super) key: Option<KeyName>,
+    /// One before it was encrypted: players are told where that ends.
+    pub(super) follows_key: bool,
     /// Those in memory. Empty for a gap, and for what is on disk alone.
     pub(super) parts: Vec<Part>,
     pub(super) kept: Kept,
@@ -52,6 +54,7 @@ impl Segment {
             moved_ms: 0,
             says_init: false,
             key: None,
+            follows_key: false,
             parts: Vec::new(),
             kept: Kept::Memory,
         }

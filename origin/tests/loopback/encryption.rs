@@ -320,6 +320,84 @@ async fn recordings_are_decrypted_with_keys_that_are_beside_them() {
     assert_eq!((given.status.as_u16(), given.body), (200, key.body));
 }
 
+/// A playlist has parts in it or has none, and whatever was told of segments stays true of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_to_or_from_whole_segments_ends_the_stream_and_keeps_its_recording_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |methods: [Option<EncryptionMethod>; 2]| {
+        let kept = keeping(folder.path(), |_| {});
+        World::start(encrypted(|config| {
+            (config.disk, config.archive) = (kept.disk, kept.archive);
+            config.ingest.linger = Duration::from_secs(60);
+            let rules = ["old", "pay"].into_iter().zip(methods);
+            let rule = |(stream, method): (&str, Option<EncryptionMethod>)| {
+                Some(EncryptedStreams { streams: Streams::of(stream), method: method? })
+            };
+            config.encryption.streams = rules.filter_map(rule).collect();
+        }))
+    };
+    let world = start([Some(EncryptionMethod::Aes128), Some(EncryptionMethod::Cbcs)]);
+    let playing = ["old", "pay"].map(|stream| world.play(stream, Recipe::regular(8).clip(), 4.0));
+    for playing in playing {
+        drop(playing.await.unwrap());
+    }
+    world.stop().await;
+
+    let world = start([None, Some(EncryptionMethod::Aes128)]);
+    let client = &world.client;
+    for (stream, says_mpd) in [("old", 404), ("pay", 200)] {
+        let playlist = client.get(&format!("/live/{stream}/180p/index.m3u8")).await;
+        assert!(playlist.text().ends_with("#EXT-X-ENDLIST\n"), "{}", playlist.text());
+        assert_eq!(client.get(&format!("/live/{stream}/index.mpd")).await.status, says_mpd, "{stream}");
+    }
+    let recordings = recorded(client, 2).await;
+    for recording in &recordings {
+        assert!((7.5..8.5).contains(&recording.duration_s), "{recording:?}");
+    }
+    let old = recordings.iter().find(|recording| recording.folder.contains("/old/")).unwrap();
+    let told = read_whole(&format!("http://{}{}/180p/index.m3u8", world.addr, old.folder)).await;
+    assert_eq!((told.complaints.as_str(), told.frames), ("", 240));
+
+    let playing = world.play("old", Recipe::regular(8).clip(), 4.0);
+    let mut follower = Follower::join(client, "old", "180p").await;
+    while follower.media.head.ended {
+        follower = Follower::join(client, "old", "180p").await;
+    }
+    assert!(!follower.text.contains("EXT-X-KEY") && follower.text.contains("EXT-X-PART"), "{}", follower.text);
+    let mpd = client.get("/live/old/index.mpd").await;
+    assert_eq!((mpd.status.as_u16(), mpd.text().matches("<Period ").count()), (200, 1), "{}", mpd.text());
+    drop(playing.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_encrypted_no_more_is_played_over_the_end_of_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |change: fn(&mut config::Origin)| {
+        World::start(encrypted(|config| {
+            config.disk.path = Some(folder.path().to_owned());
+            config.ingest.linger = Duration::from_secs(30);
+            change(config);
+        }))
+    };
+    let world = start(|_| {});
+    drop(world.play("pay", Recipe::regular(8).clip(), 4.0).await.unwrap());
+    world.stop().await;
+    let world = start(|config| config.encryption.streams.clear());
+    let playing = world.play("pay", Recipe::regular(8).clip(), 4.0);
+    let mut follower = Follower::join(&world.client, "pay", "180p").await;
+    while !follower.text.contains("#EXT-X-DISCONTINUITY\n") {
+        assert!(follower.step().await);
+    }
+    drop(playing.await.unwrap());
+    for file in ["index.m3u8", "iframes.m3u8"] {
+        let playlist = world.client.get(&format!("/live/pay/180p/{file}")).await;
+        let (before, behind) = playlist.text().rsplit_once("#EXT-X-DISCONTINUITY\n").unwrap();
+        assert!(before.contains("METHOD=SAMPLE-AES"), "{before}");
+        assert!(behind.starts_with("#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:"), "{behind}");
+        assert!(!behind.contains("SAMPLE-AES"), "{behind}");
+    }
+}
+
 /// A key server that answers each request as `answer` says, by how many there were before; `None` is for ever nothing.
 async fn key_server(
     answer: impl Fn(usize) -> Option<Vec<u8>> + Send + Sync + 'static,

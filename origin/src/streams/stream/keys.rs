@@ -3,6 +3,7 @@
 use super::Stream;
 use crate::epoch::EpochId;
 use crate::keys::{KeyName, KeyRing, Told};
+use crate::medium::Medium;
 use crate::segmenter::Part;
 use crate::window::{Lookup, Name, Rendition};
 use bytes::Bytes;
@@ -74,9 +75,18 @@ impl Stream {
         self.keyless.store(keyless, Ordering::Release);
     }
 
-    /// How the stream is to be encrypted.
-    pub(crate) fn encryption(&self) -> Option<EncryptionMethod> {
-        self.room.told.as_ref().map(|told| told.method)
+    fn planned_medium(&self) -> Medium {
+        Medium::of(self.room.told.as_ref().map(|told| told.method))
+    }
+
+    /// Whether its segments were of another kind than those that would come: no rendition goes on with them.
+    pub(in crate::streams) fn has_other_medium(&self) -> bool {
+        self.medium() != self.planned_medium()
+    }
+
+    /// What its pictures and sound are, or are to be.
+    pub(crate) fn medium(&self) -> Medium {
+        self.shelf.read().shape.map_or_else(|| self.planned_medium(), |shape| shape.medium)
     }
 
     /// What players are told of keys; of an earlier configuration, where it has changed, as much as is left.

@@ -110,6 +110,21 @@ fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
     }
 }
 
+#[test]
+fn an_mpd_tells_no_period_of_a_rendition_that_came_anew() {
+    let stream = Stream::new("a".into(), room());
+    for (id, top) in [(1, "720p"), (2, "1080p"), (3, "720p")] {
+        open(&stream, id, 99 + id, top);
+        for index in 0..2 {
+            assert!(stream.publish(index, segment(99 + id), Instant::now()));
+        }
+        stream.break_off(Instant::now(), 1000 * id as i64);
+    }
+    assert_eq!(stream.rendition("720p").unwrap().first_msn(), 102, "what it had before is answered no more");
+    let mpd = String::from_utf8(stream.mpd(4000).unwrap().identity().to_vec()).unwrap();
+    assert_eq!(mpd.matches("<Period ").count(), 2, "{mpd}");
+}
+
 /// The number of the discontinuities up to the newest segment, as players count them.
 fn counted(stream: &Stream, rendition: &str) -> u64 {
     let text = stream.playlist(&stream.rendition(rendition).unwrap(), Skip::Nothing).identity();

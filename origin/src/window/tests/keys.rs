@@ -92,6 +92,41 @@ fn a_delta_update_leaves_nobody_without_a_key() {
 }
 
 #[test]
+fn what_follows_in_the_clear_is_told_that_the_key_has_ended() {
+    let mut life = encrypted(EncryptionMethod::Cbcs);
+    life.begin(1, 100);
+    life.parts(8 * PARTS);
+    life.window.break_off(life.now);
+    life.told = None;
+    life.begin(2, 108);
+    let mut replica = None::<Replica>;
+    let is_right = |said: &str| {
+        for (uri, key, map) in held(said) {
+            let is_clear = uri.starts_with("2/");
+            assert_eq!((key.is_empty(), map == "2/init.mp4"), (is_clear, is_clear), "{uri}: {said}");
+        }
+    };
+    for _ in 0..45 * PARTS {
+        life.parts(1);
+        let full = text(&life.window.full(Vec::new(), ""));
+        is_right(&full);
+        is_right(&text(&life.window.iframes("").unwrap()));
+        if let Some((update, replica)) = life.window.delta(Vec::new(), "").zip(replica.as_mut()) {
+            let update = text(&update);
+            let (_, behind) = update.split_once("#EXT-X-SKIP:").unwrap();
+            let at = |line: &str| behind.find(line).unwrap_or(usize::MAX);
+            assert!(at("#EXT-X-KEY:METHOD=NONE") < at("2/init.mp4"), "{update}");
+            let kept = replica.apply(&replica.read(&update).unwrap()).full.text();
+            is_right(&kept);
+            assert_eq!(held(&kept), held(&full), "{kept}");
+        } else {
+            replica = Replica::of(&full);
+        }
+    }
+    assert!(life.window.first_msn() > 108, "nothing that was encrypted is listed");
+}
+
+#[test]
 fn an_init_section_is_made_for_each_key_that_is_in_use() {
     let mut life = encrypted(EncryptionMethod::Cbcs);
     life.begin(1, 100);
