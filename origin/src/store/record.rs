@@ -123,7 +123,7 @@ struct Planned {
 #[serde(rename_all = "snake_case")]
 enum Making {
     Passthrough,
-    Encoding {
+    Video {
         width: u32,
         height: u32,
         #[serde(default = "each")]
@@ -356,7 +356,7 @@ impl Making {
         match make.clone() {
             Make::Passthrough => Self::Passthrough,
             Make::Video(Encoding { width, height, every, bitrate, quality, preset }) => {
-                Self::Encoding { width, height, every, bitrate, quality, preset }
+                Self::Video { width, height, every, bitrate, quality, preset }
             }
             Make::Audio { bitrate } => Self::Audio { bitrate },
         }
@@ -365,7 +365,7 @@ impl Making {
     fn make(&self) -> Make {
         match self.clone() {
             Self::Passthrough => Make::Passthrough,
-            Self::Encoding { width, height, every, bitrate, quality, preset } => {
+            Self::Video { width, height, every, bitrate, quality, preset } => {
                 Make::Video(Encoding { width, height, every: every.max(1), bitrate, quality, preset })
             }
             Self::Audio { bitrate } => Make::Audio { bitrate },
