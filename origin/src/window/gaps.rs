@@ -19,6 +19,10 @@ pub(crate) struct Gaps {
     pub(crate) is_unsure: bool,
 }
 
+/// Sound ends with an access unit (1024 samples at 48 kHz), which is as far from the grid as whole segments are. Their dates
+/// are the grid's, and with that the same at two origins.
+const WHOLE_WITHIN_MS: i64 = 22;
+
 impl Window {
     /// Lists what should have come as gaps, after an epoch that has broken off.
     pub(crate) fn gap_through(&mut self, gaps: &Gaps, now: Instant) {
@@ -56,8 +60,7 @@ impl Window {
     /// discontinuity goes on in time, also behind a segment that was cut short.
     pub(super) fn late_ms(&self, next: &Segment) -> i64 {
         let ends_ms = self.end_unix_ms().filter(|_| next.is_gap() && !next.discontinuity);
-        // A millisecond is rounding.
-        ends_ms.map(|ends_ms| ends_ms - next.unix_ms()).filter(|late_ms| late_ms.abs() > 1).unwrap_or(0)
+        ends_ms.map(|ends_ms| ends_ms - next.unix_ms()).filter(|late_ms| late_ms.abs() > WHOLE_WITHIN_MS).unwrap_or(0)
     }
 
     /// What is on disk is not there any more: what memory does not have leaves the playlist, and what came before it.
