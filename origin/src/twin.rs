@@ -9,10 +9,11 @@ mod client;
 pub(crate) use client::{BODY_MAX, Client};
 
 use crate::epoch::Numbers;
-use media::Frame;
+use media::{Frame, FrameRate, Timescale};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 /// A key frame of the source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +128,16 @@ const SEEN_MAX: usize = 256;
 /// The same picture reaches both within this, and clocks differ less.
 const APART_MAX_MS: i64 = 10_000;
 const DAY_MS: i64 = 86_400_000;
+/// What a source is taken for: frames per second, the terms of that, frames from one key frame to the next, bits per second.
+const HZ: RangeInclusive<f64> = 0.5..=250.0;
+const DENOMINATOR_MAX: u32 = 1001;
+const GOP_MAX: u32 = 1 << 16;
+const BITRATE_MAX: u64 = 1 << 40;
+/// More than a stream can have had.
+const DISCONTINUITIES_MAX: u64 = 1 << 32;
+/// How far the date of a picture may be from when it came, besides one in a hundred of the time since the epoch's zero: a source
+/// that is sent faster than its time runs ahead.
+const ASTRAY_MAX_MS: i64 = 3_600_000;
 
 impl Key {
     /// `frame` counts from the epoch's zero.
@@ -155,9 +166,31 @@ impl Epoch {
         self
     }
 
+    /// Whether an origin can be in it: its numbers leave room for those of many more, and it can be planned for.
     fn is_sane(&self, now_unix_ms: i64) -> bool {
-        let away_ms = self.numbers.zero_unix_ms.saturating_sub(now_unix_ms).saturating_abs();
-        self.numbers.are_sane() && away_ms < 1000 * DAY_MS
+        let Numbers { id, discontinuities, zero_unix_ms, .. } = self.numbers;
+        let is_near = |unix_ms: i64| unix_ms.saturating_sub(now_unix_ms).saturating_abs() < 1000 * DAY_MS;
+        let (average, peak) = self.bitrate;
+        self.numbers.are_sane()
+            && is_near(zero_unix_ms)
+            && id < now_unix_ms.saturating_add(1000 * DAY_MS).max(0) as u64
+            && discontinuities < DISCONTINUITIES_MAX
+            && self.rate.1 <= DENOMINATOR_MAX
+            && self.frame_rate().is_some_and(|rate| HZ.contains(&rate.hz()))
+            && self.gop.is_none_or(|gop| (1..=GOP_MAX).contains(&gop))
+            && average.max(peak) <= BITRATE_MAX
+    }
+
+    fn frame_rate(&self) -> Option<FrameRate> {
+        FrameRate::new(self.rate.0, self.rate.1)
+    }
+
+    /// Whether its picture of this number can have come then.
+    fn dates(&self, frame: i64, unix_ms: i64) -> bool {
+        let Some(rate) = self.frame_rate() else { return false };
+        let since_ms = rate.ticks_of_index(frame, Timescale::MILLISECONDS);
+        let astray_ms = self.numbers.zero_unix_ms.saturating_add(since_ms).saturating_sub(unix_ms).saturating_abs();
+        astray_ms <= ASTRAY_MAX_MS + since_ms / 100
     }
 }
 
@@ -170,9 +203,11 @@ impl Offer {
 
     /// Whether the numbers are such as an origin would send.
     pub(crate) fn is_sane(&self, now_unix_ms: i64) -> bool {
-        let frame = |key: &Key| (0..=1 << 20).contains(&key.frame) && key.id.len() <= 64;
+        let frame = |key: &Key| {
+            (0..=1 << 20).contains(&key.frame) && key.id.len() <= 64 && self.epoch.dates(key.frame, key.unix_ms)
+        };
         let zero = self.keys.first().is_some_and(|key| key.frame == 0);
-        zero && self.keys.len() <= KEYS_MAX && self.keys.iter().all(frame) && self.epoch.is_sane(now_unix_ms)
+        zero && self.keys.len() <= KEYS_MAX && self.epoch.is_sane(now_unix_ms) && self.keys.iter().all(frame)
     }
 }
 
@@ -181,7 +216,8 @@ impl Answer {
     pub(crate) fn suits(&self, offer: &Offer, now_unix_ms: i64) -> bool {
         match self {
             Self::Epoch { epoch, key, frame } => {
-                epoch.is_sane(now_unix_ms) && *key < offer.keys.len() && (0..1 << 40).contains(frame)
+                let is_it = |known: &Key| (0..1 << 40).contains(frame) && epoch.dates(*frame, known.unix_ms);
+                epoch.is_sane(now_unix_ms) && offer.keys.get(*key).is_some_and(is_it)
             }
             Self::Later | Self::Absent | Self::Other => true,
         }
@@ -514,5 +550,35 @@ mod tests {
         assert!(!with(|offer| offer.keys[1].frame = i64::MAX));
         let answer = |key, frame| Answer::Epoch { epoch: epoch(1), key, frame }.suits(&good, 6000);
         assert!(answer(1, 60) && !answer(2, 60) && !answer(0, -1));
+        assert!(!answer(1, 1 << 39), "a date that is years away");
+    }
+
+    /// Whoever is told of such an epoch plans for it, and keeps its numbers for ever.
+    #[test]
+    fn an_epoch_that_nobody_can_cut_is_not_taken() {
+        let good = offer(1, &[("k", 0), ("l", 60)]);
+        for change in [
+            (|epoch| epoch.rate = (0, 1)) as fn(&mut Epoch),
+            |epoch| epoch.rate = (30, 0),
+            |epoch| epoch.rate = (1, u32::MAX),
+            |epoch| epoch.rate = (u32::MAX, 1),
+            |epoch| epoch.rate = (u32::MAX, u32::MAX - 1),
+            |epoch| epoch.gop = Some(0),
+            |epoch| epoch.gop = Some(u32::MAX),
+            |epoch| epoch.bitrate = (u64::MAX, 1),
+            |epoch| epoch.bitrate = (1, u64::MAX),
+            |epoch| epoch.numbers.id = (1 << 48) - 1,
+            |epoch| epoch.numbers.discontinuities = (1 << 48) - 1,
+            |epoch| epoch.numbers.zero_unix_ms += 500 * DAY_MS,
+        ] {
+            let mut epoch = good.epoch.clone();
+            change(&mut epoch);
+            assert!(!Offer { epoch: epoch.clone(), ..good.clone() }.is_sane(6000), "{epoch:?}");
+            assert!(!Answer::Epoch { epoch: epoch.clone(), key: 1, frame: 60 }.suits(&good, 6000), "{epoch:?}");
+        }
+        for rate in [(10, 1), (25, 2), (24_000, 1001), (120_000, 1001), (999, 1000)] {
+            let offer = Offer::new(Epoch { rate, ..good.epoch.clone() }, vec![good.keys[0].clone()]);
+            assert!(offer.is_sane(6000), "{rate:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `POST /_vivid/twin/{stream}`: what the other of two origins asks before it begins an epoch.
 
-use super::posted::{Rule, posted};
+use super::posted::{Rule, object, posted};
 use super::{App, Refusal, Steps, classed};
 use crate::clock::unix_ms;
 use crate::twin::{Answer, BODY_MAX, Offer};
@@ -19,7 +19,7 @@ pub(super) async fn offered(
 ) -> Result<Response, Refusal> {
     let rule = Rule { token: app.0.twin_token.as_deref(), key: "origin.twin.token", bytes_max: BODY_MAX };
     let body = posted(rule, &headers, body).await?;
-    let offer: Offer = serde_json::from_slice(&body).map_err(|_| Refusal::Offer)?;
+    let offer: Offer = object(&body).map_err(|_| Refusal::Offer)?;
     if !offer.is_sane(unix_ms()) {
         return Err(Refusal::Offer);
     }
