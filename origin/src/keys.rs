@@ -11,7 +11,7 @@ pub(crate) use answer::read as read_key_answer;
 pub(crate) use name::{KeyName, hex, unhex};
 pub(crate) use ring::{KeyRing, LEAD};
 pub(crate) use server::KeyMetrics;
-pub(crate) use told::{Told, segment_iv};
+pub(crate) use told::{KeyAccess, Told, segment_iv};
 
 use crate::streams::Stream;
 use config::{Encryption, EncryptionMethod, KeySource, Origin};
@@ -65,13 +65,7 @@ impl Keys {
     /// What players are told of a stream's keys.
     pub(crate) fn told(&self, stream: &str) -> Option<Told> {
         let method = self.config.method(stream)?;
-        let Encryption { key_uri, license_uri, hls_keys, .. } = &self.config;
-        Some(Told::new(
-            (method, *hls_keys),
-            stream,
-            (key_uri.as_deref(), license_uri.as_deref()),
-            self.segments_per_key(),
-        ))
+        Some(Told::new(method, stream, KeyAccess::of(&self.config), self.segments_per_key()))
     }
 
     /// The key of this id, if it is made here: whoever asks must know that the stream has it.

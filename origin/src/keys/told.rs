@@ -1,33 +1,57 @@
 //! What players are told of a stream's keys: where they are, and the IV of each segment. Pure.
 
 use super::{KeyName, hex};
-use config::{EncryptionMethod, HlsKeys, fill_key_uri};
+use config::{Encryption, EncryptionMethod, HlsKeys, fill_key_uri};
 use manifest::protection::{ContentProtection, Key, KeyFormat, Method};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Told {
     pub(crate) method: EncryptionMethod,
+    pub(crate) access: KeyAccess,
     stream: String,
-    format: KeyFormat,
     segments_per_key: Option<u64>,
+}
+
+/// For whom keys are named, and where they are. Journals keep it with each epoch, since what players were told of a segment
+/// stays as it is (RFC 8216bis, 6.2.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyAccess {
+    /// For browsers' clear key systems, and not for players that fetch them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_licence: bool,
     /// Templates; without one the keys are beside the stream's playlists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     key_uri: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     license_uri: Option<String>,
+}
+
+impl KeyAccess {
+    pub(crate) fn of(config: &Encryption) -> Self {
+        let by_licence = config.hls_keys == HlsKeys::Clearkey;
+        Self { by_licence, key_uri: config.key_uri.clone(), license_uri: config.license_uri.clone() }
+    }
+
+    /// Whether it can stand in playlists and MPDs.
+    pub(crate) fn is_sane(&self) -> bool {
+        let plain = |uri: &String| uri.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'<>&".contains(&byte));
+        self.key_uri.iter().chain(&self.license_uri).all(plain)
+    }
+
+    fn format(&self) -> KeyFormat {
+        if self.by_licence { KeyFormat::ClearKey } else { KeyFormat::Identity }
+    }
 }
 
 impl Told {
     pub(crate) fn new(
-        (method, hls_keys): (EncryptionMethod, HlsKeys),
+        method: EncryptionMethod,
         stream: &str,
-        uris: (Option<&str>, Option<&str>),
+        access: KeyAccess,
         segments_per_key: Option<u64>,
     ) -> Self {
-        let (key_uri, license_uri) = (uris.0.map(str::to_owned), uris.1.map(str::to_owned));
-        let format = match hls_keys {
-            HlsKeys::Identity => KeyFormat::Identity,
-            HlsKeys::Clearkey => KeyFormat::ClearKey,
-        };
-        Self { method, stream: stream.to_owned(), format, segments_per_key, key_uri, license_uri }
+        Self { method, access, stream: stream.to_owned(), segments_per_key }
     }
 
     /// Whether this segment is to have another key than the one before. Its first part is not hinted at: Shaka takes it for
@@ -49,12 +73,13 @@ impl Told {
     fn key_from(&self, folder: &str, name: KeyName, msn: u64) -> Key {
         let id = hex(&name.id);
         let uri = self
+            .access
             .key_uri
             .as_ref()
             .map_or_else(|| format!("{folder}{id}"), |template| fill_key_uri(template, &self.stream, &id));
         match self.method {
             EncryptionMethod::Cbcs => {
-                Key { method: Method::SampleAes { key_id: name.id, format: self.format }, uri, iv: name.iv }
+                Key { method: Method::SampleAes { key_id: name.id, format: self.access.format() }, uri, iv: name.iv }
             }
             EncryptionMethod::Aes128 => Key { method: Method::Aes128, uri, iv: segment_iv(msn) },
         }
@@ -62,7 +87,7 @@ impl Told {
 
     /// What an MPD says of it; nothing where no player of DASH could use it.
     pub(crate) fn content_protection(&self, name: KeyName) -> Option<ContentProtection> {
-        let license_uri = self.license_uri.as_ref().map(|template| fill_key_uri(template, &self.stream, ""));
+        let license_uri = self.access.license_uri.as_ref().map(|template| fill_key_uri(template, &self.stream, ""));
         let protection = ContentProtection { key_id: name.id, license_uri };
         (self.method == EncryptionMethod::Cbcs).then_some(protection)
     }

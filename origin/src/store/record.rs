@@ -4,7 +4,7 @@
 //! the last line anywhere; whatever does not end or does not add up is the end of the journal.
 
 use crate::epoch::{Bitrate, Known, NUMBER_MAX, Numbers, TIME_MAX_MS};
-use crate::keys::KeyName;
+use crate::keys::{KeyAccess, KeyName};
 use crate::medium::Medium;
 use crate::streams::TextTrack;
 use base64::Engine;
@@ -62,6 +62,9 @@ pub(crate) struct Epoch {
     pub(crate) alone: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) encryption: Option<Method>,
+    /// What players are told of its keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keys: Option<KeyAccess>,
     average_bitrate: u64,
     peak_bitrate: u64,
     source_video: Track,
@@ -196,7 +199,8 @@ impl Record {
             Self::Epoch(epoch) => {
                 let images = epoch.thumbnails.as_ref().is_none_or(Images::are_sane);
                 let texts = epoch.texts.iter().all(TextTrack::is_sane);
-                epoch.numbers.are_sane() && epoch.joined < NUMBER_MAX && images && texts
+                let keys = epoch.keys.as_ref().is_none_or(KeyAccess::is_sane);
+                epoch.numbers.are_sane() && epoch.joined < NUMBER_MAX && images && texts && keys
             }
             Self::Text(track) => track.is_sane(),
             Self::Segment(segment) => segment.is_sane(),
@@ -264,6 +268,7 @@ impl Epoch {
             joined,
             alone,
             encryption: encryption.map(Method::of),
+            keys: None,
             average_bitrate: known.bitrate.average,
             peak_bitrate: known.bitrate.peak,
             source_video: Track::of(&TrackConfig::Avc { config: video.clone(), timescale: rate.timescale() }),

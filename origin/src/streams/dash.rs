@@ -132,9 +132,13 @@ impl Epochs {
         self.0.back()?.keyed.newest()
     }
 
-    /// The same as the multivariant playlist says it.
+    /// The same as the multivariant playlist says it; `None` where a segment of an earlier epoch was told of it otherwise, as
+    /// both must agree (RFC 8216bis, 4.4.6.4).
     pub(super) fn session_key(&self) -> Option<Key> {
-        self.0.back()?.keyed.session_key()
+        let newest = &self.0.back()?.keyed;
+        let key = newest.session_key()?;
+        let agrees = self.0.iter().all(|epoch| !epoch.keyed.differs_on_newest_of(newest));
+        agrees.then_some(key)
     }
 
     pub(super) fn named(&self, id: &[u8; 16]) -> Option<KeyName> {
@@ -264,6 +268,7 @@ fn set(
 mod tests {
     use super::*;
     use crate::epoch::{Bitrate, Known};
+    use crate::keys::KeyAccess;
     use crate::testing::{aac, aac_config, avc, avc_config, golden, plan};
     use bytes::Bytes;
     use media::FrameRate;
@@ -271,7 +276,16 @@ mod tests {
 
     const ZERO_MS: i64 = 1_795_226_400_500;
 
-    fn begin(epochs: &mut Epochs, plan: &Plan, (id, first_msn, zero_unix_ms): (u64, u64, i64)) {
+    fn begin(epochs: &mut Epochs, plan: &Plan, at: (u64, u64, i64)) {
+        begin_encrypted(epochs, plan, at, None);
+    }
+
+    fn begin_encrypted(
+        epochs: &mut Epochs,
+        plan: &Plan,
+        (id, first_msn, zero_unix_ms): (u64, u64, i64),
+        told: Option<Arc<Told>>,
+    ) {
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
         let known = Known {
             source,
@@ -281,7 +295,28 @@ mod tests {
         let tracks = vec![(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
         let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms };
         let opening = Opening { numbers, joined: 0, known: &known, plan, alone: false, encryption: None, tracks };
-        epochs.begin(&opening, None);
+        epochs.begin(&opening, told);
+    }
+
+    /// RFC 8216bis, 4.4.6.4.
+    #[test]
+    fn a_session_key_is_told_where_all_agree_on_it() {
+        let accesses =
+            ["{}", r#"{"by_licence":true}"#].map(|access| serde_json::from_str::<KeyAccess>(access).unwrap());
+        let told = |access: &KeyAccess| {
+            Some(Arc::new(Told::new(config::EncryptionMethod::Cbcs, "show", access.clone(), Some(10))))
+        };
+        let name = |of: u8| KeyName { id: [of; 16], iv: [0; 16] };
+        for (before, key, is_told) in [(0, 1, true), (1, 1, false), (1, 2, true)] {
+            let mut epochs = Epochs::default();
+            for (id, access, key) in [(1, before, 1), (2, 0, key)] {
+                let at = (id, 100 * id, ZERO_MS + 15_000 * id as i64);
+                begin_encrypted(&mut epochs, &plan(30, 60, 10), at, told(&accesses[access]));
+                epochs.keyed((100 * id, name(key)), 0);
+                epochs.end(at.2 + 10_000, Duration::from_secs(10));
+            }
+            assert_eq!(epochs.session_key().is_some(), is_told, "{before} {key}");
+        }
     }
 
     /// An epoch of ten seconds, five away, and one that goes on.

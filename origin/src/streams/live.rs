@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::arrivals::Arrivals;
-use super::stream::{Opening, Stream, THUMBNAILS, Whole};
+use super::stream::{Encrypted, Opening, Stream, THUMBNAILS, Whole};
 use super::subtitles::{Subtitles, Taken};
 use crate::clock::unix_ms;
 use crate::epoch::{Break, Cutter, EpochId, Known, Numbers, Placer};
@@ -246,6 +246,7 @@ impl Live {
         let Some(tracks) = self.cutter.opened() else { return };
         let Self { numbers, joined: Joined { segments: joined, .. }, known, plan, alone, encryption, .. } = &*self;
         let (numbers, joined, alone, encryption) = (*numbers, *joined, *alone, *encryption);
+        let encryption = encryption.map(Encrypted::by);
         self.stream.open(Opening { numbers, joined, known, plan, alone, encryption, tracks }, Instant::now());
         let (epoch, first_msn) = (self.id(), numbers.first_msn + joined);
         tracing::info!(stream = %self.stream.name, %epoch, first_msn, "epoch opened");

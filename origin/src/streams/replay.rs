@@ -1,8 +1,8 @@
 //! A stream that was on disk when the origin started: shown again, through the calls that made it.
 
-use super::stream::{GAPS_MAX, Opening, Stream};
+use super::stream::{Encrypted, GAPS_MAX, Opening, Stream};
 use crate::epoch::EpochId;
-use crate::store::{Method, Record};
+use crate::store::{EpochRecord, Record};
 use crate::window::OnDisk;
 use std::time::Instant;
 use transcode::Plan;
@@ -47,7 +47,7 @@ impl Stream {
                         known: &opened.known,
                         plan: &opened.plan,
                         alone: epoch.alone,
-                        encryption: epoch.encryption.map(Method::method),
+                        encryption: encryption(epoch),
                         tracks: opened.tracks,
                     };
                     self.restore_texts(&epoch.texts, &opened.plan);
@@ -135,12 +135,17 @@ impl Stream {
     }
 }
 
+fn encryption(epoch: &EpochRecord) -> Option<Encrypted> {
+    epoch.encryption.map(|method| Encrypted { method: method.method(), before: epoch.keys.clone() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::epoch::{Bitrate, Known, Numbers};
+    use crate::keys::KeyName;
     use crate::medium::Medium;
-    use crate::store::{EpochRecord, SegmentRecord};
+    use crate::store::{Method, SegmentRecord};
     use crate::streams::stream::Room;
     use crate::testing::{aac, aac_config, avc, avc_config, plan};
     use bytes::Bytes;
@@ -254,6 +259,28 @@ mod tests {
         records[0] = encrypted((100, ZERO_MS, 0), Some(EncryptionMethod::Cbcs));
         let other = Stream::new("a".to_owned(), Room::for_tests(Duration::from_secs(300)));
         assert!(!other.replay(&records, Instant::now(), ZERO_MS + 15_000).unwrap().ended);
+    }
+
+    /// Whatever is configured now.
+    #[test]
+    fn players_are_told_of_keys_as_they_were() {
+        let access = r#"{"by_licence":true,"key_uri":"https://keys.example/{stream}/{kid}"}"#;
+        let mut records = five();
+        for record in &mut records {
+            match record {
+                Record::Epoch(epoch) => {
+                    epoch.encryption = Some(Method::Cbcs);
+                    epoch.keys = serde_json::from_str(access).unwrap();
+                }
+                Record::Segment(segment) => segment.key = Some(KeyName { id: [7; 16], iv: [0; 16] }),
+                _ => {}
+            }
+        }
+        let stream = stream();
+        stream.replay(&records, Instant::now(), ZERO_MS + 15_000).unwrap();
+        let (text, id) = (text(&stream, "180p"), "07".repeat(16));
+        assert!(text.contains(&format!("URI=\"https://keys.example/a/{id}\"")), "{text}");
+        assert!(text.contains("KEYFORMAT=\"org.w3.clearkey\""), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod recorded;
 
 pub(super) use beside::expected_bitrate;
 pub(crate) use beside::{THUMBNAILS, TextTrack, Whole};
+pub(crate) use keys::Encrypted;
 pub(crate) use recorded::{Recorded, Unreadable};
 
 use super::dash::{Epochs, Shown};
@@ -21,7 +22,6 @@ use crate::twin::Pairing;
 use crate::window::{EpochStart, Gaps, Memory, OnDisk, Rendition, Shape, Text, Window, report};
 use beside::Beside;
 use bytes::Bytes;
-use config::EncryptionMethod;
 use manifest::media::RenditionReport;
 use manifest::multivariant::MultivariantPlaylist;
 use manifest::{DateRange, Skip};
@@ -100,7 +100,7 @@ pub(crate) struct Opening<'a> {
     /// What the plan lacks is away for this epoch only.
     pub(crate) alone: bool,
     /// How its segments are encrypted.
-    pub(crate) encryption: Option<EncryptionMethod>,
+    pub(crate) encryption: Option<Encrypted>,
     /// Set-up and init section of each of the plan's renditions.
     pub(crate) tracks: Vec<(TrackConfig, Bytes)>,
 }
@@ -108,6 +108,8 @@ pub(crate) struct Opening<'a> {
 /// Renditions of earlier plans that are still answered, newest first. A source that changes its size all the time must
 /// not fill the memory.
 const LEFT_MAX: usize = 4;
+/// The same of those that may go on, which take gaps meanwhile.
+const PAUSED_MAX: usize = 16;
 /// What is shorter is no absence, in milliseconds.
 const ABSENCE_MS_MIN: u64 = 900;
 /// More than there are segments in the longest window.
@@ -254,9 +256,10 @@ impl Stream {
             ladder::multivariant(opening.plan, &tracks, opening.known)
         };
         let mut shelf = self.shelf.write();
-        let told = opening.encryption.map(|method| self.told(method));
+        let told = opening.encryption.as_ref().map(|encrypted| self.told(encrypted));
         shelf.epochs.begin(&opening, told.clone());
-        let medium = Medium::of(opening.encryption);
+        let method = told.as_ref().map(|told| told.method);
+        let medium = Medium::of(method);
         if !medium.has_parts() {
             multivariant.variants.iter_mut().for_each(|variant| variant.trick_play = None);
         }
@@ -276,8 +279,9 @@ impl Stream {
             tiles: None,
             told: told.clone(),
         };
-        let Opening { numbers, joined, known, plan, alone, encryption, .. } = opening;
-        let mut record = EpochRecord::new((numbers, joined, alone), (known, plan, encryption), &opening.tracks);
+        let Opening { numbers, joined, known, plan, alone, .. } = opening;
+        let mut record = EpochRecord::new((numbers, joined, alone), (known, plan, method), &opening.tracks);
+        record.keys = told.as_ref().map(|told| told.access.clone());
         record.texts = shelf.beside.texts().to_vec();
         let mut before = std::mem::take(&mut shelf.renditions);
         for (planned, (_, init)) in opening.plan.renditions.iter().zip(&opening.tracks) {
@@ -294,8 +298,9 @@ impl Stream {
         let is_planned =
             |left: &Arc<Rendition>| opening.plan.renditions.iter().any(|planned| planned.name == left.name);
         let (replaced, before): (Vec<_>, Vec<_>) = before.into_iter().partition(is_planned);
-        let (paused, mut left): (Vec<_>, Vec<_>) =
+        let (mut paused, mut left): (Vec<_>, Vec<_>) =
             before.into_iter().partition(|rendition| opening.alone && !rendition.head().ended);
+        left.extend(paused.split_off(paused.len().min(PAUSED_MAX)));
         for rendition in &paused {
             rendition.begin(start(Bytes::new()), now);
         }

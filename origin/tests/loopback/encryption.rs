@@ -6,7 +6,7 @@ use crate::follower::Follower;
 use crate::http::Client;
 use crate::players::{decode, read_whole};
 use crate::world::{World, config};
-use config::{EncryptedStreams, EncryptionMethod, KeyServer, KeySource, Streams};
+use config::{EncryptedStreams, EncryptionMethod, HlsKeys, KeyServer, KeySource, Streams};
 use http::Method;
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -379,7 +379,10 @@ async fn what_is_encrypted_no_more_is_played_over_the_end_of_its_key() {
             change(config);
         }))
     };
-    let world = start(|_| {});
+    let world = start(|config| {
+        config.encryption.hls_keys = HlsKeys::Clearkey;
+        config.encryption.key_uri = Some("https://keys.example/{stream}/{kid}".to_owned());
+    });
     drop(world.play("pay", Recipe::regular(8).clip(), 4.0).await.unwrap());
     world.stop().await;
     let world = start(|config| config.encryption.streams.clear());
@@ -392,7 +395,8 @@ async fn what_is_encrypted_no_more_is_played_over_the_end_of_its_key() {
     for file in ["index.m3u8", "iframes.m3u8"] {
         let playlist = world.client.get(&format!("/live/pay/180p/{file}")).await;
         let (before, behind) = playlist.text().rsplit_once("#EXT-X-DISCONTINUITY\n").unwrap();
-        assert!(before.contains("METHOD=SAMPLE-AES"), "{before}");
+        let told = before.matches("METHOD=SAMPLE-AES,URI=\"https://keys.example/pay/").count();
+        assert!(told >= 2 && before.matches("org.w3.clearkey").count() == told, "as they were told: {before}");
         assert!(behind.starts_with("#EXT-X-KEY:METHOD=NONE\n#EXT-X-MAP:"), "{behind}");
         assert!(!behind.contains("SAMPLE-AES"), "{behind}");
     }

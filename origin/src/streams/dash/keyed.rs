@@ -44,6 +44,12 @@ impl Keyed {
         Some(told.session_key(*name, *msn))
     }
 
+    /// Whether it tells the newest key of the other in another way.
+    pub(super) fn differs_on_newest_of(&self, other: &Self) -> bool {
+        let is_told = other.newest().is_some_and(|newest| self.named(&newest.id).is_some());
+        is_told && self.told.as_ref().map(|told| &told.access) != other.told.as_ref().map(|told| &told.access)
+    }
+
     /// When each key but the first begins to be used, after segments of such a length from `first_msn` on.
     pub(super) fn changes(&self, first_msn: u64, segment: Duration, planned: Option<(u64, KeyName)>) -> Vec<Duration> {
         let keys = self.with(planned).into_iter().skip(1);
@@ -103,7 +109,8 @@ fn times(segment: Duration, count: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use config::{EncryptionMethod, HlsKeys};
+    use crate::keys::KeyAccess;
+    use config::EncryptionMethod;
 
     const SEGMENT: Duration = Duration::from_secs(2);
 
@@ -112,7 +119,7 @@ mod tests {
     }
 
     fn keyed(keys: &[(u64, u8)]) -> Keyed {
-        let told = Told::new((EncryptionMethod::Cbcs, HlsKeys::Identity), "show", (None, None), None);
+        let told = Told::new(EncryptionMethod::Cbcs, "show", KeyAccess::default(), None);
         let mut keyed = Keyed::new(Some(Arc::new(told)));
         keys.iter().for_each(|(msn, of)| keyed.note(*msn, name(*of)));
         keyed

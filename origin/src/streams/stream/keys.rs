@@ -2,16 +2,31 @@
 
 use super::Stream;
 use crate::epoch::EpochId;
-use crate::keys::{KeyName, KeyRing, Told};
+use crate::keys::{KeyAccess, KeyName, KeyRing, Told};
 use crate::medium::Medium;
 use crate::segmenter::Part;
 use crate::window::{Lookup, Name, Rendition};
 use bytes::Bytes;
-use config::{EncryptionMethod, HlsKeys};
+use config::EncryptionMethod;
 use media::fmp4::protected_init;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// How the segments of an epoch are encrypted.
+#[derive(Clone, Debug)]
+pub(crate) struct Encrypted {
+    pub(crate) method: EncryptionMethod,
+    /// How players get its keys, where they were told in an earlier process.
+    pub(crate) before: Option<KeyAccess>,
+}
+
+impl Encrypted {
+    /// By this method, as is configured.
+    pub(crate) fn by(method: EncryptionMethod) -> Self {
+        Self { method, before: None }
+    }
+}
 
 impl Stream {
     /// Notes the key of a segment, before anybody learns of it.
@@ -89,9 +104,13 @@ impl Stream {
         self.shelf.read().shape.map_or_else(|| self.planned_medium(), |shape| shape.medium)
     }
 
-    /// What players are told of keys; of an earlier configuration, where it has changed, as much as is left.
-    pub(super) fn told(&self, method: EncryptionMethod) -> Arc<Told> {
-        let now = self.room.told.clone().filter(|told| told.method == method);
-        now.unwrap_or_else(|| Arc::new(Told::new((method, HlsKeys::default()), &self.name, (None, None), None)))
+    /// What players are told of keys: of an epoch that they know, what they were told.
+    pub(super) fn told(&self, Encrypted { method, before }: &Encrypted) -> Arc<Told> {
+        let now = self.room.told.as_ref().filter(|told| told.method == *method);
+        match (now, before) {
+            (Some(now), Some(before)) if now.access == *before => Arc::clone(now),
+            (Some(now), None) => Arc::clone(now),
+            _ => Arc::new(Told::new(*method, &self.name, before.clone().unwrap_or_default(), None)),
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! What windows say of segments that are encrypted.
 
 use super::*;
+use crate::keys::KeyAccess;
 use config::EncryptionMethod;
 use manifest::delta::Replica;
 
 fn encrypted(method: EncryptionMethod) -> Life {
     let medium = if method == EncryptionMethod::Cbcs { Medium::Fragments } else { Medium::Whole };
     let mut life = Life::of(Shape { medium, length_s: 60.0, ..SHAPE });
-    life.told = Some(Arc::new(Told::new((method, config::HlsKeys::Identity), "show", (None, None), Some(3))));
+    life.told = Some(Arc::new(Told::new(method, "show", KeyAccess::default(), Some(3))));
     life
 }
 
