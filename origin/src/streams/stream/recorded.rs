@@ -47,6 +47,7 @@ impl Recorded {
         (markers, room): (&Markers, Room),
     ) -> Result<Option<Self>, Unreadable> {
         close(&mut records, ended_unix_ms);
+        pause_renditions(&mut records);
         let stream = Stream::new(name.to_owned(), room);
         *stream.markers.lock() = markers.clone();
         stream.replay(&records, Instant::now(), ended_unix_ms).ok_or(Unreadable)?;
@@ -99,6 +100,16 @@ fn close(records: &mut Vec<Record>, unix_ms: i64) {
     // Whatever else there was, the disk has not taken.
     records.push(Record::Break { unix_ms: broke_off, next_msn: 0 });
     records.push(Record::End { unix_ms });
+}
+
+/// A rendition that an epoch did not have ended for those who watched. For who has all of it at once it goes on where it comes
+/// back, behind gaps.
+fn pause_renditions(records: &mut [Record]) {
+    for record in records {
+        if let Record::Epoch(epoch) = record {
+            epoch.alone = true;
+        }
+    }
 }
 
 /// Over all epochs: no segment of the recording is larger than what is said.
@@ -199,6 +210,53 @@ mod tests {
         };
         let segments = (100..105).flat_map(|msn| [segment("180p", msn, 100_000), segment("audio", msn, 25_000)]);
         std::iter::once(Record::Epoch(Box::new(epoch))).chain(segments).collect()
+    }
+
+    /// Five segments, in which there may be no sound.
+    fn epoch(index: u64, has_sound: bool) -> Vec<Record> {
+        let (id, first_msn) = (7 + index, 100 + 5 * index);
+        let mut records = short();
+        records.retain(|record| has_sound || !matches!(record, Record::Segment(one) if one.rendition == "audio"));
+        for record in &mut records {
+            match record {
+                Record::Segment(segment) => {
+                    (segment.epoch, segment.msn) = (id, segment.msn + 5 * index);
+                    segment.unix_ms += 10_000 * index as i64;
+                }
+                record => {
+                    let mut plan = plan(30, 60, 10);
+                    plan.renditions.retain(|rendition| has_sound || rendition.name != "audio");
+                    let audio = has_sound.then(aac_config);
+                    let source = Source { video: avc_config(), audio, rate: plan.rate, gop: Some(60) };
+                    let bitrate = Bitrate { average: 1, peak: 2 };
+                    let known = Known { source, bitrate, captions: media::Captions::default() };
+                    let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
+                    let zero_unix_ms = ZERO_MS + 10_000 * index as i64;
+                    let numbers = Numbers { id, first_msn, discontinuities: index, zero_unix_ms };
+                    let epoch = EpochRecord::new((numbers, 0, false), (&known, &plan, None), &tracks);
+                    *record = Record::Epoch(Box::new(epoch));
+                }
+            }
+        }
+        let end = Record::Break { unix_ms: ZERO_MS + 10_000 * (index as i64 + 1), next_msn: first_msn + 5 };
+        records.into_iter().chain([end]).collect()
+    }
+
+    #[test]
+    fn a_rendition_that_leaves_and_comes_back_is_recorded_whole() {
+        let records = [epoch(0, true), epoch(1, false), epoch(2, true)].concat();
+        let room = Room::for_tests(Duration::from_secs(300));
+        let recorded = Recorded::of("a", records, (&Markers::default(), room)).unwrap().unwrap();
+        let text = |name: &str| {
+            let (_, bytes) = recorded.files.iter().find(|(known, _)| known == name).unwrap();
+            String::from_utf8_lossy(bytes)
+        };
+        for (rendition, gaps) in [("180p", 0), ("audio", 5)] {
+            let text = text(&format!("{rendition}/index.m3u8"));
+            assert_eq!((text.matches("#EXTINF:").count(), text.matches("#EXT-X-GAP").count()), (15, gaps), "{text}");
+            assert!(text.contains("#EXT-X-MEDIA-SEQUENCE:100\n"), "{text}");
+        }
+        assert_eq!(text("index.mpd").matches("<Period ").count(), 3);
     }
 
     #[test]
