@@ -3,11 +3,11 @@
 
 use crate::epoch::{Analysis, Known, Patience};
 use crate::ingest::Ingested;
+use crate::store::regular;
 use bytes::Bytes;
 use media::flv::file::{NoFlv, TagKind, Tags};
 use media::flv::{AudioTag, FlvError, VideoTag, VideoTags};
 use media::{AacConfig, AvcConfig, Frame, Timescale, TrackKind};
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -54,7 +54,8 @@ impl Slate {
     /// The file cannot be read, or is none that a stream can go on with.
     pub(crate) fn load(path: &Path) -> Result<Self, SlateError> {
         let mut bytes = Vec::new();
-        File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        // A pipe would be waited for.
+        regular::named(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > BYTES_MAX {
             return Err(SlateError::TooLong);
         }
@@ -207,5 +208,16 @@ mod tests {
         assert!(matches!(Slate::read(Bytes::from_static(b"no file")), Err(SlateError::NoFlv(_))));
         assert!(matches!(Slate::read(Bytes::from_static(header)), Err(SlateError::NoKeyFrame)));
         assert!(matches!(Slate::load(Path::new("/nowhere")), Err(SlateError::Io(_))));
+    }
+
+    #[test]
+    fn a_pipe_is_no_slate_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("slate.flv");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (read, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || read.send(Slate::load(&pipe).map(drop)));
+        let refused = told.recv_timeout(std::time::Duration::from_secs(10)).expect("it is waited for");
+        assert!(matches!(refused, Err(SlateError::Io(_))));
     }
 }

@@ -8,11 +8,22 @@ use std::path::Path;
 /// # Errors
 /// It is no regular file, or cannot be opened with these options.
 pub(crate) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file; remove it"));
+    regular(options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?)
+}
+
+/// Opens a file to be read that an operator names, who may name a link to it.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn named(path: &Path) -> io::Result<File> {
+    regular(OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?)
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        return Ok(file);
     }
-    Ok(file)
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file; remove it, or name another"))
 }
 
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
