@@ -51,6 +51,10 @@ pub(crate) enum ArchiveError {
     Late,
     #[error("what was copied is not there, or has another length")]
     Differs,
+    #[error("{path} has {bytes} bytes, more than anything of a recording; remove it")]
+    TooLarge { path: String, bytes: u64 },
+    #[error("it lists more than there can be; is it the store that it should be?")]
+    Endless,
 }
 
 impl Archive {

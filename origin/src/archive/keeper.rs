@@ -88,7 +88,14 @@ impl Archive {
             if self.0.ledger.knows(&id) {
                 continue;
             }
-            let Some(found) = tier.recording(&id).await? else { continue };
+            let found = match tier.recording(&id).await {
+                // It was removed since it was listed, or is more than any mark says.
+                Err(ArchiveError::Store(object_store::Error::NotFound { .. }) | ArchiveError::TooLarge { .. }) => {
+                    continue;
+                }
+                found => found?,
+            };
+            let Some(found) = found else { continue };
             let recording = Recording { tier: tier.name.clone(), former: None, removing: false, ..found };
             tracing::info!(recording = %id, tier = %tier.name, "a recording is found in its store");
             self.persist(&recording).await?;

@@ -176,7 +176,8 @@ impl Ledger {
         self.metrics.recordings.set(state.recordings.values().filter(|one| !one.removing).count() as i64);
         let mut bytes: BTreeMap<&str, i64> = BTreeMap::new();
         for recording in state.recordings.values() {
-            *bytes.entry(&recording.tier).or_default() += recording.bytes as i64;
+            let of = bytes.entry(&recording.tier).or_default();
+            *of = of.saturating_add_unsigned(recording.bytes);
         }
         self.metrics.bytes.reset();
         for (tier, bytes) in bytes {

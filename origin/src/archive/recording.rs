@@ -1,5 +1,6 @@
 //! What is known of a recording: one life of a stream that has ended. As JSON beside its segments, and in every tier. Pure.
 
+use crate::epoch::{NUMBER_MAX, TIME_MAX_MS};
 use crate::keys::{hex, unhex};
 use config::HOT;
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,8 @@ impl Id {
     /// From the names of the folders of stream and life, in their only spelling.
     pub(crate) fn parse(stream: &str, started: &str) -> Option<Self> {
         let number = started.parse::<u64>().ok().filter(|number| number.to_string() == started)?;
+        // What comes after it is to have a number as well.
+        (number < TIME_MAX_MS as u64).then_some(())?;
         config::is_stream_name(stream).then(|| Self { started: number, stream: stream.to_owned() })
     }
 
@@ -128,7 +131,16 @@ impl Recording {
 
     /// `None` where that is no recording of this name.
     pub(crate) fn read(text: &[u8], id: &Id) -> Option<Self> {
-        serde_json::from_slice::<Self>(text).ok().filter(|recording| recording.id == *id)
+        serde_json::from_slice::<Self>(text).ok().filter(|recording| recording.id == *id && recording.is_sane())
+    }
+
+    /// Whether its numbers can be: they may come out of somebody else's store, and are added up.
+    fn is_sane(&self) -> bool {
+        let moved = self.former.as_ref().map(|former| former.unix_ms);
+        let times = [Some(self.ended_unix_ms), moved].into_iter().flatten();
+        self.bytes < NUMBER_MAX
+            && self.duration_ms < NUMBER_MAX
+            && times.into_iter().all(|ms| (0..=TIME_MAX_MS).contains(&ms))
     }
 }
 
@@ -140,9 +152,16 @@ mod tests {
     fn a_recording_is_known_by_its_names_alone() {
         let id = Id::parse("show", "1795226400500").unwrap();
         assert_eq!(Id::of_mark(&id.mark()), Some(id.clone()));
-        for (stream, started) in
-            [("..", "1"), ("a/b", "1"), ("a", "01"), ("a", "+1"), ("a", ""), ("a", "1.5"), ("", "1")]
-        {
+        for (stream, started) in [
+            ("..", "1"),
+            ("a/b", "1"),
+            ("a", "01"),
+            ("a", "+1"),
+            ("a", ""),
+            ("a", "1.5"),
+            ("", "1"),
+            ("a", "18446744073709551615"),
+        ] {
             assert_eq!(Id::parse(stream, started), None, "{stream} {started}");
         }
         for mark in ["recordings/a/1.json", ".recordings/a/1", ".recordings/a/b/1.json", ".recordings/1.json"] {
@@ -161,6 +180,14 @@ mod tests {
         };
         assert_eq!(Recording::read(recording.text().as_bytes(), &id), Some(recording.clone()));
         assert!(recording.keys.contains(&[0xab; 16]) && !recording.keys.contains(&[0; 16]));
-        assert_eq!(Recording::read(recording.text().as_bytes(), &Id { started: 1, ..id }), None);
+        assert_eq!(Recording::read(recording.text().as_bytes(), &Id { started: 1, ..id.clone() }), None);
+        for mad in [
+            Recording { bytes: u64::MAX, ..recording.clone() },
+            Recording { duration_ms: u64::MAX, ..recording.clone() },
+            Recording { ended_unix_ms: i64::MIN, ..recording.clone() },
+            Recording { former: Some(Former { tier: "hot".into(), unix_ms: i64::MIN }), ..recording.clone() },
+        ] {
+            assert_eq!(Recording::read(mad.text().as_bytes(), &id), None, "{mad:?}");
+        }
     }
 }

@@ -54,7 +54,8 @@ impl Rules {
         is_live: impl Fn(&Id) -> bool,
         now_unix_ms: i64,
     ) -> Vec<Decision> {
-        let mut bytes: u64 = recordings.clone().filter(|one| !one.removing).map(|one| one.bytes).sum();
+        let kept = recordings.clone().filter(|one| !one.removing);
+        let mut bytes = kept.fold(0_u64, |bytes, one| bytes.saturating_add(one.bytes));
         let (mut removals, mut others) = (Vec::new(), Vec::new());
         for recording in recordings {
             let (id, age_ms) = (&recording.id, now_unix_ms - recording.ended_unix_ms);
@@ -69,7 +70,7 @@ impl Rules {
                 _ if is_live(id) => {}
                 Some(why) => {
                     if !recording.removing {
-                        bytes -= recording.bytes;
+                        bytes = bytes.saturating_sub(recording.bytes);
                     }
                     removals.push(Decision::Remove(id.clone(), why));
                 }

@@ -32,6 +32,12 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// What a request that failed by chance has, all its further attempts included. They come after pauses that grow.
 const RETRIES_MAX: usize = 3;
 const RETRY_MAX: Duration = Duration::from_secs(20);
+/// Bytes of a file of a recording: more than a segment of ten seconds and 800 Mbit/s, or a playlist of a week, has.
+const FILE_MAX: u64 = 1 << 30;
+/// Of what is known of one: a week of keys that change every ten seconds.
+const MARK_MAX: u64 = 16 << 20;
+/// Objects in a list: a week of eight renditions in segments of a second. A store may say for ever that there are more.
+const LISTED_MAX: usize = 5_000_000;
 
 impl Tier {
     pub(super) fn new(name: &str, place: Place, failing: prometheus::IntGauge) -> Self {
@@ -71,8 +77,12 @@ impl Tier {
     pub(super) async fn files(&self, id: &Id) -> Result<BTreeMap<String, u64>, ArchiveError> {
         let (store, prefix) = (self.store()?, Path::from_iter(id.to_string().split('/')));
         let mut listed = store.list(Some(&prefix));
-        let mut files = BTreeMap::new();
+        let (mut files, mut count) = (BTreeMap::new(), 0);
         while let Some(meta) = listed.try_next().await? {
+            count += 1;
+            if count > LISTED_MAX {
+                return Err(ArchiveError::Endless);
+            }
             let file = meta.location.as_ref().strip_prefix(prefix.as_ref()).map(|file| file.trim_start_matches('/'));
             files.extend(file.filter(|file| kind(file).is_some()).map(|file| (file.to_owned(), meta.size)));
         }
@@ -81,7 +91,16 @@ impl Tier {
 
     /// What a file of a recording holds.
     pub(super) async fn get(&self, path: &Path) -> Result<Bytes, ArchiveError> {
-        Ok(self.store()?.get(path).await?.bytes().await?)
+        self.get_up_to(path, FILE_MAX).await
+    }
+
+    async fn get_up_to(&self, path: &Path, bytes_max: u64) -> Result<Bytes, ArchiveError> {
+        let got = self.store()?.get(path).await?;
+        let bytes = got.meta.size;
+        if bytes > bytes_max {
+            return Err(ArchiveError::TooLarge { path: path.to_string(), bytes });
+        }
+        Ok(got.bytes().await?)
     }
 
     /// Takes a file. S3 compares what it got with its SHA-256, which is signed with the request.
@@ -105,12 +124,12 @@ impl Tier {
     /// The recordings that are here whole.
     pub(super) async fn marked(&self) -> Result<Vec<Id>, ArchiveError> {
         let prefix = Path::from(super::recording::MARKS);
-        let listed: Vec<_> = self.store()?.list(Some(&prefix)).try_collect().await?;
+        let listed: Vec<_> = self.store()?.list(Some(&prefix)).take(LISTED_MAX).try_collect().await?;
         Ok(listed.iter().filter_map(|meta| Id::of_mark(meta.location.as_ref())).collect())
     }
 
     pub(super) async fn recording(&self, id: &Id) -> Result<Option<Recording>, ArchiveError> {
-        let text = self.get(&Path::from_iter(id.mark().split('/'))).await?;
+        let text = self.get_up_to(&Path::from_iter(id.mark().split('/')), MARK_MAX).await?;
         Ok(Recording::read(&text, id))
     }
 

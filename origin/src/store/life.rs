@@ -4,7 +4,7 @@ use super::kept::Kept;
 use super::queue::{Entry, Queue, Shelf, Whole};
 use super::record::{Epoch, Record, Segment};
 use crate::clock::unix_ms;
-use crate::epoch::EpochId;
+use crate::epoch::{EpochId, NUMBER_MAX, TIME_MAX_MS};
 use crate::medium::Medium;
 use crate::streams::{Markers, TextTrack};
 use crate::window::{News, Window};
@@ -34,6 +34,13 @@ pub(crate) struct Given {
     pub(crate) next_msn: u64,
     /// When the last life began, in Unix milliseconds: the name of its folder.
     pub(crate) started: u64,
+}
+
+impl Given {
+    /// Whether there is room above.
+    pub(super) fn is_sane(&self) -> bool {
+        self.epoch < NUMBER_MAX && self.next_msn < NUMBER_MAX && self.started < TIME_MAX_MS as u64
+    }
 }
 
 impl Life {

@@ -37,8 +37,9 @@ pub(super) fn recover(
             continue;
         };
         let read = regular::read(&stream.join(GIVEN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let mut given: Given = read.unwrap_or_default();
-        let started = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u64>().ok();
+        let mut given: Given = read.filter(Given::is_sane).unwrap_or_default();
+        // Another name is no life's, and nothing is done to its folder.
+        let started = |folder: &PathBuf| Id::parse(name, folder.file_name()?.to_str()?).map(|id| id.started);
         let mut folders: Vec<(u64, PathBuf)> =
             folders(&stream)?.into_iter().filter_map(|folder| Some((started(&folder)?, folder))).collect();
         folders.sort();

@@ -119,6 +119,24 @@ async fn names_that_were_given_stay_given_when_the_clock_goes_back_and_lives_are
     assert_eq!(store.begin("a").given().next_msn, 5_000_000_001);
 }
 
+/// Somebody made them, or a disk that fails did.
+#[tokio::test]
+async fn folders_that_no_life_has_made_are_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let made = ["18446744073709551615", "253402300799999", "+5", "007", "-1", "1e3", "x"];
+    for name in made {
+        fs::create_dir_all(root.path().join("a").join(name)).unwrap();
+    }
+    let mad = serde_json::to_string(&Given { epoch: u64::MAX, next_msn: u64::MAX, started: u64::MAX }).unwrap();
+    fs::write(root.path().join("a/given"), mad).unwrap();
+    let (store, left, _) = open(root.path());
+    assert!(left.is_empty());
+    let life = store.begin("a");
+    assert_eq!((life.given().epoch, life.given().next_msn), (0, 0));
+    assert!(life.given().started.abs_diff(unix_ms() as u64) < 60_000, "{:?}", life.given());
+    assert!(made.iter().all(|name| root.path().join("a").join(name).is_dir()));
+}
+
 #[tokio::test]
 async fn of_several_lives_the_last_is_left() {
     let root = tempfile::tempdir().unwrap();
