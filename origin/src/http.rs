@@ -163,6 +163,10 @@ impl App {
     }
 
     fn stream(&self, name: String) -> Result<Arc<Stream>, Refusal> {
+        // Nor is it said again in the answer.
+        if !config::is_stream_name(&name) {
+            return Err(Refusal::NoSuchPath);
+        }
         let port = self.0.rtmp_port;
         self.0.directory.find(&name).ok_or(Refusal::NoSuchStream { stream: name, port })
     }
@@ -461,7 +465,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_path_that_is_no_text_is_refused_like_any_other() {
-        for path in ["/live/%ff/index.m3u8", "/live/%ff/a/index.m3u8", "/live/a/b/c/%ff", "/%ff", "/"] {
+        let none = "/live/%00/keys/00112233445566778899aabbccddeeff";
+        for path in [
+            "/live/%ff/index.m3u8",
+            "/live/%ff/a/index.m3u8",
+            "/live/a/b/c/%ff",
+            "/%ff",
+            "/",
+            "/live/%00/index.m3u8",
+            none,
+        ] {
             let answer = answer(Request::get(path).header("host", "origin")).await;
             assert_eq!(
                 (answer.status(), &answer.headers()["cache-control"]),

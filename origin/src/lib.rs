@@ -1,6 +1,7 @@
 //! The origin: RTMP in; parts, segments and playlists out; a live window in memory.
 
 mod archive;
+mod causes;
 mod clock;
 mod epoch;
 #[cfg(test)]

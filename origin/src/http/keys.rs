@@ -1,7 +1,7 @@
 //! `/live/{stream}/keys` and those of recordings: keys that are made here, to players that fetch one by its id and to browsers
 //! that ask for licences.
 
-use super::posted::whole;
+use super::posted::{object, whole};
 use super::{App, Refusal, Steps, answer, bearer, classed};
 use crate::archive::Recording;
 use crate::keys::unhex;
@@ -45,7 +45,7 @@ pub(super) async fn key(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     authorized(&app, &headers)?;
-    let id = unhex(&id).ok_or(Refusal::NoSuchPath)?;
+    let id = unhex(&id).filter(|_| config::is_stream_name(&stream)).ok_or(Refusal::NoSuchPath)?;
     let key = of(&app, &stream, &id).ok_or(Refusal::NoSuchKey { stream })?;
     Ok(unstored(key.to_vec(), "application/octet-stream"))
 }
@@ -73,11 +73,14 @@ pub(super) async fn licensed(
     body: Body,
 ) -> Result<Response, Refusal> {
     authorized(&app, &headers)?;
+    if !config::is_stream_name(&stream) {
+        return Err(Refusal::NoSuchPath);
+    }
     if !app.0.directory.keys().makes_here() {
         return Err(Refusal::NoSuchKey { stream });
     }
     let body = whole(body, BODY_MAX).await?;
-    let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| Refusal::License(error.to_string()))?;
+    let wanted: Wanted = object(&body).map_err(Refusal::License)?;
     let keys = wanted.kids.iter().take(KEYS_MAX).filter_map(|kid| {
         let id: [u8; 16] = URL_SAFE_NO_PAD.decode(kid.trim_end_matches('=')).ok()?.try_into().ok()?;
         let k = URL_SAFE_NO_PAD.encode(of(&app, &stream, &id)?);

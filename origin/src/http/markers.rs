@@ -1,6 +1,6 @@
 //! `POST /_vivid/markers/{stream}`: whoever has the token says something of a range of the stream's time.
 
-use super::posted::{Rule, posted};
+use super::posted::{Rule, object, posted};
 use super::{App, Refusal, Steps, answer, classed};
 use crate::clock::unix_ms;
 use crate::epoch::TIME_MAX_MS;
@@ -65,7 +65,7 @@ pub(crate) struct Said {
 
 /// Why it is none is said in words.
 pub(crate) fn read(body: &[u8]) -> Result<Said, String> {
-    let marker: Marker = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let marker: Marker = object(body)?;
     let starts = marker.start_unix_ms.is_some();
     let range = marker.range().ok_or("a duration or a time is out of range")?;
     Ok(Said { range, starts })

@@ -5,6 +5,7 @@ use super::bearer;
 use axum::body::{Body, to_bytes};
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -38,12 +39,35 @@ pub(super) async fn whole(body: Body, bytes_max: usize) -> Result<Bytes, Refusal
     }
 }
 
+/// What is said in a JSON object; why nothing is, in words.
+pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    // Arrays of the right length would do as well.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err("it is no JSON object".to_owned());
+    }
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::header;
     use futures_util::{StreamExt, stream};
     use std::convert::Infallible;
+
+    #[test]
+    fn an_object_is_one_and_nothing_else() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Said {
+            id: String,
+        }
+        assert_eq!(object::<Said>(b" \n{\"id\":\"a\"}").unwrap().id, "a");
+        for body in [&b""[..], b"[]", b"[\"a\"]", b"null", b"\"id\"", b"\0", b"id=a", b"\xff"] {
+            let why = object::<Said>(body).unwrap_err();
+            assert!(why.starts_with("it is no JSON object"), "{why}");
+        }
+        assert!(object::<Said>(b"{}").unwrap_err().starts_with("missing field `id`"));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_posted_comes_whole_from_who_may_in_time_or_not_at_all() {

@@ -116,7 +116,9 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = answer::text(self.status(), format!("{self}\n"));
+        // What was asked for is in some of these sentences.
+        let text = self.to_string().replace(char::is_control, "?");
+        let mut response = answer::text(self.status(), text + "\n");
         match self {
             Self::Range { length } => {
                 answer::set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{length}"));

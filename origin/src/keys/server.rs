@@ -2,6 +2,7 @@
 
 use super::answer::{self, KeyAnswerError};
 use super::{KeyRing, hex};
+use crate::causes::causes;
 use crate::clock::unix_ms;
 use crate::metrics::Share;
 use crate::segmenter::Grid;
@@ -55,11 +56,11 @@ enum FetchOutcome {
 enum NoKey {
     #[error("it did not answer within origin.encryption.key_server_timeout_ms")]
     Late,
-    #[error("it cannot be reached: {0}")]
+    #[error("it cannot be reached, or does not answer as HTTP servers do: {}", causes(.0))]
     Unreachable(#[from] reqwest::Error),
     #[error("there is no client to reach it with")]
     NoClient,
-    #[error("it answered {0}; is origin.encryption.key_server_token the one it wants?")]
+    #[error("it answered {0}; {advice}", advice = advice(*.0))]
     Status(StatusCode),
     #[error("its answer is longer than {BODY_MAX} bytes")]
     TooLong,
@@ -134,6 +135,16 @@ impl Server {
     }
 }
 
+fn advice(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "is origin.encryption.key_server_token the one it wants?",
+        _ if status.is_redirection() => {
+            "redirects are not followed, so write the address that it names in origin.encryption.key_server"
+        }
+        _ => "a key comes with 200, so look at its own log, and whether origin.encryption.key_server is its address",
+    }
+}
+
 impl FetchOutcome {
     const ALL: [Self; 5] = [Self::Fetched, Self::Late, Self::Unreachable, Self::Refused, Self::Malformed];
 
@@ -180,5 +191,51 @@ impl KeyMetrics {
 
     fn count(&self, outcome: FetchOutcome) {
         self.requests.with_label_values(&[outcome.label()]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// What is said of a server that answers so; `None` is none.
+    async fn told(answer: Option<&'static [u8]>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/{{stream}}/{{kid}}", listener.local_addr().unwrap());
+        let (timeout, retry) = (Duration::from_secs(5), Duration::from_secs(5));
+        let config = KeyServer { uri, token: None, timeout, retry };
+        let server = Server::new(&config, KeyMetrics::register(&Registry::new()).unwrap());
+        let answering = async move {
+            let Some(answer) = answer else { return drop(listener) };
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 4096]).await;
+            socket.write_all(answer).await.unwrap();
+        };
+        if answer.is_none() {
+            answering.await;
+        } else {
+            tokio::spawn(answering);
+        }
+        server.fetch("show", &[7; 16]).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn why_there_is_no_key_is_told() {
+        for (answer, text) in [
+            (None, "refused"),
+            (Some(&b""[..]), "closed"),
+            (Some(b"220 mail.example ESMTP\r\n"), "invalid HTTP"),
+            (Some(b"HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\nshort"), "end of file"),
+            (Some(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n"), "key_server_token"),
+            (Some(b"HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n"), "redirects are not followed"),
+            (Some(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"), "look at its own log"),
+            (Some(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"), "JWK set"),
+        ] {
+            let told = told(answer).await;
+            assert!(told.contains(text), "{text}: {told}");
+        }
     }
 }

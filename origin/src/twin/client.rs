@@ -1,6 +1,7 @@
 //! Asks the other origin, and reads its answer: one small POST.
 
 use super::{Answer, Offer};
+use crate::causes::causes;
 use crate::clock::unix_ms;
 use axum::http::{Request, StatusCode, header};
 use bytes::Bytes;
@@ -22,7 +23,7 @@ pub(crate) struct Client {
 pub(crate) enum Silence {
     #[error("it did not answer within origin.twin.deadline_ms")]
     Late,
-    #[error("it cannot be reached: {0}")]
+    #[error("it cannot be reached: {}", causes(.0))]
     Unreachable(#[from] hyper_util::client::legacy::Error),
     #[error("its answer breaks off")]
     Torn,

@@ -43,7 +43,8 @@ async fn what_is_marked_over_http_is_in_every_playlist_and_in_the_mpd() {
         (r#"{"id":"a\"b"}"#, "id must be"),
         (r#"{"id":"x","duration_s":-1}"#, "out of range"),
         (r#"{"id":"x","start":"now"}"#, "unknown field"),
-        ("", "EOF"),
+        ("", "no JSON object"),
+        ("[]", "no JSON object"),
     ] {
         let refused = mark(&world, TOKEN, body).await;
         assert_eq!(refused.status, 400);
