@@ -6,9 +6,11 @@ mod keys;
 pub mod rates;
 pub mod rules;
 mod segments;
+mod table;
 pub mod text;
 mod watch;
 
+pub use table::{Named, tables, written};
 pub use watch::{Report, watch};
 
 /// A rule of RFC 8216bis (draft-pantos-hls-rfc8216bis-22), or of Apple's authoring specification where its section begins so;

@@ -35,6 +35,10 @@ impl Report {
         self.found.keys().filter(|rule| rule.must).collect()
     }
 
+    pub(super) fn is_of_dash(&self) -> bool {
+        self.checked.keys().any(|rule| DASH_RULES.contains(rule))
+    }
+
     pub(super) fn add(&mut self, url: &str, checks: Checks) {
         for rule in checks.made {
             *self.checked.entry(rule).or_default() += 1;
@@ -61,13 +65,12 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { playlists, reloads, segments, slowest_part, .. } = self;
-        let of_dash = self.checked.keys().any(|rule| DASH_RULES.contains(rule));
         writeln!(
             f,
             "{playlists} playlists, {reloads} reloads, {segments} segments read; slowest part {slowest_part:?}\n"
         )?;
         writeln!(f, "| rule | section | level | checked | broken | first |\n|---|---|---|---:|---:|---|")?;
-        for rule in if of_dash { DASH_RULES } else { RULES } {
+        for rule in if self.is_of_dash() { DASH_RULES } else { RULES } {
             let level = if rule.must { "MUST" } else { "SHOULD" };
             let checked = self.checked.get(rule).copied().unwrap_or(0);
             let (broken, first) = self.found.get(rule).cloned().unwrap_or_default();
