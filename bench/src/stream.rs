@@ -178,7 +178,8 @@ fn start(msn: u64) -> SegmentStart {
 }
 
 fn parts(msn: u64, count: u32) -> Vec<Part> {
-    let part = |part| Part { duration_s: PART_S, independent: part == 0, uri: part_uri(Position { msn, part }) };
+    let part =
+        |part| Part { duration_s: PART_S, independent: part == 0, gap: false, uri: part_uri(Position { msn, part }) };
     (0..count).map(part).collect()
 }
 

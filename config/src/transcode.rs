@@ -21,6 +21,14 @@ pub struct Worker {
     pub queue_frames: usize,
     /// Being fed for so long without making anything; also the time it has to end.
     pub hang: Duration,
+    /// A picture that leaves later than this after its source came is behind, and less is encoded.
+    pub behind: Duration,
+    /// So long without delay before more is encoded again, each time.
+    pub recover: Duration,
+    /// How many presets faster rungs may be encoded.
+    pub preset_steps: u8,
+    /// No rung gets fewer pictures a second.
+    pub fps_min: u32,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +36,10 @@ pub struct Worker {
 pub(crate) struct RawWorker {
     queue_frames: usize,
     hang_ms: u64,
+    behind_ms: u64,
+    recover_ms: u64,
+    preset_steps: u8,
+    fps_min: u32,
 }
 
 #[derive(Deserialize)]
@@ -46,16 +58,25 @@ impl Default for RawSegmenting {
 
 impl Default for RawWorker {
     fn default() -> Self {
-        Self { queue_frames: 512, hang_ms: 5000 }
+        Self { queue_frames: 512, hang_ms: 5000, behind_ms: 300, recover_ms: 20_000, preset_steps: 2, fps_min: 12 }
     }
 }
 
 impl RawWorker {
     pub(crate) fn valid(&self, problems: &mut Vec<Problem>) -> Worker {
-        let hang = within(problems, "origin.worker.hang_ms", self.hang_ms, 500..=60_000);
+        let mut ms = |key: &str, value, range| {
+            Duration::from_millis(within(problems, &format!("origin.worker.{key}"), value, range))
+        };
+        let hang = ms("hang_ms", self.hang_ms, 500..=60_000);
+        let behind = ms("behind_ms", self.behind_ms, 100..=60_000);
+        let recover = ms("recover_ms", self.recover_ms, 2000..=3_600_000);
         Worker {
             queue_frames: within(problems, "origin.worker.queue_frames", self.queue_frames, 16..=100_000),
-            hang: Duration::from_millis(hang),
+            hang,
+            behind,
+            recover,
+            preset_steps: within(problems, "origin.worker.preset_steps", self.preset_steps, 0..=4),
+            fps_min: within(problems, "origin.worker.fps_min", self.fps_min, 1..=120),
         }
     }
 }

@@ -161,7 +161,10 @@ impl Scan {
             Tag::Part(tag) => {
                 self.open_parts = self.open_parts.checked_add(1).ok_or(FollowError::OutOfRange)?;
                 self.parts_s += sane(tag.duration());
-                self.object(Class::Part, tag.uri(), tag.byterange().map(|range| (range.length, range.offset)));
+                // 4.4.4.9: nobody is to ask for one that is not there.
+                if !tag.gap() {
+                    self.object(Class::Part, tag.uri(), tag.byterange().map(|range| (range.length, range.offset)));
+                }
             }
             Tag::PreloadHint(tag) => {
                 if matches!(tag.hint_type(), EnumeratedString::Known(PreloadHintType::Part)) {
@@ -294,6 +297,14 @@ mod tests {
         assert_eq!(media.objects[6].uri, "e/102.1.m4s");
         // 02:00:00.5 plus two segments of 2 s and a part of 0.5 s.
         assert_eq!(media.edge_unix_ms, Some(1_795_226_405_000));
+    }
+
+    #[test]
+    fn parts_that_are_gaps_count_and_are_not_asked_for() {
+        let gap = LIVE.replace("e/102.0.m4s\",INDEPENDENT=YES", "e/102.0.m4s\",GAP=YES");
+        let media = media(&gap);
+        assert_eq!(media.head.next, Position { msn: 102, part: 1 });
+        assert!(media.objects.iter().all(|object| object.uri != "e/102.0.m4s"));
     }
 
     #[test]

@@ -93,6 +93,8 @@ pub struct Part {
     pub duration_s: f64,
     /// A decoder can start with its first frame.
     pub independent: bool,
+    /// There is no media, and the URI is not to be asked for.
+    pub gap: bool,
     pub uri: String,
 }
 
@@ -235,7 +237,8 @@ impl OpenSegment {
 fn render_parts(parts: &[Part], out: &mut String) -> std::fmt::Result {
     for part in parts {
         write!(out, "#EXT-X-PART:DURATION={:.5},URI=\"{}\"", part.duration_s, part.uri)?;
-        out.write_str(if part.independent { ",INDEPENDENT=YES\n" } else { "\n" })?;
+        out.write_str(if part.independent { ",INDEPENDENT=YES" } else { "" })?;
+        out.write_str(if part.gap { ",GAP=YES\n" } else { "\n" })?;
     }
     Ok(())
 }
@@ -257,7 +260,7 @@ mod tests {
     }
 
     fn part(msn: u64, index: u32) -> Part {
-        Part { duration_s: 4.0 / 15.0, independent: index == 0, uri: format!("e/{msn}.{index}.m4s") }
+        Part { duration_s: 4.0 / 15.0, independent: index == 0, gap: false, uri: format!("e/{msn}.{index}.m4s") }
     }
 
     fn live() -> MediaPlaylist {

@@ -37,7 +37,7 @@ mod tests {
     fn what_was_live_says_the_same_of_its_segments_and_nothing_of_parts() {
         let map = Some("e/init.mp4".into());
         let start = SegmentStart { discontinuity: true, key: None, ends_key: false, map, program_date_time_ms: 1000 };
-        let part = Part { duration_s: 1.0, independent: true, uri: "e/7.0.m4s".into() };
+        let part = Part { duration_s: 1.0, independent: true, gap: false, uri: "e/7.0.m4s".into() };
         let segment = Segment {
             start,
             parts: vec![part.clone()],

@@ -151,6 +151,21 @@ impl Segmenter {
         self.protect.publishable(whole)
     }
 
+    /// From a segment on, counted from the epoch's zero, one of `every` frames of the grid comes: with 0 none, until it is said
+    /// again. What is open ends as it is.
+    pub(crate) fn turn(&mut self, segment: u64, every: u32) -> Result<Vec<Part>, Violation> {
+        let whole = self.close(None)?;
+        if every > 0 {
+            self.frame_ticks = i64::from(self.grid.rate.frame_ticks()) * i64::from(every);
+            let first = segment * u64::from(self.grid.parts_per_segment());
+            if first > self.part {
+                self.part = first;
+                self.begin = self.grid.part_start(first, self.timescale);
+            }
+        }
+        self.protect.publishable(whole.into_iter().collect())
+    }
+
     /// The end of the epoch: what is open becomes a part, whatever its length.
     pub(crate) fn flush(&mut self) -> Result<Option<Part>, Violation> {
         let last = self.close(None)?;

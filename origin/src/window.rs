@@ -11,7 +11,7 @@ mod segment;
 mod sprites;
 mod text;
 
-pub(crate) use gaps::Gaps;
+pub(crate) use gaps::{Gaps, PartLength};
 pub(crate) use memory::Memory;
 pub(crate) use playlist::report;
 pub(crate) use rendition::Rendition;
@@ -111,6 +111,8 @@ pub(crate) struct Window {
     /// Segments before this one leave the memory once they are on disk; the others last so long.
     memory_from: u64,
     memory_s: f64,
+    /// Nothing comes for now; see [`Window::pause`].
+    is_paused: bool,
     /// It was shortened for want of memory, and has not grown to its length since.
     is_short: bool,
     ended: bool,
@@ -194,6 +196,7 @@ impl Window {
             bytes: 0,
             memory_from: 0,
             memory_s: 0.0,
+            is_paused: false,
             is_short: false,
             ended: false,
             news: Vec::new(),
@@ -287,20 +290,8 @@ impl Window {
             let gap = self.vacant.take().unwrap_or_else(|| self.gap(&epoch, first_msn));
             self.append(gap, now);
         }
-        self.vacant = None;
+        (self.vacant, self.is_paused) = (None, false);
         self.open = Some(Segment { discontinuity: self.breaks(&epoch), ..Segment::new(self.next_msn, epoch) });
-    }
-
-    /// The next segment, which is not here: of the last epoch up to where this one begins. Of epochs that were made
-    /// elsewhere and are not here at all, each has one, so that discontinuities are counted alike everywhere.
-    fn gap(&self, epoch: &Arc<EpochStart>, first_msn: u64) -> Segment {
-        let last = self.segments.back().map_or(epoch, |last| &last.epoch);
-        let epoch = match epoch.discontinuities.saturating_sub(last.discontinuities) {
-            0 | 1 if self.next_msn < first_msn => last,
-            0 | 1 => epoch,
-            _ => &Arc::new(EpochStart { discontinuities: last.discontinuities + 1, ..EpochStart::clone(epoch) }),
-        };
-        Segment { discontinuity: self.breaks(epoch), ..Segment::new(self.next_msn, Arc::clone(epoch)) }
     }
 
     /// Whether a segment of this epoch would follow one of another.
@@ -375,11 +366,7 @@ impl Window {
 
     /// Adds a segment that comes whole. What should have come before it is listed as gaps.
     pub(crate) fn push_whole(&mut self, part: Part, now: Instant) -> bool {
-        while let Some(open) = self.open.take_if(|open| open.parts.is_empty() && open.msn < part.at.msn) {
-            let following = Segment::new(open.msn + 1, Arc::clone(&open.epoch));
-            self.append(open, now);
-            self.open = Some(following);
-        }
+        self.lack(Position { part: 0, ..part.at }, PartLength { s: part.duration_s, per_segment: 1 }, now);
         self.push(part, now)
     }
 
@@ -417,7 +404,7 @@ impl Window {
 
     /// DASH clients ask for a segment when its first part should be there, by a clock that may be ahead of the source's.
     fn growing(&self, epoch: EpochId, msn: u64) -> Lookup {
-        match self.open.as_ref().filter(|open| open.epoch.id == epoch) {
+        match self.open.as_ref().filter(|open| open.epoch.id == epoch && !self.is_paused) {
             Some(open) if open.msn == msn => Lookup::Growing(open.bytes()),
             Some(open) if open.msn + 1 == msn => Lookup::Growing(Vec::new()),
             _ => Lookup::Unknown,
@@ -426,7 +413,7 @@ impl Window {
 
     fn part(&self, epoch: EpochId, at: Position) -> Lookup {
         let open = self.open.as_ref().filter(|open| open.is(epoch, at.msn));
-        if open.is_some() && at == self.head().next {
+        if open.is_some() && !self.is_paused && at == self.head().next {
             return Lookup::Hinted;
         }
         let Some(segment) = open.or_else(|| self.whole(epoch, at.msn)) else { return Lookup::Unknown };

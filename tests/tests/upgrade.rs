@@ -234,8 +234,12 @@ async fn media(State(live): State<watch::Sender<Position>>, Path(file): Path<Str
 
 fn render(next: Position) -> String {
     let first_msn = next.msn - 6;
-    let part =
-        |msn: u64, part: u32| Part { duration_s: 0.25, independent: part == 0, uri: format!("e/{msn}.{part}.m4s") };
+    let part = |msn: u64, part: u32| Part {
+        duration_s: 0.25,
+        independent: part == 0,
+        gap: false,
+        uri: format!("e/{msn}.{part}.m4s"),
+    };
     let start = |msn: u64| SegmentStart {
         discontinuity: false,
         key: None,

@@ -1,11 +1,13 @@
 //! One source in, an aligned ladder out: the plan, the FFmpeg worker in a process of its own, its supervision.
 
+mod keeping;
 mod metrics;
 mod plan;
 mod supervise;
 pub mod wire;
 pub mod worker;
 
+pub use keeping::{Keeping, Shed};
 pub use metrics::Metrics;
 pub use plan::{
     ACCESS_UNIT_SAMPLES, AUDIO_RATE, Encoding, Make, Plan, Rendition, Source, Thumbnails, plan, plan_after,

@@ -1,9 +1,10 @@
 //! What the origin counts about its workers.
 
 use crate::wire::Repair;
-use crate::{EndReason, Make};
+use crate::{EndReason, Make, Plan};
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result, histogram_opts, opts,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
+    histogram_opts, opts,
 };
 
 /// Registered once per process and shared by all workers.
@@ -18,6 +19,10 @@ pub struct Metrics {
     pub(crate) ended: IntCounterVec,
     pub(crate) running: IntGauge,
     pub(crate) lag: Histogram,
+    pub(crate) rung_lag: HistogramVec,
+    pub(crate) shedding: IntGaugeVec,
+    pub(crate) steps: IntCounterVec,
+    pub(crate) presets_refused: IntCounter,
     pub(crate) stderr_suppressed: IntCounter,
 }
 
@@ -51,6 +56,25 @@ impl Metrics {
             )?,
             running: IntGauge::with_opts(opts!("vivid_transcode_workers_running", "worker processes alive now"))?,
             lag: Histogram::with_opts(lag_opts())?,
+            rung_lag: HistogramVec::new(rung_lag_opts(), &["rung"])?,
+            shedding: IntGaugeVec::new(
+                opts!(
+                    "vivid_transcode_shedding_workers",
+                    "workers that leave something out to keep up, by the furthest step: presets, frames or rungs"
+                ),
+                &["step"],
+            )?,
+            steps: IntCounterVec::new(
+                opts!(
+                    "vivid_transcode_shedding_steps_total",
+                    "times that a worker began to leave more out (down) or less (up) to keep up"
+                ),
+                &["direction"],
+            )?,
+            presets_refused: counter(
+                "vivid_transcode_presets_refused_total",
+                "faster presets that a rung did not take, as its viewers would have needed another init section",
+            )?,
             stderr_suppressed: counter(
                 "vivid_transcode_log_lines_suppressed_total",
                 "lines of workers that were not logged because they came too fast",
@@ -61,20 +85,29 @@ impl Metrics {
     }
 
     fn register_all(&self, registry: &Registry) -> Result<()> {
-        for vec in [&self.frames_in, &self.frames_out, &self.repairs, &self.ended] {
+        for vec in [&self.frames_in, &self.frames_out, &self.repairs, &self.ended, &self.steps] {
             registry.register(Box::new(vec.clone()))?;
         }
-        for counter in [&self.thumbnails, &self.refused, &self.started, &self.stderr_suppressed] {
+        let counters = [&self.thumbnails, &self.refused, &self.started, &self.stderr_suppressed, &self.presets_refused];
+        for counter in counters {
             registry.register(Box::new(counter.clone()))?;
         }
         registry.register(Box::new(self.running.clone()))?;
         registry.register(Box::new(self.lag.clone()))?;
+        registry.register(Box::new(self.rung_lag.clone()))?;
+        registry.register(Box::new(self.shedding.clone()))?;
         // A series that exists from the start can be alerted on before it first moves.
         for repair in Repair::ALL {
             self.repairs.with_label_values(&[label_of_repair(repair)]);
         }
         for reason in EndReason::LABELS {
             self.ended.with_label_values(&[reason]);
+        }
+        for step in ["presets", "frames", "rungs"] {
+            self.shedding.with_label_values(&[step]);
+        }
+        for direction in ["down", "up"] {
+            self.steps.with_label_values(&[direction]);
         }
         Ok(())
     }
@@ -89,6 +122,12 @@ impl Metrics {
         self.frames_out.with_label_values(&[medium, &height.to_string()])
     }
 
+    /// Of one rendition, by its rung's name, of which a configuration has few. The name of a top rung comes from the source.
+    pub(crate) fn lag_of(&self, plan: &Plan, index: usize) -> Histogram {
+        let name = plan.renditions.get(index).map(|rendition| rendition.name.as_str());
+        self.rung_lag.with_label_values(&[name.filter(|_| index > 0).unwrap_or("top")])
+    }
+
     pub(crate) fn repaired(&self, repair: Repair, count: u32) {
         self.repairs.with_label_values(&[label_of_repair(repair)]).inc_by(u64::from(count));
     }
@@ -100,6 +139,16 @@ fn lag_opts() -> HistogramOpts {
     histogram_opts!(
         "vivid_transcode_lag_seconds",
         "from a video frame being given to a worker to its coded picture coming back, each rendition",
+        buckets
+    )
+}
+
+fn rung_lag_opts() -> HistogramOpts {
+    // As above, and up to where less is encoded: a third of a second.
+    let buckets = vec![0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0];
+    histogram_opts!(
+        "vivid_transcode_rung_lag_seconds",
+        "the worst delay of a rung in each half second: from a source picture's arrival in the worker to its coded picture",
         buckets
     )
 }

@@ -2,13 +2,15 @@
 
 mod diary;
 mod progress;
+mod shedding;
 
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
-use crate::{Metrics, Plan};
+use crate::{Keeping, Metrics, Plan};
 use bytes::{Bytes, BytesMut};
 use media::{Frame, TrackConfig};
 use progress::Progress;
-use prometheus::IntCounter;
+use prometheus::{Histogram, IntCounter};
+use shedding::Shedding;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -34,19 +36,28 @@ pub struct Limits {
     pub queue: usize,
     /// A worker that is fed but makes nothing for so long is killed; also the time it has to end.
     pub hang: Duration,
+    /// What it leaves out before it falls behind by that much.
+    pub keeping: Keeping,
 }
 
 impl Default for Limits {
     /// Those of the reference configuration.
     fn default() -> Self {
         // At 30 fps and 47 access units a second the queue holds some six seconds.
-        Self { queue: 512, hang: Duration::from_secs(5) }
+        let keeping = Keeping {
+            behind: Duration::from_millis(300),
+            recover: Duration::from_secs(20),
+            preset_steps: 2,
+            fps_min: 12,
+        };
+        Self { queue: 512, hang: Duration::from_secs(5), keeping }
     }
 }
 
 impl From<&config::Worker> for Limits {
     fn from(worker: &config::Worker) -> Self {
-        Self { queue: worker.queue_frames, hang: worker.hang }
+        let config::Worker { queue_frames, hang, behind, recover, preset_steps, fps_min } = *worker;
+        Self { queue: queue_frames, hang, keeping: Keeping { behind, recover, preset_steps, fps_min } }
     }
 }
 
@@ -65,11 +76,15 @@ pub enum Input {
 pub enum Made {
     /// Before the first frame of the rendition, once.
     Track { rendition: usize, config: TrackConfig },
-    /// Video: on every index of the grid from 0, in order, an IDR picture exactly at the start of each segment.
+    /// Video: on every index of the grid from 0, in order, an IDR picture exactly at the start of each segment; of those
+    /// that [`Made::Turn`] says.
     /// Audio: contiguous access units of 1024 samples from 0.
     Frame { rendition: usize, frame: Frame },
     /// The image of a segment of the epoch, counted from 0, that has so many frames: a JPEG. In order; some may be missing.
     Thumbnails { segment: u64, frames: u32, data: Bytes },
+    /// From a segment of the epoch on, counted from 0, one of so many pictures of the grid is in a rendition: with 0 it is
+    /// away until the next such message. Comes before the segment's first frame.
+    Turn { rendition: usize, segment: u64, every: u32 },
     /// The last message.
     Ended { reason: EndReason },
 }
@@ -132,7 +147,8 @@ impl Worker {
     ) -> Result<(WorkerInput, mpsc::Receiver<Made>), WorkerError> {
         let mut hello = BytesMut::new();
         let backlog_max = u32::try_from(limits.queue).unwrap_or(u32::MAX);
-        let greeting = ToWorker::Hello { job: Box::new(job.clone()), backlog_max };
+        let keeping = limits.keeping.clone();
+        let greeting = ToWorker::Hello { job: Box::new(job.clone()), backlog_max, keeping };
         wire::encode(&greeting, &mut hello).map_err(WorkerError::Job)?;
         let mut child = Command::new(&program.path)
             .args(&program.args)
@@ -228,6 +244,9 @@ async fn feed(mut stdin: ChildStdin, hello: BytesMut, mut queue: mpsc::Receiver<
 /// What the supervising task needs besides the process itself.
 struct Watch {
     renditions: Vec<IntCounter>,
+    lags: Vec<Histogram>,
+    /// What the worker leaves out, in the gauges of those that do.
+    shed: Shedding,
     limits: Limits,
     metrics: Metrics,
     progress: Arc<Progress>,
@@ -238,21 +257,25 @@ impl Watch {
         let Plan { renditions, .. } = &job.plan;
         Self {
             renditions: renditions.iter().map(|rendition| metrics.frames_out_of(&rendition.make)).collect(),
+            lags: (0..renditions.len()).map(|index| metrics.lag_of(&job.plan, index)).collect(),
+            shed: Shedding::new(metrics),
             limits: limits.clone(),
             metrics: metrics.clone(),
             progress: Arc::clone(progress),
         }
     }
 
-    async fn over(self, mut child: Child, made: mpsc::Sender<Made>) {
+    async fn over(mut self, mut child: Child, made: mpsc::Sender<Made>) {
         let stdout = child.stdout.take();
+        let (hang, queue, progress) = (self.limits.hang, self.limits.queue, Arc::clone(&self.progress));
         let verdict = tokio::select! {
             verdict = self.read(stdout, &made) => verdict,
-            () = self.progress.hung(self.limits.hang) => Some(EndReason::Hung(self.limits.hang)),
-            () = self.progress.overran() => Some(EndReason::Overrun(self.limits.queue)),
+            () = progress.hung(hang) => Some(EndReason::Hung(hang)),
+            () = progress.overran() => Some(EndReason::Overrun(queue)),
             () = made.closed() => Some(EndReason::Abandoned),
         };
         let reason = self.end(&mut child, verdict).await;
+        self.shed.end();
         self.metrics.running.dec();
         self.metrics.ended.with_label_values(&[reason.label()]).inc();
         match &reason {
@@ -264,7 +287,7 @@ impl Watch {
     }
 
     /// Passes on what the worker makes, until its output ends; what it said of its end.
-    async fn read(&self, stdout: Option<ChildStdout>, made: &mpsc::Sender<Made>) -> Option<EndReason> {
+    async fn read(&mut self, stdout: Option<ChildStdout>, made: &mpsc::Sender<Made>) -> Option<EndReason> {
         let mut stdout = stdout?;
         let mut buffer = BytesMut::with_capacity(1 << 16);
         loop {
@@ -291,7 +314,7 @@ impl Watch {
         }
     }
 
-    fn take(&self, message: FromWorker) -> Result<Option<Made>, WireError> {
+    fn take(&mut self, message: FromWorker) -> Result<Option<Made>, WireError> {
         match message {
             FromWorker::Hello | FromWorker::Failed { .. } | FromWorker::Overrun => Ok(None),
             FromWorker::Repaired { repair, count } => {
@@ -301,6 +324,24 @@ impl Watch {
             FromWorker::Thumbnails { segment, frames, data } => {
                 self.metrics.thumbnails.inc();
                 Ok(Some(Made::Thumbnails { segment, frames, data }))
+            }
+            FromWorker::Lag { rendition, worst } => {
+                let lag = self.lags.get(usize::from(rendition)).ok_or(WireError::Invalid("rendition"))?;
+                lag.observe(worst.as_secs_f64());
+                Ok(None)
+            }
+            FromWorker::Shed { shed, lag } => {
+                self.shed.change(shed, lag);
+                Ok(None)
+            }
+            FromWorker::Turn { rendition, segment, every } => {
+                self.counter(rendition)?;
+                Ok(Some(Made::Turn { rendition: usize::from(rendition), segment, every }))
+            }
+            FromWorker::TurnRefused { rendition } => {
+                tracing::warn!(rendition, "a faster preset would need another track; the rung keeps its own");
+                self.metrics.presets_refused.inc();
+                Ok(None)
             }
             FromWorker::Track { rendition, config } => {
                 self.counter(rendition)?;

@@ -5,16 +5,18 @@
 
 mod cursor;
 mod job;
+mod pace;
 #[cfg(test)]
 mod tests;
 
-use crate::{Plan, Source};
+use crate::{Keeping, Plan, Shed, Source};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cursor::{Reader, put_bytes};
 use media::{Frame, Timescale, TrackConfig, TrackKind};
+use std::time::Duration;
 
 /// Changes whenever a message does.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// The longest message, without its length. A 4K IDR picture at high quality has a few megabytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -29,8 +31,8 @@ pub struct Job {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToWorker {
     /// `backlog_max` is how many source frames of both media may be read after a picture that still waits for the
-    /// encoders; one more, and the worker is to end.
-    Hello { job: Box<Job>, backlog_max: u32 },
+    /// encoders; one more, and the worker is to end. Before that it leaves out what `keeping` says.
+    Hello { job: Box<Job>, backlog_max: u32, keeping: Keeping },
     /// A coded frame of the source. Times count from the epoch's zero: video in ticks of the plan's frame rate, on its grid; audio in samples at 48 kHz.
     Frame(Frame),
     /// No more comes: encode what is held and end.
@@ -66,6 +68,28 @@ pub enum FromWorker {
         segment: u64,
         frames: u32,
         data: Bytes,
+    },
+    /// The worst delay of a rendition since the last such message: from a picture of the source being read to its coded
+    /// picture being given.
+    Lag {
+        rendition: u16,
+        worst: Duration,
+    },
+    /// From the next boundaries on so much is left out, since pictures left so late, or are in time again.
+    Shed {
+        shed: Shed,
+        lag: Duration,
+    },
+    /// From a segment on, counted from the epoch's first, one of so many pictures of the grid is in a rendition: with 0 none,
+    /// until the next such message. Comes before the first frame of that segment.
+    Turn {
+        rendition: u16,
+        segment: u64,
+        every: u32,
+    },
+    /// A rung stays as it is: another encoder would have needed another track.
+    TurnRefused {
+        rendition: u16,
     },
 }
 
@@ -141,10 +165,11 @@ pub fn decode<M: Message>(buffer: &mut BytesMut) -> Result<Option<M>, WireError>
 impl Message for ToWorker {
     fn put(&self, out: &mut BytesMut) {
         match self {
-            Self::Hello { job, backlog_max } => {
+            Self::Hello { job, backlog_max, keeping } => {
                 out.put_u8(0);
                 out.put_u16(VERSION);
                 out.put_u32(*backlog_max);
+                pace::put_keeping(out, keeping);
                 job::put(out, job);
             }
             Self::Frame(frame) => {
@@ -160,8 +185,8 @@ impl Message for ToWorker {
         let message = match reader.u8()? {
             0 => {
                 read_version(&mut reader)?;
-                let backlog_max = reader.u32()?;
-                Self::Hello { job: Box::new(job::read(&mut reader)?), backlog_max }
+                let (backlog_max, keeping) = (reader.u32()?, pace::read_keeping(&mut reader)?);
+                Self::Hello { job: Box::new(job::read(&mut reader)?), backlog_max, keeping }
             }
             1 => Self::Frame(read_frame(&mut reader)?),
             2 => Self::Finish,
@@ -205,6 +230,26 @@ impl Message for FromWorker {
                 out.put_u32(*frames);
                 out.put_slice(data);
             }
+            Self::Lag { rendition, worst } => {
+                out.put_u8(7);
+                out.put_u16(*rendition);
+                pace::put_duration(out, *worst);
+            }
+            Self::Shed { shed, lag } => {
+                out.put_u8(8);
+                pace::put_shed(out, *shed);
+                pace::put_duration(out, *lag);
+            }
+            Self::Turn { rendition, segment, every } => {
+                out.put_u8(9);
+                out.put_u16(*rendition);
+                out.put_u64(*segment);
+                out.put_u32(*every);
+            }
+            Self::TurnRefused { rendition } => {
+                out.put_u8(10);
+                out.put_u16(*rendition);
+            }
         }
     }
 
@@ -221,6 +266,10 @@ impl Message for FromWorker {
             4 => Self::Failed { reason: reader.text()? },
             5 => Self::Overrun,
             6 => Self::Thumbnails { segment: reader.u64()?, frames: reader.u32()?, data: reader.rest() },
+            7 => Self::Lag { rendition: reader.u16()?, worst: pace::read_duration(&mut reader)? },
+            8 => Self::Shed { shed: pace::read_shed(&mut reader)?, lag: pace::read_duration(&mut reader)? },
+            9 => Self::Turn { rendition: reader.u16()?, segment: reader.u64()?, every: reader.u32()? },
+            10 => Self::TurnRefused { rendition: reader.u16()? },
             _ => return Err(WireError::Invalid("kind")),
         };
         reader.end()?;

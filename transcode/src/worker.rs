@@ -12,12 +12,14 @@ mod ffi;
 mod grid;
 mod lifeline;
 mod output;
+mod pace;
 mod rung;
 mod scaler;
 mod source;
 mod thumbnails;
 mod x264;
 
+use crate::keeping::{Keeper, Keeping};
 use crate::plan::gcd;
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
 use crate::{AUDIO_RATE, Make};
@@ -26,6 +28,7 @@ use backlog::{Backlog, backlog};
 use bytes::BytesMut;
 use media::{Frame, FrameRate, Timescale, TrackKind};
 use output::Output;
+use pace::Pace;
 use rung::{Below, Rung};
 use source::Source;
 use std::io::Read;
@@ -97,12 +100,12 @@ fn run(input: impl Read, output: &Output) -> Result<(), WorkError> {
     ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Warning);
     let mut messages = Messages { input, buffer: BytesMut::with_capacity(1 << 16) };
     output.send(&FromWorker::Hello)?;
-    let (job, backlog_max) = match messages.next()? {
-        Some(ToWorker::Hello { job, backlog_max }) => (*job, backlog_max),
+    let (job, limits) = match messages.next()? {
+        Some(ToWorker::Hello { job, backlog_max, keeping }) => (*job, (backlog_max, keeping)),
         Some(_) => return Err(WireError::Invalid("first message: it must be a hello").into()),
         None => return Ok(()),
     };
-    let mut pipeline = Pipeline::start(&job, backlog_max, output)?;
+    let mut pipeline = Pipeline::start(&job, &limits, output)?;
     let fed = pipeline.feed_all(&mut messages);
     if let Err(WorkError::Overrun) = fed {
         // What waits would take longer than anybody waits for it.
@@ -144,7 +147,9 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn start(job: &Job, backlog_max: u32, output: &Output) -> Result<Self, WorkError> {
+    fn start(job: &Job, (backlog_max, keeping): &(u32, Keeping), output: &Output) -> Result<Self, WorkError> {
+        let encoded = || job.plan.renditions.iter().filter(|rendition| rendition.make.encoding().is_some());
+        let (pace, mut place) = (Pace::new(encoded().count()), encoded().count());
         let mut threads = Vec::new();
         let (mut next, mut audio) = (None, None);
         if let Some(thumbnails) = &job.plan.thumbnails {
@@ -161,7 +166,8 @@ impl Pipeline {
                 // What no rung from here down has is not scaled.
                 let every = next.as_ref().map_or(0, |below| below.every);
                 let every = gcd(settings.encoding.every, every);
-                let rung = Rung::new(settings, index as u16, next.take(), output.clone());
+                place -= 1;
+                let rung = Rung::new(settings, (index as u16, place), next.take(), (output.clone(), pace.clone()));
                 threads.push(spawn(&rendition.name, output, move || rung.run(&receiver))?);
                 next = Some(Below { pictures, every });
             }
@@ -175,8 +181,9 @@ impl Pipeline {
         }
         let mut video = None;
         if let Some(rungs) = next {
-            let source = Source::new(job, rungs, output.clone())?;
-            let (sender, pictures) = backlog(backlog_max);
+            let keeper = Keeper::new(&job.plan, keeping);
+            let source = Source::new(job, rungs, (output.clone(), pace, keeper))?;
+            let (sender, pictures) = backlog(*backlog_max);
             threads.push(spawn("source", output, move || source.run(pictures))?);
             video = Some(sender);
         }

@@ -3,6 +3,8 @@
 
 use bytes::{Bytes, BytesMut};
 use media::{AacConfig, Frame, TrackConfig, TrackKind};
+use std::time::Duration;
+use transcode::Shed;
 use transcode::wire::{FromWorker, Message, Repair, ToWorker, decode, encode};
 
 fn said(messages: &[impl Message]) -> BytesMut {
@@ -51,6 +53,10 @@ fn messages_are_what_they_were() {
             FromWorker::Failed { reason: "no such encoder".to_owned() },
             FromWorker::Overrun,
             FromWorker::Thumbnails { segment: 7, frames: 60, data: Bytes::from_static(&[0xff, 0xd8, 0xff, 0xd9]) },
+            FromWorker::Lag { rendition: 1, worst: Duration::from_millis(42) },
+            FromWorker::Shed { shed: Shed { faster: 2, thinned: true, away: 1 }, lag: Duration::from_millis(400) },
+            FromWorker::Turn { rendition: 1, segment: 8, every: 2 },
+            FromWorker::TurnRefused { rendition: 1 },
         ],
     );
 }

@@ -51,7 +51,7 @@ pub(crate) async fn measure(path: &Path) -> anyhow::Result<Vec<u64>> {
                     delays.sort_unstable();
                     return anyhow::Ok(delays);
                 }
-                Made::Frame { .. } | Made::Track { .. } | Made::Thumbnails { .. } => {}
+                Made::Frame { .. } | Made::Track { .. } | Made::Thumbnails { .. } | Made::Turn { .. } => {}
             }
         }
     };

@@ -215,6 +215,7 @@ fn playlist(live: &Live) -> String {
     let part = |msn: u64, part: u32| Part {
         duration_s: 0.5,
         independent: part == 0,
+        gap: false,
         uri: format!("{epoch}/{msn}.{part}.m4s"),
     };
     let first_msn = live.next.msn.saturating_sub(6);

@@ -102,6 +102,19 @@ impl Cutter {
         Ok(Vec::new())
     }
 
+    /// From a segment of the epoch on one of `every` frames of the grid is in a rendition; see [`Segmenter::turn`].
+    pub(crate) fn turn(&mut self, index: usize, (segment, every): (u64, u32)) -> Result<Vec<Made>, Violation> {
+        let Some(rendition) = self.renditions.get_mut(index) else { return Ok(Vec::new()) };
+        rendition.every = every.max(1);
+        let Some(track) = &mut rendition.track else { return Ok(Vec::new()) };
+        let parts = track.segmenter.turn(segment, every)?;
+        if self.open {
+            return Ok(parts.into_iter().map(|part| (index, part)).collect());
+        }
+        rendition.waiting.extend(parts);
+        Ok(Vec::new())
+    }
+
     /// Once, when every rendition is set up: what each says of itself.
     pub(crate) fn opened(&mut self) -> Option<Vec<(TrackConfig, Bytes)>> {
         if self.open {

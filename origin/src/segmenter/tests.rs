@@ -68,6 +68,45 @@ fn a_rendition_of_half_the_frames_is_cut_where_the_others_are() {
     assert!(samples.iter().all(|sample| sample.2 == 2 * TICKS));
 }
 
+#[test]
+fn a_rendition_that_goes_and_comes_back_has_its_parts_where_the_others_have_them() {
+    let frames = || plain(60, 300);
+    let all = cut(&mut video_segmenter(), frames()).unwrap();
+    let mut segmenter = video_segmenter();
+    let mut parts = Vec::new();
+    for frame in frames() {
+        let index = frame.pts / TICKS;
+        // Half of the second segment's pictures, none of the third and fourth.
+        match index {
+            60 => parts.extend(segmenter.turn(1, 2).unwrap()),
+            120 => parts.extend(segmenter.turn(2, 0).unwrap()),
+            240 => parts.extend(segmenter.turn(4, 1).unwrap()),
+            _ => {}
+        }
+        let every = [1, 2, 0, 0, 1][(index / 60) as usize];
+        if every > 0 && index % every == 0 {
+            parts.extend(segmenter.push(frame).unwrap());
+        }
+    }
+    let places = |parts: &[Part]| parts.iter().map(|part| (part.at, part.duration_s)).collect::<Vec<_>>();
+    let there: Vec<_> = places(&all).into_iter().filter(|(at, _)| !matches!(at.msn, 102 | 103)).collect();
+    assert_eq!(places(&parts), there);
+    let (of_all, last) = (read(&all), read(&parts[12..]));
+    assert_eq!(last, of_all[240..], "it goes on at its own time");
+}
+
+#[test]
+fn a_turn_ends_what_is_open_and_what_comes_too_early_is_left_out() {
+    let mut segmenter = video_segmenter();
+    cut(&mut segmenter, plain(60, 55)).unwrap();
+    let whole = segmenter.turn(1, 0).unwrap();
+    assert_eq!(whole.len(), 1);
+    assert!(whole[0].ends_segment && (whole[0].duration_s - 1.0 / 6.0).abs() < 1e-9);
+    segmenter.turn(3, 1).unwrap();
+    let parts = cut(&mut segmenter, plain(60, 190).into_iter().skip(120)).unwrap();
+    assert_eq!(parts[0].at, Position { msn: 103, part: 0 }, "another than was told was missed");
+}
+
 /// (decode time, presentation time, duration) of every sample, as a reader of the bytes gets them.
 fn read(parts: &[Part]) -> Vec<(i64, i64, i64)> {
     let mut samples = Vec::new();

@@ -1,6 +1,7 @@
 //! What an MPD tells of a stream: a period for each epoch, over the same objects as the playlists. Pure.
 
 mod keyed;
+mod turned;
 
 use super::ladder;
 use super::stream::{Opening, THUMBNAILS, expected_bitrate};
@@ -13,6 +14,7 @@ use media::{Timescale, TrackConfig};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use turned::Turned;
 
 /// The epochs that are, or were not long ago, in the window.
 #[derive(Debug, Default)]
@@ -27,6 +29,7 @@ struct Epoch {
     part: Duration,
     sets: Vec<AdaptationSet>,
     keyed: Keyed,
+    turned: Turned,
     ended: Option<Ended>,
 }
 
@@ -64,9 +67,10 @@ impl Epochs {
         let part = Duration::from_secs_f64(f64::from(part_frames) / rate.hz());
         // Another origin may have gone on with it meanwhile.
         let again = self.0.iter().position(|before| before.id == id).and_then(|index| self.0.remove(index));
-        let keyed = again.map_or_else(|| Keyed::new(told), |before| before.keyed);
+        let (keyed, turned) =
+            again.map_or_else(|| (Keyed::new(told), Turned::default()), |before| (before.keyed, before.turned));
         let (segment, sets) = (plan.segment(), Vec::new());
-        let mut epoch = Epoch { id, first_msn, zero_unix_ms, segment, part, sets, keyed, ended: None };
+        let mut epoch = Epoch { id, first_msn, zero_unix_ms, segment, part, sets, keyed, turned, ended: None };
         for (rendition, (track, _)) in plan.renditions.iter().zip(&opening.tracks) {
             let (kind, media) = match track {
                 TrackConfig::Avc { config, .. } => {
@@ -127,6 +131,11 @@ impl Epochs {
         self.0.iter_mut().for_each(|epoch| epoch.keyed.forget(oldest));
     }
 
+    /// A rendition of the newest epoch is away from this segment on, or there again.
+    pub(super) fn turned(&mut self, msn: u64, rendition: &str, away: bool) {
+        self.0.back_mut().into_iter().for_each(|epoch| epoch.turned.note(msn, rendition, away));
+    }
+
     /// The key that was used last.
     pub(super) fn key(&self) -> Option<KeyName> {
         self.0.back()?.keyed.newest()
@@ -166,7 +175,11 @@ impl Epochs {
                 let changes = epoch.keyed.changes(epoch.first_msn, epoch.segment, shown.planned);
                 changes.into_iter().map(|since| epoch.zero_unix_ms + since.as_millis() as i64).collect()
             };
-            let changed: Vec<i64> = self.0.iter().flat_map(changed).collect();
+            let turned = self.0.iter().flat_map(|epoch| {
+                let changes = epoch.turned.changes(epoch.first_msn, epoch.segment);
+                changes.map(|since| epoch.zero_unix_ms + since.as_millis() as i64)
+            });
+            let changed: Vec<i64> = self.0.iter().flat_map(changed).chain(turned).collect();
             let lead_ms = newest.segment.as_millis() as i64 * LEAD as i64;
             let told = changed.iter().flat_map(|changed_ms| [changed_ms - lead_ms, *changed_ms]);
             let begun = begun.chain(told.filter(|&told_ms| told_ms <= now_unix_ms));
@@ -183,8 +196,13 @@ impl Epochs {
             let from = Duration::from_millis(now_unix_ms.max(0) as u64).saturating_sub(shown.length);
             let mut periods = self.live_periods(|epoch| !is_left(epoch), shown.planned);
             let is_over = |period: &Period| period.duration.is_some_and(|duration| period.start + duration <= from);
+            // Those that an epoch is cut into leave one by one.
             let has_key = |period: &Period| period.sets.iter().any(|set| set.protection.is_some());
-            periods.retain(|period| !has_key(period) || !is_over(period));
+            let is_turned = |period: &Period| {
+                let is_of = |epoch: &&Epoch| period.id.starts_with(&epoch.id.to_string());
+                self.0.iter().find(is_of).is_some_and(|epoch| !epoch.turned.is_empty())
+            };
+            periods.retain(|period| !(has_key(period) || is_turned(period)) || !is_over(period));
             (State::Live(live), periods)
         };
         Some(Presentation { state, segment_max: newest.segment, buffer_min: newest.part * HOLD_BACK_PARTS, periods })
@@ -203,7 +221,8 @@ impl Epochs {
             let (id, events, sets) = (epoch.id.to_string(), Vec::new(), epoch.sets.clone());
             let planned = planned.filter(|_| epoch.ended.is_none());
             let period = Period { id, start, duration, events, sets };
-            periods.extend(epoch.keyed.split(period, epoch.segment, planned));
+            let keyed = epoch.keyed.split(period, epoch.segment, planned);
+            periods.extend(keyed.into_iter().flat_map(|period| epoch.turned.split(period, epoch.segment)));
         }
         periods
     }
@@ -228,7 +247,8 @@ impl Epochs {
             let sets = epoch.sets.iter().map(moved).collect();
             let (id, events) = (epoch.id.to_string(), Vec::new());
             let period = Period { id, start, duration: Some(duration), events, sets };
-            periods.extend(epoch.keyed.split(period, epoch.segment, None));
+            let keyed = epoch.keyed.split(period, epoch.segment, None);
+            periods.extend(keyed.into_iter().flat_map(|period| epoch.turned.split(period, epoch.segment)));
             start += duration;
         }
         periods

@@ -10,6 +10,7 @@ use crate::ingest::Said;
 use crate::keys::Protection;
 use crate::segmenter::{Grid, Part, Violation};
 use crate::twin::Key;
+use crate::window::PartLength;
 use config::EncryptionMethod;
 use manifest::Position;
 use media::fmp4::Fmp4Error;
@@ -25,6 +26,8 @@ pub(super) struct Live {
     numbers: Numbers,
     plan: Plan,
     alone: bool,
+    /// Its worker has ended, and what is passed through goes on to the next key frame.
+    lost: bool,
     encryption: Option<EncryptionMethod>,
     grid: Grid,
     joined: Joined,
@@ -35,8 +38,12 @@ pub(super) struct Live {
     subtitles: Subtitles,
     /// Thumbnails that came before players know of the epoch; `None` from then on.
     early: Option<Vec<Whole>>,
-    /// The open segment of the first rendition, and how much of it there is, in seconds.
+    /// The rendition that always has pictures: what is passed through, or the smallest. Whether others are away.
+    lead: usize,
+    away: Vec<bool>,
+    /// The open segment of the lead, and how much of it there is, in seconds; and what comes next there.
     open: (u64, f64),
+    next: Position,
     stream: Arc<Stream>,
 }
 
@@ -120,7 +127,10 @@ impl Live {
         let mut live = Self {
             subtitles,
             early: Some(Vec::new()),
+            lead: lead(&plan),
+            away: vec![false; plan.renditions.len()],
             open: (first_msn, 0.0),
+            next: Position { msn: first_here, part: 0 },
             began: Instant::now(),
             numbers: zero.numbers,
             placer: Placer::new(plan.rate, gop, zero.key),
@@ -129,6 +139,7 @@ impl Live {
             known,
             plan,
             alone,
+            lost: false,
             encryption,
             grid,
             joined,
@@ -142,6 +153,19 @@ impl Live {
     /// Whether it has nothing that a worker makes, for want of a worker that lives.
     pub(super) fn is_alone(&self) -> bool {
         self.alone
+    }
+
+    /// Its worker has ended. Whether it goes on all the same up to the next key frame, for what is passed through.
+    pub(super) fn lose_worker(&mut self) -> bool {
+        // Before all renditions are set up players know of none.
+        if self.early.is_none() && self.passes_through() {
+            (self.worker, self.lost) = (None, true);
+        }
+        self.lost
+    }
+
+    pub(super) fn has_lost_worker(&self) -> bool {
+        self.lost
     }
 
     pub(super) fn passes_through(&self) -> bool {
@@ -214,6 +238,7 @@ impl Live {
                 let msn = self.numbers.first_msn + self.joined.segments + segment;
                 self.thumbnails(context, Whole { msn, bytes: data, duration_s });
             }
+            Made::Turn { rendition, segment, every } => self.turn(context, rendition, (segment, every))?,
             Made::Ended { reason } => return Err(fault(&reason)),
         }
         Ok(())
@@ -242,6 +267,37 @@ impl Live {
         self.stream.break_off(Instant::now(), unix_ms());
     }
 
+    /// A rendition goes, comes back, or has other pictures, from a segment on that is counted as the worker does.
+    fn turn(&mut self, context: &Context, index: usize, (segment, every): (u64, u32)) -> Result<(), Broken> {
+        let Some(was) = self.away.get_mut(index).map(|away| std::mem::replace(away, every == 0)) else { return Ok(()) };
+        let first_msn = self.numbers.first_msn;
+        let mut msn = first_msn + self.joined.segments + segment;
+        if was && every > 0 && self.early.is_none() {
+            // What has been listed as a gap stays one.
+            msn = msn.max(self.stream.untold_msn(index).unwrap_or(0));
+        }
+        let turned = self.cutter.turn(index, (msn - first_msn, every));
+        let parts = turned.map_err(|violation| Broken::Worker(violation.to_string()))?;
+        self.publish(context, parts);
+        if was == (every == 0) {
+            return Ok(());
+        }
+        if self.early.is_none() {
+            self.stream.set_away(index, (msn, every == 0));
+            self.lack();
+        }
+        Ok(())
+    }
+
+    /// What the lead has and others lack, because they are away, is listed as gaps.
+    fn lack(&self) {
+        let per_segment = self.grid.parts_per_segment();
+        let part = PartLength { s: self.grid.segment_s() / f64::from(per_segment), per_segment };
+        for (index, _) in self.away.iter().enumerate().filter(|(_, away)| **away) {
+            self.stream.miss(index, self.next, part, Instant::now());
+        }
+    }
+
     fn open(&mut self, context: &Context) {
         let Some(tracks) = self.cutter.opened() else { return };
         let Self { numbers, joined: Joined { segments: joined, .. }, known, plan, alone, encryption, .. } = &*self;
@@ -251,9 +307,13 @@ impl Live {
         let (epoch, first_msn) = (self.id(), numbers.first_msn + joined);
         tracing::info!(stream = %self.stream.name, %epoch, first_msn, "epoch opened");
         self.subtitles.tracks().for_each(|track| self.stream.add_text(track.clone(), Instant::now()));
+        let early = self.early.take();
+        for (index, _) in self.away.iter().enumerate().filter(|(_, away)| **away) {
+            self.stream.set_away(index, (first_msn, true));
+        }
         let waiting = self.cutter.take_waiting();
         self.publish(context, waiting);
-        for whole in self.early.take().unwrap_or_default() {
+        for whole in early.unwrap_or_default() {
             self.thumbnails(context, whole);
         }
     }
@@ -281,7 +341,7 @@ impl Live {
         }
     }
 
-    /// The text of a segment of the first rendition, which lasts so many seconds.
+    /// The text of a segment of the lead, which lasts so many seconds.
     fn publish_texts(&mut self, msn: u64, duration_s: f64) {
         let begin_s = self.grid.segment_s() * msn.saturating_sub(self.numbers.first_msn) as f64;
         let end_ms = ((begin_s + duration_s) * 1000.0).round() as i64;
@@ -318,12 +378,15 @@ impl Live {
                     tracing::debug!(stream = %self.stream.name, rendition = %rendition.name, %at, ?delay, "part late");
                 }
             }
-            if index == 0 {
+            if index == self.lead {
                 self.open = (at.msn, self.open.1 + duration_s);
+                self.next = Position { part: at.part + 1, ..at };
                 if ends_segment {
                     let (msn, duration_s) = std::mem::replace(&mut self.open, (at.msn + 1, 0.0));
+                    self.next = Position { msn: at.msn + 1, part: 0 };
                     self.publish_texts(msn, duration_s);
                 }
+                self.lack();
             }
         }
     }
@@ -361,6 +424,13 @@ pub(super) fn plan(context: &Context, stream: &str, (known, before): (&Known, Op
         Some(before) => transcode::plan_after(before, &known.source, &segmenting, ladder),
         None => transcode::plan(&known.source, &segmenting, ladder),
     }
+}
+
+/// Which rendition of a plan a worker that is behind never leaves out.
+fn lead(plan: &Plan) -> usize {
+    let passed = plan.renditions.iter().position(|rendition| rendition.make == Make::Passthrough);
+    let smallest = || plan.renditions.iter().rposition(|rendition| rendition.make.encoding().is_some());
+    passed.or_else(smallest).unwrap_or(0)
 }
 
 pub(super) fn passes_through(plan: &Plan) -> bool {

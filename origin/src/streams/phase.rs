@@ -64,6 +64,8 @@ pub(crate) enum Reason {
 
 /// An epoch that ran for so long was not a failure.
 pub(super) const HEALTHY: Duration = Duration::from_secs(30);
+/// Neither was a worker that lived for so long: one that dies of its source now and then is to come back at once.
+pub(super) const HEALTHY_WORKER: Duration = Duration::from_secs(10);
 /// A publisher that comes back after less than this and a part target is not missed: encoders that reconnect at once, and
 /// parts that are late anyway.
 pub(super) const ABSENCE_MAX: Duration = Duration::from_millis(500);

@@ -1,5 +1,6 @@
 //! One stream as requests see it: its renditions, its multivariant playlist, whether it is there yet.
 
+mod away;
 mod beside;
 mod keys;
 mod recorded;
@@ -193,6 +194,7 @@ impl Stream {
         }
         let shelf = self.shelf.read();
         let others = shelf.renditions[..shelf.current].iter().filter(|other| other.name != rendition.name);
+        let others = others.filter(|other| !other.is_paused());
         let texts = shelf.beside.iter().filter(|other| other.medium == Medium::Text && other.name != rendition.name);
         let others = others.filter(|other| !other.is_empty()).chain(texts.filter(|text| text.has_segment()));
         others.filter_map(|other| report(&other.name, other.medium, other.head())).collect()

@@ -3,6 +3,7 @@
 use super::rope::Rope;
 use super::segment::{Kept, Segment};
 use super::{EpochStart, Window};
+use manifest::Position;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,11 +20,56 @@ pub(crate) struct Gaps {
     pub(crate) is_unsure: bool,
 }
 
+/// Of every part of a rendition, in seconds, and how many a segment has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartLength {
+    pub(crate) s: f64,
+    pub(crate) per_segment: u32,
+}
+
 /// Sound ends with an access unit (1024 samples at 48 kHz), which is as far from the grid as whole segments are. Their dates
 /// are the grid's, and with that the same at two origins.
 const WHOLE_WITHIN_MS: i64 = 22;
 
 impl Window {
+    /// The next segment, which is not here: of the last epoch up to where this one begins. Of epochs that were made
+    /// elsewhere and are not here at all, each has one, so that discontinuities are counted alike everywhere.
+    pub(super) fn gap(&self, epoch: &Arc<EpochStart>, first_msn: u64) -> Segment {
+        let last = self.segments.back().map_or(epoch, |last| &last.epoch);
+        let epoch = match epoch.discontinuities.saturating_sub(last.discontinuities) {
+            0 | 1 if self.next_msn < first_msn => last,
+            0 | 1 => epoch,
+            _ => &Arc::new(EpochStart { discontinuities: last.discontinuities + 1, ..EpochStart::clone(epoch) }),
+        };
+        Segment { discontinuity: self.breaks(epoch), ..Segment::new(self.next_msn, Arc::clone(epoch)) }
+    }
+
+    /// Nothing comes from the open segment on, while the epoch goes on in other renditions, or something comes again. Nothing
+    /// is promised meanwhile, and [`Window::lack`] says what was missed.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.is_paused = paused;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Others have come so far: what is not here is listed as gaps, in segments, and in parts of so many seconds.
+    pub(crate) fn lack(&mut self, others: Position, part: PartLength, now: Instant) {
+        let is_behind = |open: &mut Segment| open.parts.is_empty() && open.msn < others.msn;
+        while let Some(mut open) = self.open.take_if(is_behind) {
+            if !open.missed.is_empty() {
+                open.missed.resize(part.per_segment as usize, part.s);
+            }
+            let following = Segment::new(open.msn + 1, Arc::clone(&open.epoch));
+            self.append(open, now);
+            self.open = Some(following);
+        }
+        let is_paused = self.is_paused && self.shape.medium.has_parts();
+        let open = self.open.iter_mut().filter(|open| is_paused && open.parts.is_empty() && open.msn == others.msn);
+        open.for_each(|open| open.missed.resize(others.part as usize, part.s));
+    }
+
     /// Lists what should have come as gaps, after an epoch that has broken off.
     pub(crate) fn gap_through(&mut self, gaps: &Gaps, now: Instant) {
         let is_between = self.open.is_none() && !self.ended && self.next_msn <= gaps.last;
@@ -45,10 +91,11 @@ impl Window {
         }
     }
 
-    /// Whether the epoch that runs has nothing yet, and there is a gap before it.
+    /// Whether the epoch that runs has nothing yet, and there is a gap before it. Where nothing is to come, gaps are all the
+    /// news there is.
     pub(crate) fn waits_behind_gap(&self) -> bool {
         let is_empty = self.open.as_ref().is_some_and(|open| open.parts.is_empty());
-        is_empty && self.segments.back().is_some_and(Segment::is_gap)
+        is_empty && !self.is_paused && self.segments.back().is_some_and(Segment::is_gap)
     }
 
     /// When the newest segment ends, in Unix milliseconds; `None` before the first.

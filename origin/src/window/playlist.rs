@@ -4,7 +4,6 @@ use super::segment::Segment;
 use super::text::Piece;
 use super::{ROUNDING_S, Text, Window};
 use crate::medium::Medium;
-use crate::segmenter::Part;
 use config::EncryptionMethod;
 use manifest::Head;
 use manifest::iframes::{IFrame, IFramePlaylist};
@@ -52,7 +51,7 @@ impl Window {
             Some(open) if has_parts => OpenSegment {
                 start: Some(open.said_start(medium, self.is_of_new_init(open))),
                 parts: open.said_parts(),
-                hint: Some(open.part_uri(open.parts.len())).filter(|_| !open.begins_key()),
+                hint: Some(open.part_uri(open.parts.len())).filter(|_| !self.is_paused && !open.begins_key()),
             },
             _ => OpenSegment { start: None, parts: Vec::new(), hint: None },
         });
@@ -181,12 +180,13 @@ impl Segment {
     }
 
     fn said_parts(&self) -> Vec<media::Part> {
-        let said = |(index, part): (usize, &Part)| media::Part {
-            duration_s: part.duration_s,
-            independent: part.independent,
-            uri: self.part_uri(index),
+        let there = self.parts.iter().map(|part| (part.duration_s, part.independent, false));
+        let missed = self.missed.iter().map(|duration_s| (*duration_s, false, true));
+        let said = |(index, (duration_s, independent, gap))| {
+            let uri = self.part_uri(index);
+            media::Part { duration_s, independent, gap, uri }
         };
-        self.parts.iter().enumerate().map(said).collect()
+        there.chain(missed).enumerate().map(said).collect()
     }
 
     /// With the init section that is for its key, or with every segment where each has its own.
@@ -202,7 +202,7 @@ impl Segment {
 
     /// Whether its next part is the first under another key.
     fn begins_key(&self) -> bool {
-        self.parts.is_empty() && self.epoch.told.as_ref().is_some_and(|told| told.changes_at(self.msn))
+        self.count() == 0 && self.epoch.told.as_ref().is_some_and(|told| told.changes_at(self.msn))
     }
 
     /// Whether it is encrypted as a whole.

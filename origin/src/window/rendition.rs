@@ -1,6 +1,6 @@
 //! A window that many requests share: who waits for it, and its playlist rendered once per change.
 
-use super::{EpochStart, Gaps, Lookup, Name, OnDisk, Text, Window};
+use super::{EpochStart, Gaps, Lookup, Name, OnDisk, PartLength, Text, Window};
 use crate::epoch::EpochId;
 use crate::keys::KeyName;
 use crate::medium::Medium;
@@ -131,6 +131,20 @@ impl Rendition {
     /// As [`Rendition::push`], of a segment that comes whole; those that should have come before it are gaps.
     pub(crate) fn push_whole(&self, part: Part, now: Instant) -> bool {
         self.change(|window| window.push_whole(part, now))
+    }
+
+    /// Nothing comes for now, or something comes again: requests that wait are told.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.window.lock().pause(paused);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.window.lock().is_paused()
+    }
+
+    /// What is not here and others have is listed as gaps.
+    pub(crate) fn lack(&self, others: Position, part: PartLength, now: Instant) {
+        self.change(|window| window.lack(others, part, now));
     }
 
     pub(crate) fn begin(&self, epoch: EpochStart, now: Instant) {

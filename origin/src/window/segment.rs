@@ -24,6 +24,8 @@ pub(super) struct Segment {
     pub(super) follows_key: bool,
     /// Those in memory. Empty for a gap, and for what is on disk alone.
     pub(super) parts: Vec<Part>,
+    /// How long each of the parts would have been, in seconds, that a gap is told as while it lasts.
+    pub(super) missed: Vec<f64>,
     pub(super) kept: Kept,
 }
 
@@ -56,6 +58,7 @@ impl Segment {
             key: None,
             follows_key: false,
             parts: Vec::new(),
+            missed: Vec::new(),
             kept: Kept::Memory,
         }
     }
@@ -82,7 +85,7 @@ impl Segment {
     pub(super) fn count(&self) -> u32 {
         match &self.kept {
             Kept::Disk(disk) => disk.ends.len() as u32,
-            Kept::Memory | Kept::Both => self.parts.len() as u32,
+            Kept::Memory | Kept::Both => (self.parts.len() + self.missed.len()) as u32,
         }
     }
 

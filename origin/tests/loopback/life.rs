@@ -197,12 +197,17 @@ async fn a_worker_that_dies_costs_a_discontinuity_and_no_viewer() {
         }));
     }
     drop(playing.await.unwrap());
-    for follower in followers {
+    for (place, follower) in followers.into_iter().enumerate() {
         let text = follower.await.unwrap().text;
         assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{text}");
+        let lasted =
+            text.lines().filter_map(|line| line.strip_prefix("#EXTINF:")?.strip_suffix(',')?.parse::<f64>().ok());
+        let lasted_s: f64 = lasted.sum();
+        assert!(place > 0 || (lasted_s - 14.0).abs() < 0.01, "of what is passed through nothing is lost: {lasted_s}");
         assert_eq!(text.split("#EXT-X-DISCONTINUITY\n").nth(1).unwrap().matches("#EXT-X-MAP").count(), 1);
     }
     assert_eq!(world.metric("vivid_origin_epochs_total{reason=\"worker_ended\"}").await, 1.0);
+    assert_eq!(world.metric("vivid_origin_frames_skipped_total").await, 0.0);
     let heads = [world.client.get("/live/a/180p/index.m3u8").await, world.client.get("/live/a/audio/index.m3u8").await];
     let listed = heads.map(|head| head.text().matches("#EXTINF").count());
     assert_eq!(listed[0], listed[1], "segments that one rendition lacks are gaps");

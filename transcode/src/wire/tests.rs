@@ -1,7 +1,7 @@
 //! Round trips, refusals, and bytes that nobody meant.
 
 use super::*;
-use crate::{Encoding, Make, Rendition, Thumbnails};
+use crate::{Encoding, Keeping, Make, Rendition, Shed, Thumbnails};
 use media::{AacConfig, AvcConfig, FrameRate};
 use std::time::Duration;
 
@@ -39,6 +39,10 @@ fn job() -> Job {
     }
 }
 
+fn keeping() -> Keeping {
+    Keeping { behind: Duration::from_millis(300), recover: Duration::from_secs(20), preset_steps: 2, fps_min: 12 }
+}
+
 fn frame(kind: TrackKind) -> Frame {
     Frame { kind, dts: -3, pts: i64::MAX, keyframe: true, data: Bytes::from_static(b"payload") }
 }
@@ -49,8 +53,8 @@ fn to_worker() -> Vec<ToWorker> {
     silent.source.gop = None;
     silent.plan.thumbnails = None;
     vec![
-        ToWorker::Hello { job: Box::new(job()), backlog_max: 512 },
-        ToWorker::Hello { job: Box::new(silent), backlog_max: u32::MAX },
+        ToWorker::Hello { job: Box::new(job()), backlog_max: 512, keeping: keeping() },
+        ToWorker::Hello { job: Box::new(silent), backlog_max: u32::MAX, keeping: keeping() },
         ToWorker::Frame(frame(TrackKind::Video)),
         ToWorker::Frame(frame(TrackKind::Audio)),
         ToWorker::Finish,
@@ -68,6 +72,10 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::Failed { reason: "no encoder".to_owned() },
         FromWorker::Overrun,
         FromWorker::Thumbnails { segment: 7, frames: 60, data: Bytes::from_static(b"jpeg") },
+        FromWorker::Lag { rendition: 1, worst: Duration::from_micros(41_666) },
+        FromWorker::Shed { shed: Shed { faster: 2, thinned: true, away: 1 }, lag: Duration::from_millis(400) },
+        FromWorker::Turn { rendition: 1, segment: u64::MAX, every: 2 },
+        FromWorker::TurnRefused { rendition: 1 },
     ];
     messages.extend(Repair::ALL.map(|repair| FromWorker::Repaired { repair, count: 7 }));
     messages
@@ -143,7 +151,7 @@ fn what_cannot_be_is_refused() {
     ] {
         let mut broken = job();
         breakage(&mut broken);
-        let mut bytes = encoded(&[ToWorker::Hello { job: Box::new(broken), backlog_max: 512 }]);
+        let mut bytes = encoded(&[ToWorker::Hello { job: Box::new(broken), backlog_max: 512, keeping: keeping() }]);
         assert!(matches!(decode::<ToWorker>(&mut bytes), Err(WireError::Invalid(_))));
     }
 }

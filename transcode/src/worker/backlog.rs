@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
 
 /// The end that fills. Its length is counted in source frames of both media: those that were read since the oldest
 /// picture that still waits.
 pub(super) struct Backlog {
-    pictures: Sender<(u64, Frame)>,
+    pictures: Sender<(u64, Instant, Frame)>,
     /// The numbers of pictures that were not done when last looked at.
     waiting: VecDeque<u64>,
     done: Arc<AtomicU64>,
@@ -20,7 +21,7 @@ pub(super) struct Backlog {
 
 /// The end that takes.
 pub(super) struct Pictures {
-    pictures: Receiver<(u64, Frame)>,
+    pictures: Receiver<(u64, Instant, Frame)>,
     at: u64,
     done: Arc<AtomicU64>,
 }
@@ -49,17 +50,18 @@ impl Backlog {
     /// Queues the picture that was counted last.
     pub(super) fn push(&mut self, picture: Frame) -> Result<(), WorkError> {
         self.waiting.push_back(self.read);
-        self.pictures.send((self.read, picture)).map_err(|_| WorkError::Panicked)
+        self.pictures.send((self.read, Instant::now(), picture)).map_err(|_| WorkError::Panicked)
     }
 }
 
 impl Pictures {
-    /// Waits for the next picture; the one before is done with. `None` when no more comes.
-    pub(super) fn next(&mut self) -> Option<Frame> {
+    /// Waits for the next picture, and gives it with the time when it came; the one before is done with. `None` when no more
+    /// comes.
+    pub(super) fn next(&mut self) -> Option<(Instant, Frame)> {
         self.done.store(self.at, Ordering::Release);
-        let (number, picture) = self.pictures.recv().ok()?;
+        let (number, came, picture) = self.pictures.recv().ok()?;
         self.at = number;
-        Some(picture)
+        Some((came, picture))
     }
 }
 

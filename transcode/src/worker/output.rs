@@ -23,6 +23,11 @@ impl Output {
         Ok(Self(Arc::new(Mutex::new(Pipe { file, buffer: BytesMut::new() }))))
     }
 
+    #[cfg(test)]
+    pub(super) fn to(file: File) -> Self {
+        Self(Arc::new(Mutex::new(Pipe { file, buffer: BytesMut::new() })))
+    }
+
     pub(super) fn send(&self, message: &FromWorker) -> Result<(), WorkError> {
         // A thread that panicked while writing left half a message: the pipe is of no more use.
         let mut pipe = self.0.lock().map_err(|_| WorkError::Panicked)?;

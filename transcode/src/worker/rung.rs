@@ -1,20 +1,29 @@
-//! One rung: scales what the rung above hands down, hands it on, encodes it, writes it out.
+//! One rung: scales what the rung above hands down, hands it on, encodes it, writes it out. What it leaves out for want of
+//! time, it leaves out from where a segment begins.
 
 use super::WorkError;
 use super::output::Output;
+use super::pace::{Pace, Report};
 use super::scaler::Scaler;
 use super::x264::{Settings, X264};
+use crate::keeping::Shed;
 use crate::wire::FromWorker;
 use ffmpeg_next::frame::Video;
 use media::{Frame, TrackConfig, TrackKind};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
 
 /// A picture at its place on the grid.
 #[derive(Clone)]
 pub(super) struct Picture {
     pub(super) index: i64,
     pub(super) pixels: Arc<Video>,
+    /// When its frame of the source was read.
+    pub(super) came: Instant,
+    /// What is left out of its segment.
+    pub(super) shed: Shed,
 }
 
 /// Pictures that wait for a rung: enough to even out an IDR picture, too few to hide that the machine is too slow.
@@ -29,53 +38,170 @@ pub(super) struct Below {
 pub(super) struct Rung {
     settings: Settings,
     rendition: u16,
+    /// Among the encoded rungs, the tallest first.
+    place: usize,
     below: Option<Below>,
     output: Output,
+    pace: Pace,
+    report: Report,
+    encoder: Option<X264>,
+    /// What its viewers have: every encoder must fit it.
+    track: Option<TrackConfig>,
+    /// How it is encoded now: by a preset that is so many steps faster, one of so many pictures of the grid.
+    faster: u8,
+    /// 0 where it is away.
+    every: u32,
+    /// When the frames came whose pictures are in the encoder.
+    came: VecDeque<(i64, Instant)>,
 }
 
 impl Rung {
-    pub(super) fn new(settings: Settings, rendition: u16, below: Option<Below>, output: Output) -> Self {
-        Self { settings, rendition, below, output }
+    pub(super) fn new(
+        settings: Settings,
+        (rendition, place): (u16, usize),
+        below: Option<Below>,
+        (output, pace): (Output, Pace),
+    ) -> Self {
+        Self {
+            every: settings.encoding.every,
+            settings,
+            rendition,
+            place,
+            below,
+            output,
+            pace,
+            report: Report::new(),
+            encoder: None,
+            track: None,
+            faster: 0,
+            came: VecDeque::new(),
+        }
     }
 
-    pub(super) fn run(self, pictures: &Receiver<Picture>) -> Result<(), WorkError> {
+    pub(super) fn run(mut self, pictures: &Receiver<Picture>) -> Result<(), WorkError> {
         let mut scaler = Scaler::new(self.settings.encoding.width, self.settings.encoding.height);
-        let mut encoder = None;
-        while let Ok(Picture { index, pixels }) = pictures.recv() {
-            let pixels = scaler.scale(&pixels)?;
+        while let Ok(Picture { index, pixels, came, shed }) = pictures.recv() {
+            let begun = Instant::now();
+            if index % self.settings.segment_frames() == 0 {
+                self.turn(index, &pixels, shed)?;
+            }
+            // What goes through a rung that is away is scaled by the one below.
+            let pixels = if self.every == 0 { pixels } else { scaler.scale(&pixels)? };
+            let scaled = begun.elapsed();
             if let Some(below) = self.below.as_ref().filter(|below| index % i64::from(below.every) == 0) {
-                let picture = Picture { index, pixels: Arc::clone(&pixels) };
+                let picture = Picture { index, pixels: Arc::clone(&pixels), came, shed };
                 below.pictures.send(picture).map_err(|_| WorkError::Panicked)?;
             }
-            let encoder = match &mut encoder {
-                Some(encoder) => encoder,
-                none => none.insert(self.open(&pixels)?),
-            };
-            encoder.encode(&pixels, index)?;
-            self.write(encoder)?;
-        }
-        match &mut encoder {
-            Some(encoder) => {
-                encoder.finish()?;
-                self.write(encoder)
+            let begun = Instant::now();
+            if self.every > 0 && index % i64::from(self.every) == 0 {
+                self.encode(&pixels, (index, came))?;
             }
-            None => Ok(()),
+            self.pace.worked(self.place, scaled + begun.elapsed());
+        }
+        self.close()
+    }
+
+    fn encode(&mut self, pixels: &Video, (index, came): (i64, Instant)) -> Result<(), WorkError> {
+        let mut encoder = match self.encoder.take() {
+            Some(encoder) => encoder,
+            None => self.open(pixels)?,
+        };
+        self.came.push_back((index, came));
+        encoder.encode(pixels, index)?;
+        self.write(&mut encoder)?;
+        self.encoder = Some(encoder);
+        Ok(())
+    }
+
+    /// The first encoder, or the next after a rung was away.
+    fn open(&mut self, first: &Video) -> Result<X264, WorkError> {
+        let encoder = X264::open(&self.settings, self.faster, first)?;
+        let config = self.config(&encoder);
+        match &self.track {
+            Some(track) if *track == config => Ok(encoder),
+            Some(_) => {
+                self.output.send(&FromWorker::TurnRefused { rendition: self.rendition })?;
+                X264::open(&self.settings, 0, first)
+            }
+            None => {
+                self.track = Some(config.clone());
+                self.output.send(&FromWorker::Track { rendition: self.rendition, config })?;
+                Ok(encoder)
+            }
         }
     }
 
-    fn open(&self, first: &Video) -> Result<X264, WorkError> {
-        let encoder = X264::open(&self.settings, first)?;
-        let config = TrackConfig::Avc { config: encoder.config().clone(), timescale: self.settings.grid.timescale() };
-        self.output.send(&FromWorker::Track { rendition: self.rendition, config })?;
-        Ok(encoder)
+    fn config(&self, encoder: &X264) -> TrackConfig {
+        TrackConfig::Avc { config: encoder.config().clone(), timescale: self.settings.grid.timescale() }
     }
 
-    fn write(&self, encoder: &mut X264) -> Result<(), WorkError> {
+    /// A segment begins, of which so much is to be left out.
+    fn turn(&mut self, index: i64, pixels: &Video, shed: Shed) -> Result<(), WorkError> {
+        let own = self.settings.encoding.every;
+        let every = match usize::from(shed.away) > self.place {
+            true => 0,
+            false if shed.thinned && self.place == 0 => 2 * own,
+            false => own,
+        };
+        if every != self.every {
+            self.every = every;
+            if every == 0 {
+                self.close()?;
+                self.pace.left(self.place, Duration::ZERO);
+            }
+            let segment = (index / self.settings.segment_frames()).unsigned_abs();
+            self.output.send(&FromWorker::Turn { rendition: self.rendition, segment, every })?;
+        }
+        if shed.faster != self.faster {
+            self.hasten(shed.faster, pixels)?;
+        }
+        Ok(())
+    }
+
+    /// Encodes by another preset from here on, if what viewers have been told of the track is still true then.
+    fn hasten(&mut self, faster: u8, pixels: &Video) -> Result<(), WorkError> {
+        let before = std::mem::replace(&mut self.faster, faster);
+        if self.encoder.is_none() || !self.settings.differ(before, faster) {
+            return Ok(());
+        }
+        let next = X264::open(&self.settings, faster, pixels)?;
+        if self.track.as_ref() == Some(&self.config(&next)) {
+            self.close()?;
+            self.encoder = Some(next);
+            return Ok(());
+        }
+        self.output.send(&FromWorker::TurnRefused { rendition: self.rendition })
+    }
+
+    /// What the encoder still holds comes out.
+    fn close(&mut self) -> Result<(), WorkError> {
+        let Some(mut encoder) = self.encoder.take() else { return Ok(()) };
+        encoder.finish()?;
+        self.write(&mut encoder)
+    }
+
+    fn write(&mut self, encoder: &mut X264) -> Result<(), WorkError> {
         while let Some(coded) = encoder.coded()? {
             let time = coded.index * i64::from(self.settings.grid.frame_ticks());
             let frame = Frame { kind: TrackKind::Video, dts: time, pts: time, keyframe: coded.idr, data: coded.data };
             self.output.send(&FromWorker::Frame { rendition: self.rendition, frame })?;
+            self.left(coded.index)?;
         }
         Ok(())
     }
+
+    fn left(&mut self, index: i64) -> Result<(), WorkError> {
+        let Some(came) = self.came.iter().find(|(of, _)| *of == index).map(|(_, came)| *came) else { return Ok(()) };
+        self.came.retain(|(of, _)| *of > index);
+        let now = Instant::now();
+        let lag = now.saturating_duration_since(came);
+        self.pace.left(self.place, lag);
+        match self.report.left(lag, now) {
+            Some(worst) => self.output.send(&FromWorker::Lag { rendition: self.rendition, worst }),
+            None => Ok(()),
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,28 +1,47 @@
-//! The source's video: decoded once, put on the grid, handed to the tallest rung.
+//! The source's video: decoded once, put on the grid, handed to the tallest rung. Where a segment begins it is decided here
+//! what to leave out of that.
 
 use super::backlog::Pictures;
 use super::grid::{Grid, Place};
 use super::output::Output;
+use super::pace::Pace;
 use super::rung::{Below, Picture};
 use super::{WorkError, ffi};
-use crate::wire::{Job, Repair};
+use crate::keeping::{Keeper, Shed};
+use crate::wire::{FromWorker, Job, Repair};
 use ffmpeg_next::codec::{Context, Id, threading};
 use ffmpeg_next::frame::Video;
 use ffmpeg_next::{Error, Packet, decoder};
 use media::{Frame, FrameRate};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub(super) struct Source {
     decoder: decoder::Video,
     grid: Grid,
     last: Option<Arc<Video>>,
     rate: FrameRate,
+    segment_frames: i64,
+    /// When the frames came that are in the decoder, by their index.
+    came: VecDeque<(i64, Instant)>,
+    keeper: Keeper,
+    pace: Pace,
+    begun: Instant,
+    looked: Instant,
+    shed: Shed,
+    /// How long it has waited for rungs to take pictures.
+    blocked: Duration,
     rungs: Below,
     output: Output,
 }
 
 impl Source {
-    pub(super) fn new(job: &Job, rungs: Below, output: Output) -> Result<Self, WorkError> {
+    pub(super) fn new(
+        job: &Job,
+        rungs: Below,
+        (output, pace, keeper): (Output, Pace, Keeper),
+    ) -> Result<Self, WorkError> {
         let codec = decoder::find(Id::H264).ok_or(WorkError::Missing("H.264 decoder"))?;
         let failed = |source| WorkError::Codec { what: "open the H.264 decoder", source };
         let mut context = Context::new_with_codec(codec);
@@ -31,21 +50,44 @@ impl Source {
         let threads = threading::Config { kind: threading::Type::Slice, count: SLICE_THREADS, ..Default::default() };
         context.set_threading(threads);
         let decoder = context.decoder().video().map_err(failed)?;
-        Ok(Self { decoder, grid: Grid::default(), last: None, rate: job.plan.rate, rungs, output })
+        let now = Instant::now();
+        Ok(Self {
+            decoder,
+            grid: Grid::default(),
+            last: None,
+            rate: job.plan.rate,
+            segment_frames: i64::from(job.plan.segment_frames),
+            came: VecDeque::new(),
+            shed: keeper.shed(),
+            keeper,
+            pace,
+            begun: now,
+            looked: now,
+            blocked: Duration::ZERO,
+            rungs,
+            output,
+        })
     }
 
     /// Decodes until no more comes, then passes on what the decoder held back.
     pub(super) fn run(mut self, mut pictures: Pictures) -> Result<(), WorkError> {
-        while let Some(frame) = pictures.next() {
-            self.feed(&frame)?;
+        while let Some((came, frame)) = pictures.next() {
+            let begun = Instant::now();
+            self.feed(&frame, came)?;
+            let blocked = std::mem::take(&mut self.blocked);
+            self.pace.worked(self.pace.decoder(), begun.elapsed().saturating_sub(blocked));
         }
         self.decoder.send_eof().map_err(|source| WorkError::Codec { what: "finish decoding", source })?;
         self.pass_on()
     }
 
-    fn feed(&mut self, frame: &Frame) -> Result<(), WorkError> {
+    fn feed(&mut self, frame: &Frame, came: Instant) -> Result<(), WorkError> {
         let ticks = i64::from(self.rate.frame_ticks());
         let index = frame.pts.div_euclid(ticks);
+        if self.came.len() == HELD_MAX {
+            self.came.pop_front();
+        }
+        self.came.push_back((index, came));
         let mut packet = Packet::copy(&frame.data);
         packet.set_pts(Some(index));
         packet.set_dts(Some(frame.dts.div_euclid(ticks)));
@@ -75,6 +117,7 @@ impl Source {
         let Some(index) = picture.pts() else { return Ok(()) };
         let gap_max = (self.rate.hz() * GAP_SECONDS_MAX) as u32;
         let picture = Arc::new(picture);
+        let came = self.came(index);
         match self.grid.place(index, gap_max) {
             Place::Drop => self.output.repaired(Repair::VideoDuplicate, 1),
             Place::Jump { frames } => Err(WorkError::Jump { frames }),
@@ -84,19 +127,44 @@ impl Source {
                     self.output.repaired(Repair::VideoGap, repeats)?;
                 }
                 for missing in first..index {
-                    self.hand_down(missing, &before)?;
+                    self.hand_down(missing, &before, came)?;
                 }
-                self.hand_down(index, &picture)
+                self.hand_down(index, &picture, came)
             }
         }
     }
 
-    fn hand_down(&self, index: i64, pixels: &Arc<Video>) -> Result<(), WorkError> {
+    /// When the frame came that this picture is. Pictures leave the decoder in their order.
+    fn came(&mut self, index: i64) -> Instant {
+        let came = self.came.iter().find(|(of, _)| *of == index).map(|(_, came)| *came);
+        self.came.retain(|(of, _)| *of > index);
+        came.unwrap_or_else(Instant::now)
+    }
+
+    fn hand_down(&mut self, index: i64, pixels: &Arc<Video>, came: Instant) -> Result<(), WorkError> {
         if index % i64::from(self.rungs.every) != 0 {
             return Ok(());
         }
-        let picture = Picture { index, pixels: Arc::clone(pixels) };
-        self.rungs.pictures.send(picture).map_err(|_| WorkError::Panicked)
+        if index % self.segment_frames == 0 {
+            self.decide(came)?;
+        }
+        let picture = Picture { index, pixels: Arc::clone(pixels), came, shed: self.shed };
+        let begun = Instant::now();
+        self.rungs.pictures.send(picture).map_err(|_| WorkError::Panicked)?;
+        self.blocked += begun.elapsed();
+        Ok(())
+    }
+
+    /// A segment begins, with a frame that came so long ago.
+    fn decide(&mut self, came: Instant) -> Result<(), WorkError> {
+        let now = Instant::now();
+        let took = now.duration_since(std::mem::replace(&mut self.looked, now));
+        let seen = self.pace.look(now.duration_since(came), took);
+        let shed = self.keeper.at_boundary(seen, now.duration_since(self.begun));
+        if std::mem::replace(&mut self.shed, shed) == shed {
+            return Ok(());
+        }
+        self.output.send(&FromWorker::Shed { shed, lag: seen.lag })
     }
 }
 
@@ -104,3 +172,5 @@ impl Source {
 const SLICE_THREADS: usize = 2;
 /// A picture may stand still so long; after that a new epoch is the honest answer.
 const GAP_SECONDS_MAX: f64 = 5.0;
+/// More frames than a decoder holds back (H.264, A.3.1: MaxDpbFrames is at most 16).
+const HELD_MAX: usize = 64;

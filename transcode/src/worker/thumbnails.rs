@@ -42,7 +42,7 @@ impl Thumbnailer {
 
     /// Takes every picture of the smallest rung, and looks at few.
     pub(super) fn run(mut self, pictures: &Receiver<Picture>) -> Result<(), WorkError> {
-        while let Ok(Picture { index, pixels }) = pictures.recv() {
+        while let Ok(Picture { index, pixels, .. }) = pictures.recv() {
             let Ok(index) = u64::try_from(index) else { continue };
             let (segment, within) = self.places.segment(index);
             self.open = Some((segment, within + 1));

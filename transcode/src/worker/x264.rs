@@ -1,6 +1,7 @@
 //! One x264 encoder: no delay, IDR pictures where the grid says and nowhere else.
 
 use super::{WorkError, annexb, ffi};
+use crate::keeping::faster_preset;
 use crate::{Encoding, Make, Plan};
 use bytes::Bytes;
 use ffmpeg_next::codec::Context;
@@ -21,6 +22,9 @@ pub(super) struct Settings {
     /// Of the rung's pictures.
     rate: FrameRate,
     segment_pictures: u32,
+    segment_frames: u32,
+    /// Faster presets have the parameter sets of the rung's own.
+    pinned: bool,
 }
 
 impl Settings {
@@ -32,8 +36,26 @@ impl Settings {
             grid: plan.rate,
             rate: make.rate(plan.rate),
             segment_pictures: plan.segment_frames / encoding.every,
+            segment_frames: plan.segment_frames,
+            pinned: true,
             encoding,
         })
+    }
+
+    /// Of the grid.
+    pub(super) fn segment_frames(&self) -> i64 {
+        i64::from(self.segment_frames)
+    }
+
+    /// Faster presets then have other parameter sets.
+    #[cfg(test)]
+    pub(super) fn force_another_track(&mut self) {
+        self.pinned = false;
+    }
+
+    /// Whether presets that are so many steps faster are two.
+    pub(super) fn differ(&self, one: u8, other: u8) -> bool {
+        faster_preset(&self.encoding.preset, one) != faster_preset(&self.encoding.preset, other)
     }
 }
 
@@ -54,8 +76,8 @@ pub(super) struct Coded {
 }
 
 impl X264 {
-    /// Opens an encoder for pictures that look like `first`.
-    pub(super) fn open(settings: &Settings, first: &Video) -> Result<Self, WorkError> {
+    /// Opens an encoder for pictures that look like `first`, by a preset that is so many steps faster than the rung's.
+    pub(super) fn open(settings: &Settings, faster: u8, first: &Video) -> Result<Self, WorkError> {
         let codec = encoder::find_by_name(ENCODER).ok_or(WorkError::Missing("x264"))?;
         let mut video = Context::new_with_codec(codec)
             .encoder()
@@ -73,7 +95,7 @@ impl X264 {
         video.set_colorspace(first.color_space());
         video.set_color_primaries(first.color_primaries());
         video.set_color_transfer_characteristic(first.color_transfer_characteristic());
-        ffi::open(&mut video.0, codec, ENCODER, options(settings))?;
+        ffi::open(&mut video.0, codec, ENCODER, options(settings, faster))?;
         let encoder = encoder::video::Encoder(video);
         let record = annexb::record(ffi::extradata(&encoder)).ok_or(WorkError::Bitstream)?;
         let config = AvcConfig { record, width, height };
@@ -131,12 +153,16 @@ fn bucket(plan: &Plan, make: &Make, encoding: &Encoding) -> (u32, u32) {
     }
 }
 
-fn options(settings: &Settings) -> Dictionary<'static> {
+fn options(settings: &Settings, faster: u8) -> Dictionary<'static> {
     let mut options = Dictionary::new();
     let Settings { encoding, bucket: (runs, holds), segment_pictures, .. } = settings;
     let segment = segment_pictures.to_string();
     // Zerolatency: no look-ahead, no B-frames, threads on slices of one picture instead of on several pictures.
-    options.set("preset", &encoding.preset);
+    let preset = faster_preset(&encoding.preset, faster);
+    options.set("preset", preset);
+    if faster > 0 && settings.pinned {
+        pin(&encoding.preset, preset, &mut options);
+    }
     options.set("tune", "zerolatency");
     options.set("bf", "0");
     // IDR where it is asked for, and no other key frame: no scene cuts, no open GOPs.
@@ -155,11 +181,71 @@ fn options(settings: &Settings) -> Dictionary<'static> {
     options
 }
 
+/// Whatever of a preset is in the parameter sets, which viewers have and which stay: how many pictures are referred to
+/// (max_num_ref_frames), CABAC (entropy_coding_mode_flag), transforms of 8x8 and the profile with them, weighted prediction,
+/// and how much better chroma is coded (chroma_qp_index_offset), which presets that judge luma by its looks add to.
+fn pin(own: &str, used: &str, options: &mut Dictionary) {
+    let refs = match own {
+        "ultrafast" | "superfast" | "veryfast" => "1",
+        "faster" | "fast" => "2",
+        "medium" => "3",
+        "slow" => "5",
+        "slower" => "8",
+        _ => "16",
+    };
+    let is_plain = own == "ultrafast";
+    options.set("refs", refs);
+    options.set("coder", if is_plain { "cavlc" } else { "cabac" });
+    options.set("8x8dct", if is_plain { "0" } else { "1" });
+    options.set("weightp", if is_plain { "0" } else { "1" });
+    let judges = |preset| !matches!(preset, "ultrafast" | "superfast" | "veryfast" | "faster");
+    if judges(own) && !judges(used) {
+        options.set("chromaoffset", "-2");
+    }
+}
+
 /// Slices cost quality, so small pictures, which one core encodes many times faster than live, have one.
 fn threads(height: u32) -> &'static str {
     match height {
         0..720 => "1",
         720..1440 => "2",
         _ => "4",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn settings(preset: &str, quality: Option<u8>) -> Settings {
+        let preset = preset.to_owned();
+        let make = Make::Video(Encoding { width: 640, height: 360, every: 1, bitrate: 800_000, quality, preset });
+        let plan = Plan {
+            rate: FrameRate::new(30, 1).unwrap(),
+            segment_frames: 60,
+            part_frames: 10,
+            target_duration_s: 2,
+            part_target: Duration::from_millis(334),
+            renditions: Vec::new(),
+            thumbnails: None,
+        };
+        Settings::of(&plan, &make).unwrap()
+    }
+
+    #[test]
+    fn a_faster_preset_has_the_parameter_sets_of_the_rung_s_own() {
+        ffmpeg_next::init().unwrap();
+        let picture = Video::new(Pixel::YUV420P, 640, 360);
+        for preset in ["superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] {
+            for quality in [None, Some(23)] {
+                let settings = settings(preset, quality);
+                let own = X264::open(&settings, 0, &picture).unwrap();
+                for faster in (1..=4).filter(|&faster| settings.differ(0, faster)) {
+                    let other = X264::open(&settings, faster, &picture).unwrap();
+                    assert_eq!(own.config(), other.config(), "{preset} and {faster} steps faster, {quality:?}");
+                }
+            }
+        }
     }
 }

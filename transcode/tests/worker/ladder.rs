@@ -234,7 +234,7 @@ impl Seen {
             match self.made.recv().await.unwrap() {
                 Made::Frame { frame, .. } if frame.kind == TrackKind::Video => self.pictures += 1,
                 Made::Frame { frame, .. } => self.sound = frame.pts + 1024,
-                Made::Track { .. } | Made::Thumbnails { .. } => (),
+                Made::Track { .. } | Made::Thumbnails { .. } | Made::Turn { .. } => (),
                 Made::Ended { reason } => panic!("{reason}"),
             }
         }

@@ -7,7 +7,9 @@ use prometheus::Registry;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use transcode::{EndReason, Input, Job, Limits, Made, Metrics, Plan, Source, Worker, WorkerInput, WorkerProgram, plan};
+use transcode::{
+    EndReason, Input, Job, Keeping, Limits, Made, Metrics, Plan, Source, Worker, WorkerInput, WorkerProgram, plan,
+};
 
 /// Far beyond what anything here takes, even on a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -24,6 +26,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Collected {
     pub(crate) track: Option<TrackConfig>,
     pub(crate) frames: Vec<Frame>,
+    /// From which segment on it has one of how many pictures.
+    pub(crate) turns: Vec<(u64, u32)>,
 }
 
 pub(crate) fn job(source: &Source, heights: &[u32]) -> Job {
@@ -58,9 +62,10 @@ pub(crate) fn program() -> WorkerProgram {
     WorkerProgram { path: PathBuf::from(env!("CARGO_BIN_EXE_transcode-worker")), args: Vec::new() }
 }
 
-/// No test's clip is too long to wait.
+/// No test's clip is too long to wait, and nothing of it is left out for want of time.
 pub(crate) fn patient() -> Limits {
-    Limits { hang: DEADLINE, queue: 10_000 }
+    let keeping = Keeping { behind: DEADLINE, ..Limits::default().keeping };
+    Limits { hang: DEADLINE, queue: 10_000, keeping }
 }
 
 /// A worker of its own registry.
@@ -114,6 +119,7 @@ pub(crate) async fn collect(mut made: mpsc::Receiver<Made>, renditions: usize) -
                 assert!(collected[rendition].frames.is_empty(), "the track comes before its frames");
             }
             Made::Frame { rendition, frame } => collected[rendition].frames.push(frame),
+            Made::Turn { rendition, segment, every } => collected[rendition].turns.push((segment, every)),
             Made::Thumbnails { .. } => {}
             Made::Ended { reason } => return (collected, reason),
         }

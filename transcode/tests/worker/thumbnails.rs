@@ -41,7 +41,7 @@ async fn images_hold_the_pictures_of_their_segment() {
             match made.recv().await.unwrap() {
                 Made::Thumbnails { segment, frames, data } => images.push((segment, frames, data)),
                 Made::Ended { reason } => break (images, reason),
-                Made::Track { .. } | Made::Frame { .. } => {}
+                Made::Track { .. } | Made::Frame { .. } | Made::Turn { .. } => {}
             }
         }
     };

@@ -102,7 +102,8 @@ impl Keyed {
     }
 }
 
-fn times(segment: Duration, count: u64) -> Duration {
+/// So many segments.
+pub(super) fn times(segment: Duration, count: u64) -> Duration {
     u32::try_from(count).map_or(Duration::MAX, |count| segment.saturating_mul(count))
 }
 

@@ -194,6 +194,7 @@ impl Stream {
         let Some(mut playlist) = shelf.expected.clone() else { return };
         playlist.key = shelf.epochs.session_key();
         self.measured.lock().tell(&mut playlist);
+        playlist.variants.retain(|variant| !shelf.is_away(&variant.uri));
         shelf.beside.tell(&mut playlist);
         shelf.multivariant = Some(Arc::new(Text::new(playlist.render())));
     }

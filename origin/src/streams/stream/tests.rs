@@ -204,3 +204,36 @@ fn an_init_section_is_there_for_a_key_that_another_rendition_has_come_to() {
     assert!(stream.planned_init(&audio, EpochId(1), &[3; 16]).is_none());
     assert!(stream.planned_init(&audio, EpochId(2), &[2; 16]).is_none());
 }
+
+#[test]
+fn a_rung_that_is_away_is_gaps_to_who_knows_it_and_nothing_to_who_is_new() {
+    let stream = Stream::new("a".into(), room());
+    open(&stream, 1, 100, "720p");
+    for index in 0..2 {
+        assert!(stream.publish(index, segment(100), Instant::now()));
+    }
+    let multivariant = || String::from_utf8(stream.multivariant().unwrap().identity().to_vec()).unwrap();
+    let mpd = || String::from_utf8(stream.mpd(1000).unwrap().identity().to_vec()).unwrap();
+    let (rung, audio) = (stream.rendition("720p").unwrap(), stream.rendition("audio").unwrap());
+    let playlist = |of: &crate::window::Rendition| {
+        String::from_utf8(stream.playlist(of, Skip::Nothing).identity().to_vec()).unwrap()
+    };
+    assert!(multivariant().contains("720p/index.m3u8") && mpd().contains("id=\"720p\""));
+    let mut waiting = rung.watch();
+    waiting.borrow_and_update();
+    stream.set_away(0, (101, true));
+    assert!(waiting.has_changed().unwrap(), "who waits for what was promised is told");
+    assert!(!multivariant().contains("720p") && !playlist(&audio).contains("720p"));
+    assert_eq!(mpd().matches("id=\"720p\"").count(), 1, "it was there before: {}", mpd());
+    assert!(stream.publish(1, segment(101), Instant::now()));
+    waiting.borrow_and_update();
+    let length = crate::window::PartLength { s: 2.0 / 6.0, per_segment: 6 };
+    stream.miss(0, Position { msn: 102, part: 0 }, length, Instant::now());
+    assert!(waiting.has_changed().unwrap());
+    assert!(playlist(&rung).contains("#EXT-X-GAP\n#EXTINF:2.00000,\n1/101.m4s\n"), "{}", playlist(&rung));
+    stream.set_away(0, (102, false));
+    assert!(multivariant().contains("720p/index.m3u8") && playlist(&audio).contains("720p"));
+    assert_eq!(mpd().matches("id=\"720p\"").count(), 2, "{}", mpd());
+    assert!(stream.publish(0, segment(102), Instant::now()));
+    assert!(!playlist(&rung).contains("DISCONTINUITY\n"));
+}

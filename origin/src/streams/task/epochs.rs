@@ -4,7 +4,7 @@ use super::Task;
 use crate::epoch::{Break, Found, Numbers};
 use crate::ingest::Ingested;
 use crate::streams::live::{self, Broken, Live, StartError, Zero};
-use crate::streams::phase::{HEALTHY, Phase, Reason, Said, back_off, is_other_gop, verdict};
+use crate::streams::phase::{HEALTHY, HEALTHY_WORKER, Phase, Reason, Said, back_off, is_other_gop, verdict};
 use media::{Frame, FrameRate};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -31,6 +31,9 @@ impl Task {
     pub(super) async fn broken(&mut self, broken: &Broken) {
         let Phase::Live(live) = &self.phase else { return };
         let (ran, passes) = (live.began.elapsed(), live.passes_through());
+        if matches!(broken, Broken::Worker(_)) && self.slate_ends_at().is_none() && self.lose_worker(broken) {
+            return;
+        }
         tracing::warn!(stream = %self.stream.name, %broken, ?ran, "epoch broken off");
         self.end_epoch().await;
         if self.slate_failed() {
@@ -59,6 +62,23 @@ impl Task {
         }
     }
 
+    /// A key frame is where the next epoch can begin; up to there nothing of what is passed through is given away.
+    fn lose_worker(&mut self, broken: &Broken) -> bool {
+        let Phase::Live(live) = &mut self.phase else { return false };
+        let (ran, is_alone) = (live.began.elapsed(), live.is_alone());
+        if !live.lose_worker() {
+            return false;
+        }
+        tracing::warn!(stream = %self.stream.name, %broken, ?ran, "what is passed through goes on without the ladder");
+        self.made = None;
+        if ran >= HEALTHY_WORKER && !is_alone {
+            self.failures = 0;
+        }
+        self.reason = Reason::WorkerEnded;
+        self.worker_failed(back_off(self.failures));
+        true
+    }
+
     /// One failure is forgiven. After more of them in a row what is passed through does not wait for a worker.
     fn worker_failed(&mut self, delay: Duration) {
         self.alone = self.failures > 0;
@@ -77,7 +97,7 @@ impl Task {
         else {
             return;
         };
-        if live.began.elapsed() >= HEALTHY && !live.is_alone() {
+        if live.began.elapsed() >= HEALTHY && !live.is_alone() && !live.has_lost_worker() {
             self.failures = 0;
         }
         live.finish();

@@ -29,7 +29,10 @@ impl Task {
         match &mut self.phase {
             Phase::Analysing { .. } => self.analyse(item).await,
             Phase::Waiting { .. } => self.waiting(item).await,
-            Phase::Live(live) if live.is_alone() && is_key(&item) && Instant::now() >= self.ladder_from => {
+            Phase::Live(live)
+                if is_key(&item)
+                    && (live.has_lost_worker() || live.is_alone() && Instant::now() >= self.ladder_from) =>
+            {
                 self.end_epoch().await;
                 self.waiting(item).await;
             }
