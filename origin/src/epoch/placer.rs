@@ -43,6 +43,9 @@ const JUMP_FORWARD_MS: i64 = 5_000;
 const JUMP_BACK_MS: i64 = 1_000;
 /// A key frame may be this far from its place, in frames: late by a scheduler's whim, or by the drift of one GOP.
 const OFF_FRAMES: f64 = 1.5;
+/// A frame that is less early or late than this, in frames, is the next one: encoders that stamp on arrival are off by nearly
+/// half a frame, and so was the key frame that it is measured by. What was left out is whole frames.
+const FOLLOWS_FRAMES: f64 = 0.8;
 /// How much of the distance between clocks a key frame tells at once.
 const AHEAD_SHARE: f64 = 1.0 / 8.0;
 
@@ -95,13 +98,25 @@ impl Placer {
             self.anchor(frame.pts)?;
         }
         let (anchor_ms, anchor_index) = self.anchor;
-        let show = anchor_index + self.rate.index_of_ms(frame.pts - anchor_ms);
+        let measured = |ms: i64| anchor_index as f64 + (ms - anchor_ms) as f64 * self.rate.hz() / 1000.0;
+        // Two frames whose times round to one index are still decoded one after the other.
+        let next = self.last_decode_index.map(|last| last + 1);
+        let cts = self.rate.index_of_ms(frame.pts - frame.dts);
+        let (decode, show) = match next.map(|next| (next, measured(frame.dts) - next as f64)) {
+            Some((next, early)) if early > -FOLLOWS_FRAMES => {
+                let missing = (early + 1.0 - FOLLOWS_FRAMES).max(0.0) as i64;
+                (next + missing, next + missing + cts)
+            }
+            // More frames come than there are places.
+            Some((next, _)) => (next, anchor_index + self.rate.index_of_ms(frame.pts - anchor_ms)),
+            None => {
+                let index = |ms: i64| anchor_index + self.rate.index_of_ms(ms - anchor_ms);
+                (index(frame.dts), index(frame.pts))
+            }
+        };
         if show < 0 {
             return Ok(None);
         }
-        // Two frames whose times round to one index are still decoded one after the other.
-        let decode = anchor_index + self.rate.index_of_ms(frame.dts - anchor_ms);
-        let decode = self.last_decode_index.map_or(decode, |last| decode.max(last + 1));
         self.last_decode_index = Some(decode);
         let ticks = i64::from(self.rate.frame_ticks());
         Ok(Some(Frame { dts: decode * ticks, pts: show * ticks, ..frame.clone() }))
@@ -220,6 +235,30 @@ mod tests {
         let placed: Vec<_> =
             kept.iter().map(|&i| placer.place(&video(ms(i), i % 60 == 0)).unwrap().unwrap().pts / 1000).collect();
         assert_eq!(placed, kept);
+    }
+
+    /// Early and late by up to 12 ms, key frames too, and one picture of a hundred left out, at 29.97 a second.
+    #[test]
+    fn jitter_moves_no_key_frame_and_no_picture_by_more_than_one() {
+        let rate = FrameRate::new(30_000, 1001).unwrap();
+        let mut placer = Placer::new(rate, Some(60), (7000, 0));
+        let (mut random, mut last) = (1_u64, -1);
+        for index in 0..100_000_i64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (keyframe, chance) = (index % 60 == 0, random >> 40);
+            if !keyframe && chance % 100 == 0 {
+                continue;
+            }
+            let jitter_ms = if index == 0 { 0 } else { (chance / 100 % 25) as i64 - 12 };
+            let ms = 7000 + rate.ticks_of_index(index, Timescale::MILLISECONDS) + jitter_ms;
+            let placed = placer.place(&video(ms, keyframe)).unwrap().unwrap();
+            assert_eq!(placed.pts, placed.dts);
+            let at = placed.pts / i64::from(rate.frame_ticks());
+            let most = if keyframe { 0 } else { 1 };
+            assert!((at - index).abs() <= most && at > last, "picture {index} is put at {at}");
+            assert!(keyframe || at % 60 != 0, "picture {index} is where a key frame is expected");
+            last = at;
+        }
     }
 
     #[test]
