@@ -1,6 +1,6 @@
 //! What the ladder costs beside one ffmpeg command that does the same, and what it adds to the glass.
 
-mod clip;
+pub(crate) mod clip;
 mod delay;
 pub(crate) mod side;
 
@@ -79,7 +79,7 @@ fn turn(side: Side, path: &Path) -> anyhow::Result<Cost> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(crate) fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(work)
 }
 

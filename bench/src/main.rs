@@ -1,5 +1,6 @@
 //! What Vivid claims, measured beside nginx, Varnish and Apache Traffic Server; see docs/benchmarks.md.
 
+mod aligned;
 mod case;
 mod crowd;
 mod dvr;
@@ -20,6 +21,7 @@ mod peers;
 mod prepare;
 mod process;
 mod procfs;
+mod quality;
 mod readers;
 mod report;
 mod rows;
@@ -67,7 +69,11 @@ enum What {
     Dvr(dvr::Arguments),
     /// The encoding ladder beside ffmpeg's command line, as docs/benchmarks.md shows it
     Ladder(ladder::Arguments),
-    /// Tool: one side of that, once; what it cost
+    /// An hour of a source that jitters and drops pictures, as docs/benchmarks.md shows it
+    Aligned(aligned::Arguments),
+    /// A quality that is aimed at beside a bit rate that is spent, as docs/benchmarks.md shows it
+    Quality(quality::Arguments),
+    /// Tool: one side of the ladder, once; what it cost
     LadderSide { side: ladder::side::Side, source: PathBuf },
     /// Tool: the worker of our own side
     TranscodeWorker,
@@ -285,6 +291,8 @@ fn run(what: What) -> anyhow::Result<()> {
         }
         What::Dvr(arguments) => dvr::run(&arguments),
         What::Ladder(arguments) => ladder::run(&arguments),
+        What::Aligned(arguments) => aligned::run(&arguments),
+        What::Quality(arguments) => quality::run(&arguments),
         What::LadderSide { side, source } => say(&ladder::side::run(side, &source)?),
         What::TranscodeWorker => Ok(transcode::worker::main()?),
         What::DvrNode { window, disk } => {

@@ -1,4 +1,9 @@
-//! Readers of bytes from outside that nothing else shows, for fuzz targets and for the tests that replay their seeds.
+//! What nothing else shows: readers of bytes from outside, for fuzz targets and for the tests that replay their seeds, and the
+//! rules of an epoch, for the benchmark that gives them an hour.
+
+mod epoch;
+
+pub use epoch::{Cut, Epoch};
 
 use crate::archive::Asked;
 use crate::keys::read_key_answer;

@@ -1,0 +1,160 @@
+//! What a quality that is aimed at costs beside a bit rate that is spent, on scenes that differ in how hard they are.
+
+mod curve;
+mod encode;
+mod judge;
+mod scenes;
+
+use crate::case::{self, Verdict};
+use crate::machine::{self, Machine};
+use crate::report::give;
+use crate::stats::number;
+use crate::{sys, table};
+use anyhow::Context;
+use clap::ValueEnum;
+use config::Coding;
+use curve::{Curve, Point};
+use encode::Trial;
+use scenes::Scene;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Length of each scene, in seconds
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=120))]
+    seconds: u32,
+    /// The constant rate factor that is aimed at; by default the configuration's
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=51))]
+    quality: Option<u8>,
+    /// A Markdown page to put the results into, between its two marks
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Everything that was found
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) const MARKS: (&str, &str) = ("<!-- bench:quality -->", "<!-- /bench:quality -->");
+/// That of the 720p rung of the named ladder "standard", in bits per second.
+const LADDER_RATE: u32 = 3_000_000;
+/// What else is spent, so that there is a rate for every quality.
+const RATES: [u32; 9] = [50_000, 100_000, 200_000, 400_000, 800_000, 1_500_000, LADDER_RATE, 6_000_000, 12_000_000];
+/// The reference configuration's.
+const QUALITY: u8 = 23;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    command: String,
+    date: String,
+    machine: Machine,
+    quality: u8,
+    scenes: Vec<(Scene, Found)>,
+}
+
+/// Of one scene.
+#[derive(Debug, Serialize)]
+struct Found {
+    /// A quality under the cap of the ladder's rate.
+    aimed: Point,
+    /// The ladder's rate, spent.
+    spent: Point,
+    /// Rates, spent: what each looks like.
+    constant: Curve,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let command = std::env::args().skip(1).fold("bench".to_owned(), |all, argument| format!("{all} {argument}"));
+    let (machine, date) = (Machine::look(sys::raise_open_files()), machine::date());
+    let quality = arguments.quality.unwrap_or(QUALITY);
+    let mut report = Report { command, date, machine, quality, scenes: Vec::new() };
+    for &scene in Scene::value_variants() {
+        eprintln!("scene {}", scene.name());
+        let folder = tempfile::tempdir()?;
+        report.scenes.push((scene, look(scene, quality, arguments.seconds, folder.path())?));
+    }
+    let files = (arguments.json.as_deref(), arguments.write.as_deref());
+    give((&report, &report.machine), &report.markdown(), MARKS, files)
+}
+
+fn look(scene: Scene, quality: u8, seconds: u32, folder: &Path) -> anyhow::Result<Found> {
+    let source = folder.join("source.flv");
+    scene.make(&source, seconds)?;
+    let coding = |quality| Coding { quality, preset: "veryfast".to_owned() };
+    let aimed = Trial { bitrate: LADDER_RATE, coding: coding(Some(quality)) };
+    let spent = RATES.iter().map(|&bitrate| Trial { bitrate, coding: coding(None) });
+    let trials: Vec<Trial> = std::iter::once(aimed).chain(spent).collect();
+    let mut points = Vec::new();
+    for made in encode::all(&source, &trials, folder)? {
+        points.push(judge::point(&made, &source)?);
+    }
+    let mut points = points.into_iter();
+    let aimed = points.next().context("the first trial has a point")?;
+    let constant: Vec<Point> = points.collect();
+    let spent = RATES.iter().position(|&rate| rate == LADDER_RATE).and_then(|index| constant.get(index));
+    Ok(Found { aimed, spent: *spent.context("the ladder's rate was tried")?, constant: Curve::new(constant) })
+}
+
+impl Found {
+    /// Bits of the quality that is aimed at, by those of the rate that looks the same.
+    fn at_equal_ssim(&self) -> Option<f64> {
+        Some(self.aimed.bits_per_s / self.constant.bits_at(self.aimed.ssim_db, |point| point.ssim_db)?)
+    }
+
+    /// Decibels of PSNR that are lost beside a rate of as many bits.
+    fn lost_db(&self) -> Option<f64> {
+        Some(self.constant.db_at(self.aimed.bits_per_s, |point| point.psnr_db)? - self.aimed.psnr_db)
+    }
+
+    fn row(&self, scene: Scene) -> Vec<String> {
+        let kbit = |point: Point| number(point.bits_per_s / 1000.0);
+        let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"));
+        vec![
+            scene.name(),
+            kbit(self.spent),
+            kbit(self.aimed),
+            format!("{:.2} / {:.2}", self.spent.ssim_db, self.aimed.ssim_db),
+            format!("{:.2} / {:.2}", self.spent.psnr_db, self.aimed.psnr_db),
+            figure(self.at_equal_ssim()),
+            figure(self.lost_db()),
+        ]
+    }
+}
+
+impl Report {
+    fn of(&self, scene: Scene) -> Option<&Found> {
+        self.scenes.iter().find(|(known, _)| *known == scene).map(|(_, found)| found)
+    }
+
+    fn verdicts(&self) -> [Verdict; 3] {
+        let bits = |scene: Scene, share: f64| {
+            let aim = format!("bits on {} by those of a constant rate of equal SSIM", scene.name());
+            let found = self.of(scene).and_then(Found::at_equal_ssim);
+            Verdict::at_most("L3", aim, found, share, " x")
+        };
+        let lost = "PSNR lost on motion beside a constant rate of as many bits".to_owned();
+        let motion = self.of(Scene::Motion).and_then(Found::lost_db);
+        [bits(Scene::Slides, 0.5), bits(Scene::Talk, 0.8), Verdict::at_most("L3", lost, motion, 0.2, " dB")]
+    }
+
+    fn markdown(&self) -> String {
+        let mut out = self.machine.heading(&self.command, &self.date);
+        for doubt in self.machine.doubts() {
+            out.push_str(&format!("- **{doubt}**\n"));
+        }
+        let rows: Vec<_> = self.scenes.iter().map(|(scene, found)| found.row(*scene)).collect();
+        let rate = LADDER_RATE / 1000;
+        let header = [
+            "720p30, x264 veryfast",
+            &format!("{rate} kbit/s spent: kbit/s"),
+            &format!("quality {} under that cap: kbit/s", self.quality),
+            "SSIM, dB",
+            "PSNR, dB",
+            "bits at equal SSIM",
+            "dB lost at equal bits",
+        ];
+        let table = table::render(&header, &rows);
+        out.push_str(&format!("\n{}\n### Scenes\n\n{table}", case::markdown(&self.verdicts())));
+        out
+    }
+}
