@@ -1,13 +1,15 @@
 //! `[origin.ladder]` and `origin.ladders`: what is encoded from a source, in general and by the name of a stream.
 
+mod edit;
 mod named;
 
 use crate::Problem;
 use crate::bounded::within;
 use crate::origin::Thumbnails;
 use crate::streams::Streams;
+pub use edit::{LadderEdit, LadderWords};
 use named::Rungs;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What is made from the source. The top rendition is the source itself where its key frames allow it.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +61,7 @@ pub struct LadderRule {
     pub ladder: Ladder,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum RateControl {
     /// Still scenes take few bits, and none takes more than the bit rate allows.
@@ -68,7 +70,7 @@ enum RateControl {
 }
 
 /// What is absent from a rule is as in `[origin.ladder]`, and absent there as in [`Raw::usual`].
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Raw {
     rungs: Option<Rungs>,
@@ -91,7 +93,7 @@ pub(crate) struct RawRule {
     preset: Option<String>,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct RawRung {
     name: Option<String>,

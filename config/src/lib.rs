@@ -28,12 +28,12 @@ pub use edge::{
 pub use edge::{LogTarget, LoggedAddresses, SampleBy};
 pub use fleet::{FleetEdge, FleetFile};
 pub use geo::Geo;
-pub use ladder::{Audio, Coding, Ladder, LadderRule, Rung};
+pub use ladder::{Audio, Coding, Ladder, LadderEdit, LadderRule, LadderWords, Rung};
 pub use log::{Log, LogFormat};
 pub use origin::{
-    ANY_STREAM, Archive, Disk as OriginDisk, EncryptedStreams, Encryption, EncryptionMethod, ExpectedTrack, HOT,
-    HlsKeys, Ingest, KeyServer, KeySource, Markers, Origin, Place, Profile, PublishRule, S3, Subtitles, Thumbnails,
-    Tier, Twin, WhileAway, Window, fill_key_uri, is_stream_name,
+    ANY_STREAM, Admin as OriginAdmin, Archive, Disk as OriginDisk, EncryptedStreams, Encryption, EncryptionMethod,
+    ExpectedTrack, HOT, HlsKeys, Ingest, KeyServer, KeySource, Markers, Origin, Place, Profile, PublishRule, S3,
+    Subtitles, Thumbnails, Tier, Twin, WhileAway, Window, fill_key_uri, is_stream_name,
 };
 pub use problem::{ConfigError, Problem};
 pub use router::{Cdn, Manifest, Probe, Router, Steering};

@@ -1,5 +1,6 @@
 //! `[origin]`: where it listens, who may publish, how much it holds.
 
+mod admin;
 mod archive;
 mod away;
 mod disk;
@@ -11,6 +12,7 @@ mod thumbnails;
 mod twin;
 mod window;
 
+pub use admin::Admin;
 pub use archive::{Archive, HOT, Place, S3, Tier};
 pub use away::WhileAway;
 pub use disk::Disk;
@@ -47,6 +49,7 @@ pub struct Origin {
     /// The first that names a stream replaces `ladder` for it.
     pub ladders: Vec<LadderRule>,
     pub worker: Worker,
+    pub admin: Admin,
     pub window: Window,
     pub markers: Markers,
     pub subtitles: Subtitles,
@@ -98,6 +101,7 @@ pub(crate) struct Raw {
     ladder: ladder::Raw,
     ladders: Vec<ladder::RawRule>,
     worker: RawWorker,
+    admin: admin::Raw,
     window: window::Raw,
     markers: markers::Raw,
     subtitles: subtitles::Raw,
@@ -144,6 +148,7 @@ impl Default for Raw {
             worker: RawWorker::default(),
             window: window::Raw::default(),
             markers: markers::Raw::default(),
+            admin: admin::Raw::default(),
             subtitles: subtitles::Raw::default(),
             thumbnails: thumbnails::Raw::default(),
             encryption: encryption::Raw::default(),
@@ -190,6 +195,7 @@ impl Raw {
         Origin {
             profiles,
             markers: self.markers.valid(problems),
+            admin: self.admin.valid(problems),
             subtitles: self.subtitles.valid(problems),
             encryption: self.encryption.valid(problems),
             twin,

@@ -7,6 +7,7 @@ mod digest;
 mod growing;
 mod holds;
 mod keys;
+mod ladders;
 mod markers;
 mod posted;
 mod range;
@@ -65,6 +66,8 @@ struct Inner {
     digests: Digests,
     /// What the other of two origins sends.
     twin_token: Option<String>,
+    /// Of those who change ladders.
+    admin_token: Option<String>,
     /// Of those who mark events, and how many of them a stream keeps.
     markers_token: Option<String>,
     markers_max: Bounds,
@@ -103,6 +106,7 @@ impl App {
             send_timeout: config.http_send_timeout,
             digests: Digests::default(),
             twin_token,
+            admin_token: config.admin.token.clone(),
             markers_token,
             markers_max,
             rtmp_port,
@@ -123,6 +127,7 @@ impl App {
             .route("/archive/{*path}", get(archive::asked))
             .route("/_vivid/archive/{stream}/{started}", delete(archive::withdrawn))
             .route("/_vivid/markers/{stream}", post(markers::marked))
+            .route("/_vivid/ladders/{stream}", get(ladders::shown).put(ladders::edited).delete(ladders::withdrawn))
             .route("/_vivid/twin/{stream}", post(twin::offered))
             .route("/_vivid/metrics", get(metrics))
             .route("/_vivid/livez", get(async || "alive\n"))

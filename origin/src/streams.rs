@@ -26,7 +26,7 @@ use crate::slate::Slate;
 use crate::store::{Keeping, Life, Recovered, Store};
 use crate::twin;
 use crate::window::Memory;
-use config::Origin;
+use config::{Ladder, Origin};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -113,6 +113,15 @@ impl Directory {
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Stream>> {
         self.0.entries.lock().get(name).map(|entry| Arc::clone(&entry.stream))
+    }
+
+    /// What is to be made of a stream, from the next segment on.
+    pub(crate) fn ladder(&self, stream: &Stream) -> Arc<Ladder> {
+        stream.edited_ladder().unwrap_or_else(|| Arc::new(self.0.context.config.ladder(&stream.name).clone()))
+    }
+
+    pub(crate) fn has_twin(&self) -> bool {
+        self.0.context.twin.is_some()
     }
 
     pub(crate) fn keys(&self) -> &Keys {

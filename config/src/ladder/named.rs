@@ -2,6 +2,7 @@
 
 use super::RawRung;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 #[derive(Clone)]
@@ -48,6 +49,15 @@ impl Named {
 impl<'de> Deserialize<'de> for Rungs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Form)
+    }
+}
+
+impl Serialize for Rungs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Named(named) => named.rungs().serialize(serializer),
+            Self::Own(rungs) => rungs.serialize(serializer),
+        }
     }
 }
 

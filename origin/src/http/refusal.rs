@@ -51,6 +51,12 @@ pub(super) enum Refusal {
     NoPublisher,
     #[error("this needs the token of {key}, sent as `Authorization: Bearer TOKEN`")]
     Unauthorized { key: &'static str },
+    #[error("no ladder: {0}; see docs/origin.md for what one says")]
+    Ladder(String),
+    #[error(
+        "this origin has a twin, and both must cut alike: change the configuration of both, and restart one after the other"
+    )]
+    TwinLadder,
     #[error("no marker: {0}; see docs/origin.md for what one says")]
     Marker(String),
     #[error("{0}")]
@@ -96,9 +102,13 @@ impl Refusal {
             Self::PostLate => StatusCode::REQUEST_TIMEOUT,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             // RFC 8216bis, 6.2.5.2.
-            Self::Directive(_) | Self::TooFar { .. } | Self::Offer | Self::Marker(_) | Self::License(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Directive(_)
+            | Self::TooFar { .. }
+            | Self::Offer
+            | Self::Marker(_)
+            | Self::Ladder(_)
+            | Self::License(_) => StatusCode::BAD_REQUEST,
+            Self::TwinLadder => StatusCode::CONFLICT,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Late
             | Self::NoPublisher

@@ -11,10 +11,11 @@ use crate::keys::Protection;
 use crate::segmenter::{Grid, Part, Violation};
 use crate::twin::Key;
 use crate::window::PartLength;
-use config::EncryptionMethod;
+use config::{EncryptionMethod, Ladder};
 use manifest::Position;
 use media::fmp4::Fmp4Error;
 use media::{Frame, Timescale, TrackKind};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -41,11 +42,18 @@ pub(super) struct Live {
     /// The rendition that always has pictures: what is passed through, or the smallest. Whether others are away.
     lead: usize,
     away: Vec<bool>,
+    /// Sound that came before the picture which it goes with, as it came.
+    ahead: VecDeque<Frame>,
+    /// Segments from this one on are not of this epoch.
+    ends_before: Option<u64>,
     /// The open segment of the lead, and how much of it there is, in seconds; and what comes next there.
     open: (u64, f64),
     next: Position,
     stream: Arc<Stream>,
 }
+
+/// Access units: a second's.
+const AHEAD_MAX: usize = 47;
 
 /// Where and when an epoch begins.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +137,8 @@ impl Live {
             early: Some(Vec::new()),
             lead: lead(&plan),
             away: vec![false; plan.renditions.len()],
+            ahead: VecDeque::new(),
+            ends_before: None,
             open: (first_msn, 0.0),
             next: Position { msn: first_here, part: 0 },
             began: Instant::now(),
@@ -168,6 +178,21 @@ impl Live {
         self.lost
     }
 
+    /// Whether the epoch can end before a key frame with this presentation time, on the source's clock: where a segment
+    /// begins. Those of a source that is encoded anew need not be there, and any will do.
+    pub(super) fn can_end_before(&self, pts_ms: i64) -> bool {
+        !self.passes_through() || self.placer.index_at(pts_ms) % i64::from(self.plan.segment_frames) == 0
+    }
+
+    /// The epoch is to have nothing behind this key frame. What came of sound that is: it belongs to the next.
+    pub(super) fn end_before(&mut self, pts_ms: i64) -> Vec<Frame> {
+        if self.passes_through() {
+            let segments = self.grid.segments_before(self.placer.index_at(pts_ms).max(0) as u64);
+            self.ends_before = Some(self.numbers.first_msn + segments);
+        }
+        self.ahead.drain(..).filter(|sound| sound.pts >= pts_ms).collect()
+    }
+
     pub(super) fn passes_through(&self) -> bool {
         passes_through(&self.plan)
     }
@@ -185,6 +210,7 @@ impl Live {
     /// Takes a frame of the source; `received` unless it was held before the epoch began.
     pub(super) fn source(&mut self, context: &Context, frame: &Frame, received: Option<Instant>) -> Result<(), Broken> {
         let Some(placed) = self.placer.place(frame)? else { return Ok(()) };
+        self.keep_ahead(frame);
         if context.config.twin.is_some() && placed.kind == TrackKind::Video && placed.keyframe {
             let index = placed.pts / i64::from(self.plan.rate.frame_ticks());
             self.stream.pairing.lock().saw(Key::of(&placed, index, unix_ms()));
@@ -211,6 +237,15 @@ impl Live {
             self.publish(context, parts);
         }
         Ok(())
+    }
+
+    /// What comes in a second at the most: sources interleave more closely.
+    fn keep_ahead(&mut self, frame: &Frame) {
+        match frame.kind {
+            TrackKind::Video => self.ahead.retain(|sound| sound.pts >= frame.dts),
+            TrackKind::Audio if self.ahead.len() < AHEAD_MAX => self.ahead.push_back(frame.clone()),
+            TrackKind::Audio => {}
+        }
     }
 
     /// Takes what the worker made.
@@ -353,7 +388,8 @@ impl Live {
     }
 
     fn publish(&mut self, context: &Context, parts: Vec<(usize, Part)>) {
-        for (index, part) in parts {
+        let ends_before = self.ends_before;
+        for (index, part) in parts.into_iter().filter(|(_, part)| ends_before.is_none_or(|end| part.at.msn < end)) {
             let Some(rendition) = self.plan.renditions.get(index) else { continue };
             let (make, kind) = match rendition.make {
                 Make::Passthrough => ("passthrough", TrackKind::Video),
@@ -418,8 +454,12 @@ impl Joined {
 }
 
 /// The plan of an epoch that comes after those which were made by the plan `before`.
-pub(super) fn plan(context: &Context, stream: &str, (known, before): (&Known, Option<&Plan>)) -> Plan {
-    let (segmenting, ladder) = (context.config.segmenting(stream), context.config.ladder(stream));
+pub(super) fn plan(
+    context: &Context,
+    (stream, ladder): (&str, &Ladder),
+    (known, before): (&Known, Option<&Plan>),
+) -> Plan {
+    let segmenting = context.config.segmenting(stream);
     match before {
         Some(before) => transcode::plan_after(before, &known.source, &segmenting, ladder),
         None => transcode::plan(&known.source, &segmenting, ladder),

@@ -58,6 +58,8 @@ pub(crate) enum Reason {
     OffGrid,
     TimeJump,
     WorkerEnded,
+    /// An operator wants another ladder.
+    LadderChanged,
     /// The publisher is away.
     Slate,
 }
@@ -72,13 +74,14 @@ pub(super) const ABSENCE_MAX: Duration = Duration::from_millis(500);
 const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 impl Reason {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::First,
         Self::PublisherBack,
         Self::SourceChanged,
         Self::OffGrid,
         Self::TimeJump,
         Self::WorkerEnded,
+        Self::LadderChanged,
         Self::Slate,
     ];
 
@@ -91,6 +94,7 @@ impl Reason {
             Self::OffGrid => "off_grid",
             Self::TimeJump => "time_jump",
             Self::WorkerEnded => "worker_ended",
+            Self::LadderChanged => "ladder_changed",
             Self::Slate => "slate",
         }
     }

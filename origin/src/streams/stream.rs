@@ -23,6 +23,7 @@ use crate::twin::Pairing;
 use crate::window::{EpochStart, Gaps, Memory, OnDisk, Rendition, Shape, Text, Window, report};
 use beside::Beside;
 use bytes::Bytes;
+use config::Ladder;
 use manifest::media::RenditionReport;
 use manifest::multivariant::MultivariantPlaylist;
 use manifest::{DateRange, Skip};
@@ -55,6 +56,8 @@ pub(crate) struct Stream {
     /// The MPD, and the second in which it was rendered.
     mpd: Mutex<Option<(i64, Arc<Text>)>>,
     markers: Mutex<Markers>,
+    /// Instead of the configuration's.
+    ladder: Mutex<Option<Arc<Ladder>>>,
     measured: Mutex<Measured>,
 }
 
@@ -123,7 +126,7 @@ impl Stream {
         let (generation, ended, keyless) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
         let (abandoned, _) = watch::channel(false);
         let (mpd, markers, pairing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (shelf, measured) = (RwLock::default(), Mutex::default());
+        let (shelf, measured, ladder) = (RwLock::default(), Mutex::default(), Mutex::default());
         Self {
             name,
             room,
@@ -136,6 +139,7 @@ impl Stream {
             ring: OnceLock::new(),
             mpd,
             markers,
+            ladder,
             measured,
         }
     }
@@ -211,6 +215,15 @@ impl Stream {
 
     pub(crate) fn set_abandoned(&self, abandoned: bool) {
         self.abandoned.send_replace(abandoned);
+    }
+
+    /// The ladder that it has instead of the configuration's, from the next segment on.
+    pub(crate) fn edit_ladder(&self, ladder: Option<Arc<Ladder>>) {
+        *self.ladder.lock() = ladder;
+    }
+
+    pub(crate) fn edited_ladder(&self) -> Option<Arc<Ladder>> {
+        self.ladder.lock().clone()
     }
 
     /// The longest that two parts may be apart; `None` before the first epoch.

@@ -20,6 +20,7 @@ use crate::ingest::{Announced, Ending, Ingested, StreamClosed};
 use crate::keys::Protection;
 use crate::metrics::Share;
 use crate::twin::Answer;
+use config::Ladder;
 use slate::Slated;
 use std::future::pending;
 use std::ops::ControlFlow;
@@ -44,6 +45,8 @@ pub(super) struct Task {
     known: Option<Known>,
     /// What the last epoch was to be: what players were told in it stays true.
     plan: Option<Plan>,
+    /// What an operator wanted of it instead of the configuration's ladder.
+    ladder: Option<Arc<Ladder>>,
     /// Why the next epoch begins.
     reason: Reason,
     last_id: u64,
@@ -100,6 +103,7 @@ impl Task {
             announced: Announced::default(),
             known: None,
             plan: None,
+            ladder: None,
             reason: Reason::First,
             last_id,
             failures: 0,

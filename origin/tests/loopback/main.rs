@@ -12,6 +12,7 @@ mod dvr;
 mod encryption;
 mod follower;
 mod http;
+mod ladders;
 mod life;
 mod markers;
 mod players;

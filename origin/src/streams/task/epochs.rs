@@ -1,13 +1,14 @@
 //! Epochs of a stream: how one begins, and what becomes of one that breaks off.
 
 use super::Task;
-use crate::epoch::{Break, Found, Numbers};
+use crate::epoch::{Break, Found, Known, Numbers};
 use crate::ingest::Ingested;
 use crate::streams::live::{self, Broken, Live, StartError, Zero};
 use crate::streams::phase::{HEALTHY, HEALTHY_WORKER, Phase, Reason, Said, back_off, is_other_gop, verdict};
 use media::{Frame, FrameRate};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+use transcode::Plan;
 
 /// How long a worker may take over what it still holds, while the source's next frames wait.
 const FINISH_MAX: Duration = Duration::from_secs(2);
@@ -131,7 +132,8 @@ impl Task {
             alone: std::mem::take(&mut self.alone) || Instant::now() < self.ladder_from,
         };
         let context = &self.directory.0.context;
-        let plan = live::plan(context, &self.stream.name, (&known, self.plan.as_ref()));
+        let plan = self.plan_of(&known);
+        self.ladder = self.stream.edited_ladder();
         let passes = live::passes_through(&plan);
         match Live::start(context, &self.stream, known.clone(), (zero, plan.clone(), self.protection.clone())) {
             Ok((live, made)) => {
@@ -166,6 +168,12 @@ impl Task {
                 self.learning();
             }
         }
+    }
+
+    /// What is to be made of this source, behind what was made before.
+    pub(super) fn plan_of(&self, known: &Known) -> Plan {
+        let ladder = self.directory.ladder(&self.stream);
+        live::plan(self.context(), (&self.stream.name, &ladder), (known, self.plan.as_ref()))
     }
 
     /// The frames that were held while the source was learnt.

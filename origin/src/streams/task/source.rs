@@ -4,9 +4,11 @@ use super::Task;
 use crate::clock::unix_ms;
 use crate::epoch::{Analysis, Found, Patience};
 use crate::ingest::Ingested;
-use crate::streams::Context;
 use crate::streams::phase::{Phase, Reason};
-use media::TrackKind;
+use crate::streams::{Context, Stream};
+use config::Ladder;
+use media::{Frame, TrackKind};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// How long a key frame may be away at first, as multiples of the longest analysis: more than any interval that can be
@@ -26,16 +28,12 @@ impl Task {
         if let Ingested::Text(said) = &item {
             return self.text(said);
         }
+        if self.is_to_change_at(&item) {
+            return self.change_at(item).await;
+        }
         match &mut self.phase {
             Phase::Analysing { .. } => self.analyse(item).await,
             Phase::Waiting { .. } => self.waiting(item).await,
-            Phase::Live(live)
-                if is_key(&item)
-                    && (live.has_lost_worker() || live.is_alone() && Instant::now() >= self.ladder_from) =>
-            {
-                self.end_epoch().await;
-                self.waiting(item).await;
-            }
             Phase::Live(live) => {
                 let known = &live.known.source;
                 let other = match &item {
@@ -78,7 +76,32 @@ impl Task {
         }
     }
 
+    /// Whether the epoch is to end before this: it has lost its worker, one may be tried again, or an operator wants
+    /// another ladder.
+    fn is_to_change_at(&self, item: &Ingested) -> bool {
+        let Phase::Live(live) = &self.phase else { return false };
+        let wanted = || is_other(self.ladder.as_ref(), &self.stream);
+        let tried = || live.is_alone() && Instant::now() >= self.ladder_from;
+        let ends = || live.has_lost_worker() || tried() || wanted();
+        is_key(item) && live.can_end_before(pts(item)) && ends()
+    }
+
+    async fn change_at(&mut self, item: Ingested) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        let ahead = live.end_before(pts(&item));
+        self.end_epoch().await;
+        if is_other(self.ladder.as_ref(), &self.stream) {
+            self.reason = Reason::LadderChanged;
+        }
+        self.begin_at(item, ahead).await;
+    }
+
     async fn waiting(&mut self, item: Ingested) {
+        self.begin_at(item, Vec::new()).await;
+    }
+
+    /// Begins an epoch with this, if that can be; `ahead` is sound that came before the picture which it goes with.
+    async fn begin_at(&mut self, item: Ingested, ahead: Vec<Frame>) {
         let Phase::Waiting { known, said, not_before } = &mut self.phase else { return };
         match &item {
             Ingested::Announced(_) | Ingested::Cue(_) | Ingested::Text(_) => {}
@@ -90,8 +113,9 @@ impl Task {
                 if !is_key(&item) || Instant::now() < *not_before {
                     self.context().metrics.frames_skipped.inc();
                 } else if same {
-                    let (known, frame) = ((**known).clone(), frame.clone());
-                    self.start(Found { known, frames: vec![frame], zero_unix_ms: unix_ms() }).await;
+                    let known = (**known).clone();
+                    let frames = std::iter::once(frame.clone()).chain(ahead).collect();
+                    self.start(Found { known, frames, zero_unix_ms: unix_ms() }).await;
                 } else {
                     // The publisher that came back sends picture only, where there was sound before.
                     let video = Ingested::Video(known.source.video.clone());
@@ -137,4 +161,14 @@ fn analysed_until(context: &Context, analysis: &Analysis) -> Instant {
 
 fn is_key(item: &Ingested) -> bool {
     matches!(item, Ingested::Frame(frame) if frame.kind == TrackKind::Video && frame.keyframe)
+}
+
+fn pts(item: &Ingested) -> i64 {
+    if let Ingested::Frame(frame) = item { frame.pts } else { 0 }
+}
+
+/// Whether an operator wants another ladder than the epoch has.
+fn is_other(ladder: Option<&Arc<Ladder>>, stream: &Stream) -> bool {
+    let wanted = stream.edited_ladder();
+    ladder.map(Arc::as_ptr) != wanted.as_ref().map(Arc::as_ptr)
 }

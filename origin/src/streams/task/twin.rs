@@ -4,7 +4,6 @@ use super::Task;
 use super::epochs::Beginning;
 use crate::clock::unix_ms;
 use crate::epoch::{Bitrate, Found, Numbers};
-use crate::streams::live;
 use crate::streams::phase::{ABSENCE_MAX, Phase};
 use crate::twin::{Answer, Epoch, Key, Offer, Outcome, Told};
 use media::{FrameRate, TrackKind};
@@ -94,7 +93,7 @@ impl Task {
 
     fn offer(&self, found: &Found, numbers: Numbers) -> Offer {
         let (source, rate) = (&found.known.source, found.known.source.rate);
-        let plan = live::plan(self.context(), &self.stream.name, (&found.known, self.plan.as_ref()));
+        let plan = self.plan_of(&found.known);
         let zero_ms = found.frames.first().map_or(0, |first| first.pts);
         let pictures = found.frames.iter().filter(|frame| frame.kind == TrackKind::Video && frame.keyframe);
         let keys = pictures.map(|picture| {
@@ -112,7 +111,7 @@ impl Task {
         let source = &mut found.known.source;
         (source.rate, source.gop) = (FrameRate::new(epoch.rate.0, epoch.rate.1)?, epoch.gop);
         found.known.bitrate = Bitrate { average: epoch.bitrate.0, peak: epoch.bitrate.1 };
-        let plan = live::plan(self.context(), &self.stream.name, (&found.known, self.plan.as_ref()));
+        let plan = self.plan_of(&found.known);
         if Epoch::plan_hash(&plan) != epoch.plan {
             return None;
         }
