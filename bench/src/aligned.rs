@@ -20,7 +20,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use transcode::{AUDIO_RATE, Encoding, EndReason, Input, Job, Limits, Made, Make, Metrics, Plan, Rendition, Worker};
+use transcode::{AUDIO_RATE, Encoding, EndReason, Input, Job, Made, Make, Metrics, Plan, Rendition, Worker};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -76,8 +76,7 @@ async fn hour(publisher: &mut Publisher, seconds: u32) -> anyhow::Result<(Found,
     let job = Job { source: publisher.source().clone(), plan: plan.clone() };
     let registry = Registry::new();
     let metrics = Metrics::register(&registry)?;
-    let limits = Limits { hang: Duration::from_secs(60), ..Limits::default() };
-    let (input, mut made) = Worker::start(&side::program()?, &job, &limits, &metrics)?;
+    let (input, mut made) = Worker::start(&side::program()?, &job, &side::patient(), &metrics)?;
     let epoch = Epoch::new(&job.source, &plan, publisher.key_ms()).map_err(|error| anyhow::anyhow!(error))?;
     let (epoch, boundaries) = (RefCell::new(epoch), RefCell::new(Boundaries::new(&plan)));
     let (done, mut reached) = watch::channel(0_i64);
@@ -117,7 +116,7 @@ async fn hour(publisher: &mut Publisher, seconds: u32) -> anyhow::Result<(Found,
                         TrackKind::Audio => boundaries.borrow_mut().said(),
                     }
                 }
-                Made::Thumbnails { .. } => {}
+                Made::Thumbnails { .. } | Made::Turn { .. } => {}
                 Made::Ended { reason } => {
                     ensure!(reason == EndReason::Finished, "the worker ended: {reason}");
                     break;

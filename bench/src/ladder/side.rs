@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-use transcode::{EndReason, Input, Job, Limits, Made, Metrics, Worker, WorkerProgram};
+use transcode::{EndReason, Input, Job, Keeping, Limits, Made, Metrics, Worker, WorkerProgram};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 pub(crate) enum Side {
@@ -75,13 +75,20 @@ pub(crate) fn program() -> anyhow::Result<WorkerProgram> {
     Ok(WorkerProgram { path: std::env::current_exe()?, args: vec!["transcode-worker".into()] })
 }
 
+/// Of a worker that is given pictures as fast as it takes them: none of these is late, and nothing is to be left out.
+pub(crate) fn patient() -> Limits {
+    let limits = Limits::default();
+    let keeping = Keeping { behind: Duration::from_secs(600), ..limits.keeping };
+    Limits { hang: Duration::from_secs(120), keeping, ..limits }
+}
+
 /// As fast as it comes back: no more pictures are in the worker than when they come at their own pace.
 async fn vivid(path: &Path) -> anyhow::Result<()> {
     let clip = clip::read(path)?;
     let job = job(&clip);
     let last = job.plan.renditions.iter().rposition(|rendition| rendition.make.encoding().is_some());
     let metrics = Metrics::register(&Registry::new())?;
-    let limits = Limits { hang: Duration::from_secs(60), ..Limits::default() };
+    let limits = patient();
     let (input, mut made) = Worker::start(&program()?, &job, &limits, &metrics)?;
     let room = Semaphore::new(IN_WORK);
     let feed = async {

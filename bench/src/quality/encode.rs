@@ -9,7 +9,7 @@ use prometheus::Registry;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use transcode::{Encoding, EndReason, Input, Job, Limits, Made as Given, Make, Metrics, Plan, Rendition, Worker};
+use transcode::{Encoding, EndReason, Input, Job, Made as Given, Make, Metrics, Plan, Rendition, Worker};
 
 pub(crate) const WIDTH: u32 = 1280;
 pub(crate) const HEIGHT: u32 = 720;
@@ -69,8 +69,7 @@ fn plan(clip: &clip::Clip, trials: &[Trial]) -> Plan {
 
 async fn worker(job: Job, inputs: Vec<Input>) -> anyhow::Result<Vec<Track>> {
     let metrics = Metrics::register(&Registry::new())?;
-    let limits = Limits { hang: Duration::from_secs(120), ..Limits::default() };
-    let (input, mut made) = Worker::start(&side::program()?, &job, &limits, &metrics)?;
+    let (input, mut made) = Worker::start(&side::program()?, &job, &side::patient(), &metrics)?;
     let last = job.plan.renditions.len() - 1;
     // As many pictures at once as come in a second: no trial is far behind another, since each hands its pictures on.
     let room = Semaphore::new(FPS as usize);
@@ -95,7 +94,7 @@ async fn worker(job: Job, inputs: Vec<Input>) -> anyhow::Result<Vec<Track>> {
                         room.add_permits(1);
                     }
                 }
-                Given::Thumbnails { .. } => {}
+                Given::Thumbnails { .. } | Given::Turn { .. } => {}
                 Given::Ended { reason } => {
                     ensure!(reason == EndReason::Finished, "the worker ended: {reason}");
                     return anyhow::Ok(tracks);
