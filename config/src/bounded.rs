@@ -45,10 +45,13 @@ pub(crate) fn base_url(problems: &mut Vec<Problem>, key: &str, value: &str) -> S
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"?#\"@<>\\^`{|}".contains(&byte);
     let plain = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(allowed));
     if !plain {
-        problems.push(Problem::new(
-            key,
-            format!("{value:?} is not a base URL; write for example \"http://127.0.0.1:8081\""),
-        ));
+        // Logs keep what is said here.
+        let told = if value.contains('@') {
+            "must name no user and no password".to_owned()
+        } else {
+            format!("{value:?} is not a base URL")
+        };
+        problems.push(Problem::new(key, format!("{told}; write for example \"http://127.0.0.1:8081\"")));
     }
     value.trim_end_matches('/').to_owned()
 }
@@ -97,5 +100,8 @@ mod tests {
         ] {
             assert!(refused(bad), "{bad:?}");
         }
+        let mut problems = Vec::new();
+        base_url(&mut problems, "key", "http://user:of-nobody-else@h");
+        assert!(problems[0].to_string().starts_with("key: must name no user"), "{}", problems[0]);
     }
 }

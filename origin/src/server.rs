@@ -91,6 +91,7 @@ impl Server {
 
     /// Serves until `stop` is cancelled, then drains; returns within five seconds of that.
     pub async fn run(self, stop: CancellationToken) {
+        tracing::info!(http = %self.http_addr, rtmp = %self.rtmp_addr(), "origin serves");
         let Self { http, rtmp, directory, app, left, disk: _disk, archive, .. } = self;
         directory.recover(left);
         if let Some(archive) = archive {
