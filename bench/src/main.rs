@@ -10,6 +10,7 @@ mod h2load;
 mod hit;
 mod hold;
 mod http1;
+mod keeping;
 mod ladder;
 mod link;
 mod live;
@@ -73,6 +74,8 @@ enum What {
     Aligned(aligned::Arguments),
     /// A quality that is aimed at beside a bit rate that is spent, as docs/benchmarks.md shows it
     Quality(quality::Arguments),
+    /// A ladder on a machine that is overloaded, and one whose worker dies, as docs/benchmarks.md shows it
+    Keeping(keeping::Arguments),
     /// Tool: one side of the ladder, once; what it cost
     LadderSide { side: ladder::side::Side, source: PathBuf },
     /// Tool: the worker of our own side
@@ -293,6 +296,7 @@ fn run(what: What) -> anyhow::Result<()> {
         What::Ladder(arguments) => ladder::run(&arguments),
         What::Aligned(arguments) => aligned::run(&arguments),
         What::Quality(arguments) => quality::run(&arguments),
+        What::Keeping(arguments) => keeping::run(&arguments),
         What::LadderSide { side, source } => say(&ladder::side::run(side, &source)?),
         What::TranscodeWorker => Ok(transcode::worker::main()?),
         What::DvrNode { window, disk } => {

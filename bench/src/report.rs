@@ -133,9 +133,14 @@ mod tests {
     #[test]
     fn the_page_has_a_place_for_all_results() {
         let page = include_str!("../../docs/benchmarks.md");
-        for marks in
-            [table::RESULTS, crate::dvr::MARKS, crate::ladder::MARKS, crate::aligned::MARKS, crate::quality::MARKS]
-        {
+        for marks in [
+            table::RESULTS,
+            crate::dvr::MARKS,
+            crate::ladder::MARKS,
+            crate::aligned::MARKS,
+            crate::quality::MARKS,
+            crate::keeping::MARKS,
+        ] {
             assert!(table::replace_between(page, marks, "x").is_some(), "{marks:?}");
         }
     }

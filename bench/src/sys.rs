@@ -59,6 +59,7 @@ pub(crate) fn bind_to_us(command: &mut Command, core: usize) {
 pub(crate) enum Signal {
     Terminate,
     Kill,
+    Stop,
 }
 
 /// Sends a signal to one process that we started, or that one started for us.
@@ -66,6 +67,7 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     let number = match signal {
         Signal::Terminate => libc::SIGTERM,
         Signal::Kill => libc::SIGKILL,
+        Signal::Stop => libc::SIGSTOP,
     };
     if let Ok(pid) = libc::pid_t::try_from(pid)
         && pid > 1

@@ -4,7 +4,7 @@
 //! It decides where a segment begins, since that is where an encoder can be opened anew and a rung can go or come back. It
 //! goes down by as many steps as the delay asks for, and back up by one at a time, when there was no delay for long and
 //! what the step costs is free. A step that was tried in vain is not tried again before the work has become less: under a
-//! load that stays, the level stays.
+//! load that stays, the level stays. What cannot wait for a boundary is a brake: a rung then encodes few of its pictures.
 
 mod levels;
 #[cfg(test)]
@@ -55,6 +55,19 @@ pub(crate) struct Keeper {
     failed: Vec<Option<f64>>,
 }
 
+/// How late a picture may be, while there is no boundary to decide at.
+pub(crate) fn bearable(plan: &Plan, keeping: &Keeping) -> Duration {
+    keeping.behind.max(plan.segment() / BEARABLE)
+}
+
+/// Whether only some of the pictures are encoded up to the next boundary: they are later than is bearable, and since the
+/// last boundary work has taken longer than what it was done for lasts.
+pub(crate) fn brakes((lag, bearable): (Duration, Duration), (took, lasts): (Duration, Duration)) -> bool {
+    lag > bearable && took > lasts
+}
+
+/// As a share of a segment: together with what waits for the encoders, half of one.
+const BEARABLE: u32 = 4;
 /// A delay is to be made up for within so many segments.
 const CATCH_UP_SEGMENTS: f64 = 2.0;
 /// More of the time is not given away: the cost of a step is an estimate, and pictures differ.

@@ -166,5 +166,6 @@ fn label_of_repair(repair: Repair) -> &'static str {
         Repair::AudioGap => "audio_gap_filled",
         Repair::AudioMisplaced => "audio_misplaced_dropped",
         Repair::ThumbnailsLost => "thumbnails_lost",
+        Repair::VideoLeftOut => "video_left_out",
     }
 }

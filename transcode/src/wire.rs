@@ -16,7 +16,7 @@ use media::{Frame, Timescale, TrackConfig, TrackKind};
 use std::time::Duration;
 
 /// Changes whenever a message does.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// The longest message, without its length. A 4K IDR picture at high quality has a few megabytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -110,6 +110,8 @@ pub enum Repair {
     AudioMisplaced,
     /// A segment's image that could not be made; there is none.
     ThumbnailsLost,
+    /// A picture that a rung did not encode, as it was too late.
+    VideoLeftOut,
 }
 
 /// Why bytes are not a message.
@@ -279,7 +281,7 @@ impl Message for FromWorker {
 
 impl Repair {
     /// Every kind; its place is its code on the wire.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::VideoUndecodable,
         Self::VideoGap,
         Self::VideoDuplicate,
@@ -287,6 +289,7 @@ impl Repair {
         Self::AudioGap,
         Self::AudioMisplaced,
         Self::ThumbnailsLost,
+        Self::VideoLeftOut,
     ];
 
     fn code(self) -> u8 {

@@ -19,7 +19,7 @@ mod source;
 mod thumbnails;
 mod x264;
 
-use crate::keeping::{Keeper, Keeping};
+use crate::keeping::{self, Keeper, Keeping};
 use crate::plan::gcd;
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
 use crate::{AUDIO_RATE, Make};
@@ -149,7 +149,8 @@ struct Pipeline {
 impl Pipeline {
     fn start(job: &Job, (backlog_max, keeping): &(u32, Keeping), output: &Output) -> Result<Self, WorkError> {
         let encoded = || job.plan.renditions.iter().filter(|rendition| rendition.make.encoding().is_some());
-        let (pace, mut place) = (Pace::new(encoded().count()), encoded().count());
+        let (pace, mut place) =
+            (Pace::new(encoded().count(), keeping::bearable(&job.plan, keeping)), encoded().count());
         let mut threads = Vec::new();
         let (mut next, mut audio) = (None, None);
         if let Some(thumbnails) = &job.plan.thumbnails {

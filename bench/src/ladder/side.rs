@@ -47,6 +47,11 @@ pub(crate) fn run(side: Side, path: &Path) -> anyhow::Result<Cost> {
 
 /// The source passed through, three rungs below it, and the sound.
 pub(crate) fn job(clip: &Clip) -> Job {
+    job_of(clip, &RUNGS)
+}
+
+/// The same with rungs of these heights and bit rates.
+pub(crate) fn job_of(clip: &Clip, rungs: &[(u32, u32)]) -> Job {
     let coding = Coding { quality: None, preset: PRESET.to_owned() };
     let rung = |&(height, bitrate)| Rung {
         name: format!("{height}p"),
@@ -56,7 +61,7 @@ pub(crate) fn job(clip: &Clip) -> Job {
         coding: coding.clone(),
     };
     let ladder = Ladder {
-        rungs: RUNGS.iter().map(rung).collect(),
+        rungs: rungs.iter().map(rung).collect(),
         audio: Audio { bitrate: 128_000 },
         top_bits_per_pixel: 0.1,
         coding: coding.clone(),
@@ -82,17 +87,21 @@ pub(crate) fn patient() -> Limits {
     Limits { hang: Duration::from_secs(120), keeping, ..limits }
 }
 
-/// As fast as it comes back: no more pictures are in the worker than when they come at their own pace.
 async fn vivid(path: &Path) -> anyhow::Result<()> {
     let clip = clip::read(path)?;
-    let job = job(&clip);
+    through(job(&clip), clip.inputs).await
+}
+
+/// Through a worker with nothing left out, as fast as it comes back: no more pictures are in it than when they come at their
+/// own pace.
+pub(crate) async fn through(job: Job, inputs: Vec<Input>) -> anyhow::Result<()> {
     let last = job.plan.renditions.iter().rposition(|rendition| rendition.make.encoding().is_some());
     let metrics = Metrics::register(&Registry::new())?;
     let limits = patient();
     let (input, mut made) = Worker::start(&program()?, &job, &limits, &metrics)?;
     let room = Semaphore::new(IN_WORK);
     let feed = async {
-        for frame in clip.inputs {
+        for frame in inputs {
             if matches!(frame, Input::Video(_)) {
                 room.acquire().await?.forget();
             }

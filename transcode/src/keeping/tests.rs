@@ -164,3 +164,13 @@ fn a_load_that_changes_never_stalls_all_and_is_followed() {
         }
     }
 }
+
+#[test]
+fn the_brake_is_for_what_is_late_and_gets_later() {
+    let (plan, ms) = (plan(&[720, 360]), Duration::from_millis);
+    let bearable = bearable(&plan, &keeping());
+    assert_eq!(bearable, ms(500));
+    assert!(brakes((ms(501), bearable), (ms(1100), ms(1000))));
+    assert!(!brakes((ms(500), bearable), (ms(1100), ms(1000))), "not late");
+    assert!(!brakes((ms(2000), bearable), (ms(900), ms(1000))), "frames that were held, worked off faster than live");
+}

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Pace {
     gauges: Arc<[Gauge]>,
     cores: f64,
+    /// How late a picture may be.
+    pub(super) bearable: Duration,
 }
 
 /// Of one thread.
@@ -20,14 +22,18 @@ struct Gauge {
 }
 
 impl Pace {
-    pub(super) fn new(rungs: usize) -> Self {
+    pub(super) fn new(rungs: usize, bearable: Duration) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { gauges: (0..=rungs).map(|_| Gauge::default()).collect(), cores: cores as f64 }
+        Self { gauges: (0..=rungs).map(|_| Gauge::default()).collect(), cores: cores as f64, bearable }
+    }
+
+    pub(super) fn rungs(&self) -> usize {
+        self.gauges.len() - 1
     }
 
     /// The decoder's place.
     pub(super) fn decoder(&self) -> usize {
-        self.gauges.len() - 1
+        self.rungs()
     }
 
     /// A picture has left so late after its source came. An away rung has no delay.
@@ -81,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_worst_of_all_threads_counts_and_work_is_counted_once() {
-        let pace = Pace { cores: 2.0, ..Pace::new(2) };
+        let pace = Pace { cores: 2.0, ..Pace::new(2, Duration::MAX) };
         let (ms, second) = (Duration::from_millis, Duration::from_secs(1));
         pace.left(0, ms(40));
         pace.left(0, ms(30));

@@ -6,8 +6,8 @@ use super::output::Output;
 use super::pace::{Pace, Report};
 use super::scaler::Scaler;
 use super::x264::{Settings, X264};
-use crate::keeping::Shed;
-use crate::wire::FromWorker;
+use crate::keeping::{self, Shed};
+use crate::wire::{FromWorker, Repair};
 use ffmpeg_next::frame::Video;
 use media::{Frame, TrackConfig, TrackKind};
 use std::collections::VecDeque;
@@ -51,6 +51,8 @@ pub(super) struct Rung {
     faster: u8,
     /// 0 where it is away.
     every: u32,
+    /// When the open segment's first picture was taken.
+    begun: Instant,
     /// When the frames came whose pictures are in the encoder.
     came: VecDeque<(i64, Instant)>,
 }
@@ -74,6 +76,7 @@ impl Rung {
             encoder: None,
             track: None,
             faster: 0,
+            begun: Instant::now(),
             came: VecDeque::new(),
         }
     }
@@ -83,6 +86,7 @@ impl Rung {
         while let Ok(Picture { index, pixels, came, shed }) = pictures.recv() {
             let begun = Instant::now();
             if index % self.settings.segment_frames() == 0 {
+                self.begun = begun;
                 self.turn(index, &pixels, shed)?;
             }
             // What goes through a rung that is away is scaled by the one below.
@@ -94,7 +98,11 @@ impl Rung {
             }
             let begun = Instant::now();
             if self.every > 0 && index % i64::from(self.every) == 0 {
-                self.encode(&pixels, (index, came))?;
+                if self.brakes(index, came) {
+                    self.output.repaired(Repair::VideoLeftOut, 1)?;
+                } else {
+                    self.encode(&pixels, (index, came))?;
+                }
             }
             self.pace.worked(self.place, scaled + begun.elapsed());
         }
@@ -111,6 +119,17 @@ impl Rung {
         self.write(&mut encoder)?;
         self.encoder = Some(encoder);
         Ok(())
+    }
+
+    /// Whether a picture is left out because it is too late, and the boundary at which less can be encoded is not there yet.
+    fn brakes(&self, index: i64, came: Instant) -> bool {
+        let within = index.rem_euclid(self.settings.segment_frames());
+        let lasts = Duration::from_secs_f64(within as f64 / self.settings.grid.hz());
+        // The smallest of several costs the least, and is what is left to viewers.
+        let is_spared = self.place > 0 && self.place + 1 == self.pace.rungs();
+        !is_spared
+            && index % self.settings.few() != 0
+            && keeping::brakes((came.elapsed(), self.pace.bearable), (self.begun.elapsed(), lasts))
     }
 
     /// The first encoder, or the next after a rung was away.

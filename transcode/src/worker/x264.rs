@@ -23,6 +23,7 @@ pub(super) struct Settings {
     rate: FrameRate,
     segment_pictures: u32,
     segment_frames: u32,
+    part_frames: u32,
     /// Faster presets have the parameter sets of the rung's own.
     pinned: bool,
 }
@@ -37,6 +38,7 @@ impl Settings {
             rate: make.rate(plan.rate),
             segment_pictures: plan.segment_frames / encoding.every,
             segment_frames: plan.segment_frames,
+            part_frames: plan.part_frames,
             pinned: true,
             encoding,
         })
@@ -45,6 +47,13 @@ impl Settings {
     /// Of the grid.
     pub(super) fn segment_frames(&self) -> i64 {
         i64::from(self.segment_frames)
+    }
+
+    /// One of so many pictures of the grid is as few as can be: every part begins with one.
+    pub(super) fn few(&self) -> i64 {
+        let own = self.encoding.every.max(1);
+        let few = [4, 2].into_iter().map(|times| times * own).find(|few| self.part_frames.is_multiple_of(*few));
+        i64::from(few.unwrap_or(1))
     }
 
     /// Faster presets then have other parameter sets.

@@ -14,8 +14,14 @@ use std::sync::mpsc::sync_channel;
 const SEGMENT: i64 = 16;
 
 fn settings(preset: &str) -> Settings {
-    let (quality, preset) = (Some(23), preset.to_owned());
-    let make = Make::Video(Encoding { width: 64, height: 64, every: 1, bitrate: 100_000, quality, preset });
+    changed(|encoding| preset.clone_into(&mut encoding.preset))
+}
+
+fn changed(change: impl FnOnce(&mut Encoding)) -> Settings {
+    let (quality, preset) = (Some(23), String::new());
+    let mut encoding = Encoding { width: 64, height: 64, every: 1, bitrate: 100_000, quality, preset };
+    change(&mut encoding);
+    let make = Make::Video(encoding);
     let plan = Plan {
         rate: FrameRate::new(30, 1).unwrap(),
         segment_frames: SEGMENT as u32,
@@ -41,12 +47,16 @@ fn picture(index: i64, shed: Shed) -> Picture {
 
 /// What a rung says of segments, of each of which so much is left out; and which of its pictures it hands down.
 fn run(settings: Settings, sheds: &[Shed]) -> (Vec<FromWorker>, Vec<i64>) {
+    run_within(Duration::MAX, settings, sheds)
+}
+
+fn run_within(bearable: Duration, settings: Settings, sheds: &[Shed]) -> (Vec<FromWorker>, Vec<i64>) {
     ffmpeg_next::init().unwrap();
     let mut file = tempfile::tempfile().unwrap();
     let output = Output::to(file.try_clone().unwrap());
     let (below, handed) = sync_channel(1000);
     let below = Below { pictures: below, every: 1 };
-    let rung = Rung::new(settings, (1, 0), Some(below), (output, Pace::new(1)));
+    let rung = Rung::new(settings, (1, 0), Some(below), (output, Pace::new(1, bearable)));
     let (pictures, receiver) = sync_channel(1000);
     for (segment, shed) in sheds.iter().enumerate() {
         let first = segment as i64 * SEGMENT;
@@ -140,4 +150,21 @@ fn a_preset_that_needs_another_track_is_not_taken() {
     let (said, _) = run(other, &[Shed::default(), Shed { faster: 1, ..Shed::default() }, Shed::default()]);
     let refused = said.iter().filter(|message| matches!(message, FromWorker::TurnRefused { .. })).count();
     assert_eq!((refused, indices(&said).len(), decoded(&said)), (1, 48, 48));
+}
+
+#[test]
+fn pictures_that_are_too_late_are_left_out_up_to_the_boundary_and_every_part_keeps_one() {
+    // Later than live by its size and preset, on any machine.
+    let make = |encoding: &mut Encoding| {
+        (encoding.width, encoding.height, encoding.preset) = (1920, 1088, "placebo".to_owned());
+    };
+    let (said, handed) = run_within(Duration::ZERO, changed(make), &[Shed::default(); 2]);
+    let shown: Vec<_> = indices(&said).into_iter().map(|(index, _)| index).collect();
+    let parts = (0..2 * SEGMENT).step_by(8);
+    assert!(parts.clone().all(|part| shown.contains(&part)), "{shown:?}");
+    assert!(shown.len() < 24, "{shown:?}");
+    assert_eq!(handed.len(), 32, "rungs below notice nothing");
+    let left_out = FromWorker::Repaired { repair: Repair::VideoLeftOut, count: 1 };
+    assert_eq!(said.iter().filter(|message| **message == left_out).count(), 32 - shown.len());
+    assert_eq!(decoded(&said), shown.len());
 }
