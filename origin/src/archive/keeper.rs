@@ -7,6 +7,7 @@ use super::rules::{Decision, Why};
 use super::tier::Tier;
 use super::{Archive, ArchiveError, folder};
 use crate::clock::unix_ms;
+use crate::epoch::NUMBER_MAX;
 use crate::streams::Directory;
 use config::HOT;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -96,7 +97,13 @@ impl Archive {
                 found => found?,
             };
             let Some(found) = found else { continue };
-            let recording = Recording { tier: tier.name.clone(), former: None, removing: false, ..found };
+            // What a mark says of its size could have others removed for want of room.
+            let files = tier.files(&id).await?;
+            if files.is_empty() {
+                continue;
+            }
+            let bytes = files.values().fold(0_u64, |bytes, &file| bytes.saturating_add(file)).min(NUMBER_MAX - 1);
+            let recording = Recording { bytes, tier: tier.name.clone(), former: None, removing: false, ..found };
             tracing::info!(recording = %id, tier = %tier.name, "a recording is found in its store");
             self.persist(&recording).await?;
             self.0.ledger.set(recording);
@@ -256,6 +263,32 @@ mod tests {
         let metrics = ArchiveMetrics::register(&prometheus::Registry::new()).unwrap();
         let ledger = Ledger::open(hot, metrics.clone());
         Archive::new(&config, hot.to_owned(), Arc::new(ledger), metrics)
+    }
+
+    /// In a store that somebody else writes to.
+    #[tokio::test]
+    async fn a_mark_is_no_larger_than_what_is_there() {
+        let (hot, warm) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let id = Id::parse("show", "1795226400500").unwrap();
+        let archive = archive(hot.path(), warm.path(), &id);
+        let known = archive.ledger().find(&id).unwrap();
+        let mark = |id: &Id, text: &str| {
+            let mark = warm.path().join(id.mark());
+            std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
+            std::fs::write(mark, text).unwrap();
+        };
+        let [large, empty, torn] = ["9", "10", "11"].map(|started| Id::parse("show", started).unwrap());
+        for id in [&large, &empty] {
+            mark(id, &Recording { id: id.clone(), bytes: NUMBER_MAX - 1, ..known.clone() }.text());
+        }
+        mark(&torn, "{}");
+        let folder = warm.path().join(large.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("1.m4s"), b"media").unwrap();
+        let tier = archive.tier("warm").unwrap();
+        archive.adopt(tier).await.unwrap();
+        assert_eq!(archive.ledger().find(&large).map(|found| (found.bytes, found.tier)), Some((5, "warm".to_owned())));
+        assert!(archive.ledger().find(&empty).is_none() && archive.ledger().find(&torn).is_none());
     }
 
     #[tokio::test]
