@@ -37,6 +37,7 @@ const BADGES: Record<Shown["is"], string> = {
   absent: "Not live",
   unreachable: "No answer",
   unsupported: "Unsupported",
+  encrypted: "Encrypted",
   standing: "Buffering",
   misnamed: "No such name",
 };

@@ -1,6 +1,7 @@
 // Plays one source with hls.js on one `<video>`, keeps it alive, and says what it does.
 
 import Hls, { type ErrorData, ErrorDetails, ErrorTypes, Events } from "hls.js";
+import { needsKeySystem } from "./encryption";
 import { hostOf, steeringOf } from "./failover";
 import { easeHandover } from "./handover";
 import type { Cdn, Journal, Rendition } from "./journal";
@@ -11,7 +12,7 @@ import { canResume, place, type Reach } from "./timeline";
 
 /** What the viewer is told. */
 export type State =
-  | { is: "loading" | "playing" | "recovering" | "ended" | "absent" | "unsupported" }
+  | { is: "loading" | "playing" | "recovering" | "ended" | "absent" | "unsupported" | "encrypted" }
   | { is: "unreachable"; status: number };
 
 const TICK_MS = 100;
@@ -189,7 +190,10 @@ export class Session {
     const heard = () => {
       this.heardAt = performance.now();
     };
-    hls.on(Events.LEVEL_LOADED, heard);
+    hls.on(Events.LEVEL_LOADED, (_event, { details }) => {
+      heard();
+      if (needsKeySystem(details.fragments)) this.giveUp({ is: "encrypted" });
+    });
     hls.on(Events.AUDIO_TRACK_LOADED, heard);
     hls.on(Events.MANIFEST_PARSED, () => this.page.ready());
     hls.on(Events.FRAG_LOADED, (_event, { frag, part }) => {
@@ -207,6 +211,12 @@ export class Session {
     easeHandover(hls);
     hls.loadSource(this.src);
     hls.attachMedia(this.page.video);
+  }
+
+  /** Nothing that may come would play. */
+  private giveUp(state: State): void {
+    this.stop();
+    this.turn(state);
   }
 
   private tick(): void {

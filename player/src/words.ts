@@ -67,6 +67,11 @@ export function messageFor(state: Shown, stream: string, command: string): Messa
             ? "It does not answer. The page keeps trying."
             : `It answers with status ${state.status}. The page keeps trying.`,
       };
+    case "encrypted":
+      return {
+        title: "This stream is encrypted",
+        text: "This page has no keys for it. Open it in a player that has.",
+      };
     case "unsupported":
       return {
         title: "This browser cannot play the stream",
