@@ -122,10 +122,12 @@ impl Metrics {
         self.frames_out.with_label_values(&[medium, &height.to_string()])
     }
 
-    /// Of one rendition, by its rung's name, of which a configuration has few. The name of a top rung comes from the source.
-    pub(crate) fn lag_of(&self, plan: &Plan, index: usize) -> Histogram {
-        let name = plan.renditions.get(index).map(|rendition| rendition.name.as_str());
-        self.rung_lag.with_label_values(&[name.filter(|_| index > 0).unwrap_or("top")])
+    /// Of one rendition, by its rung's name, of which a configuration has few; `None` where nothing is encoded. The name of a
+    /// top rung comes from the source.
+    pub(crate) fn lag_of(&self, plan: &Plan, index: usize) -> Option<Histogram> {
+        let rendition = plan.renditions.get(index).filter(|rendition| rendition.make.encoding().is_some())?;
+        let name = if index > 0 { rendition.name.as_str() } else { "top" };
+        Some(self.rung_lag.with_label_values(&[name]))
     }
 
     pub(crate) fn repaired(&self, repair: Repair, count: u32) {

@@ -244,7 +244,8 @@ async fn feed(mut stdin: ChildStdin, hello: BytesMut, mut queue: mpsc::Receiver<
 /// What the supervising task needs besides the process itself.
 struct Watch {
     renditions: Vec<IntCounter>,
-    lags: Vec<Histogram>,
+    /// Of those that are encoded pictures.
+    lags: Vec<Option<Histogram>>,
     /// What the worker leaves out, in the gauges of those that do.
     shed: Shedding,
     limits: Limits,
@@ -326,8 +327,8 @@ impl Watch {
                 Ok(Some(Made::Thumbnails { segment, frames, data }))
             }
             FromWorker::Lag { rendition, worst } => {
-                let lag = self.lags.get(usize::from(rendition)).ok_or(WireError::Invalid("rendition"))?;
-                lag.observe(worst.as_secs_f64());
+                let lag = self.lags.get(usize::from(rendition)).and_then(Option::as_ref);
+                lag.ok_or(WireError::Invalid("rendition"))?.observe(worst.as_secs_f64());
                 Ok(None)
             }
             FromWorker::Shed { shed, lag } => {
