@@ -1,6 +1,7 @@
 //! A checker of live HLS and DASH, anyone's: it reads with readers of its own and holds what it sees against the rules by their sections.
 
 pub mod beside;
+mod codecs;
 mod dash;
 mod keys;
 pub mod rates;
@@ -75,6 +76,7 @@ rules! { RULES:
     SAME_BYTES, "3.2", true, "a segment is its parts, one after the other";
     CADENCE, "6.2.1", true, "the next part comes within a part target of the last; half of one is allowed for the way";
     VARIANTS, "4.4.6.2; Apple 9.1, 9.2, 9.14, 9.15", true, "variants tell CODECS, RESOLUTION, FRAME-RATE, BANDWIDTH and AVERAGE-BANDWIDTH, and those agree";
+    CODECS, "4.4.6.2; RFC 6381", true, "CODECS names what the init sections of a variant and of its sound hold";
     PEAK_RATE, "4.4.6.2; Apple 1.27, 1.29", true, "BANDWIDTH is a bound of what a variant and its sound weigh at most: exceeded by less than a quarter while live; within a tenth once ended";
     AVERAGE_RATE, "4.4.6.2; Apple 1.26, 1.28", false, "AVERAGE-BANDWIDTH is within a tenth of what they weigh on average; while live, exceeded by less than that over an hour";
     SEGMENTS_THERE, "6.2.1", true, "each segment that is listed can be had, and its init section, but those at gaps";
@@ -98,7 +100,7 @@ rules! { DASH_RULES:
     MPD_PUBLISHED, "5.4", true, "publishTime never goes back, and is another where the MPD is";
     MPD_PERIODS, "5.3.2.2", true, "periods have an id each and begin one after the other";
     MPD_STAYS, "5.4", true, "what is told of a period stays while it is told";
-    MPD_SETS, "5.3.3.2", true, "adaptation sets tell what they hold, and align their segments where they have several representations";
+    MPD_SETS, "5.3.3.2", true, "adaptation sets tell what they hold, in one codec, and align their segments where they have several representations";
     MPD_REPRESENTATIONS, "5.3.5.2, 5.3.7.2", true, "representations have an id of their own, bandwidth, codecs and, of pictures, a size";
     MPD_TEMPLATE, "5.3.9.4", true, "templates tell segments apart, how long they are and where their init section is";
     MPD_EARLY, "5.3.9.5.3; IOP LL", true, "where segments can be had before they are whole, availabilityTimeComplete says so";
@@ -106,6 +108,7 @@ rules! { DASH_RULES:
     MPD_TYPE, "Annex C", true, "an MPD is sent as application/dash+xml";
     MPD_KEYS, "5.8.4.1; IOP 6", true, "what is encrypted tells its scheme, and one default_KID";
     SEG_KEYS, "ISO/IEC 23001-7, 8.2", true, "init sections have the scheme and the key id that the MPD tells, or neither";
+    SEG_CODEC, "5.3.7.2; RFC 6381", true, "init sections hold what codecs tells";
     SEG_THERE, "5.3.9.5.3", true, "a segment can be had from its availability time on, until the time shift buffer has left it behind";
     SEG_NOT_YET, "5.3.9.5.3", false, "a segment far ahead cannot be had";
     SEG_GROWS, "IOP LL", true, "a segment that is being made comes chunk by chunk";

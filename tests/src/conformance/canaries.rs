@@ -289,6 +289,37 @@ fn each_fault_of_keys_is_found_and_named() {
 }
 
 #[test]
+fn variants_that_hold_another_codec_than_is_told_are_found() {
+    let told = |codecs: &str| {
+        text::multivariant(&format!(
+            "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"a\",URI=\"a.m3u8\"\n\
+             #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"b\",NAME=\"b\",URI=\"b.m3u8\"\n\
+             #EXT-X-STREAM-INF:BANDWIDTH=2,CODECS=\"{codecs}\",AUDIO=\"a\"\nv.m3u8\n"
+        ))
+    };
+    let held = |uri: &str| {
+        let held = [("v.m3u8", "av01"), ("a.m3u8", "Opus"), ("b.m3u8", "mp4a")];
+        held.into_iter().find(|(known, _)| *known == uri).map(|(_, codec)| codec.to_owned())
+    };
+    for (codecs, rule) in [
+        ("av01.0.04M.08,opus", None),
+        ("av01.0.04M.08,Opus", None),
+        ("avc1.64001f,opus", Some("CODECS")),
+        ("av01.0.04M.08", Some("CODECS")),
+        ("av01.0.04M.08,mp4a.40.2", Some("CODECS")),
+    ] {
+        let mut checks = Checks::default();
+        super::codecs::of_variants(&told(codecs), held, &mut checks);
+        assert_eq!(found(&checks), rule.into_iter().collect(), "{codecs}");
+    }
+    let clear = clear_init();
+    let protected = media::fmp4::protected_init(&clear, [0xab; 16], [7; 16]).unwrap();
+    for init in [&clear[..], &protected] {
+        assert_eq!(super::codecs::of_init(init).as_deref(), Some("mp4a"));
+    }
+}
+
+#[test]
 fn what_is_under_a_key_is_held_against_what_is_told() {
     let clear = clear_init();
     let protected = media::fmp4::protected_init(&clear, [0xab; 16], [7; 16]).unwrap();

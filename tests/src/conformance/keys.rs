@@ -136,12 +136,12 @@ pub(super) fn scheme(init: &[u8]) -> Option<Scheme> {
     Some(Scheme { name, key_id: key_id.iter().map(|byte| format!("{byte:02x}")).collect() })
 }
 
-fn find<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
+pub(super) fn find<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
     boxes(bytes).find(|(kind, _)| *kind == name).map(|(_, body)| body)
 }
 
 /// Names and bodies.
-fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(super) fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         let (head, rest) = bytes.split_at_checked(8)?;
         let length = u32::from_be_bytes(head[..4].try_into().ok()?) as usize;

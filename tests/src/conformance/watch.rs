@@ -5,7 +5,7 @@ use super::rules::{self, Checks};
 use super::text::{self, Media};
 use super::{
     BLOCKING, CADENCE, DASH_RULES, DELTA, DIRECTIVES, Finding, GZIP, REPORTS, RULES, Rule, SAME_BYTES, TARGET_CONSTANT,
-    TOO_FAR, dash, keys, segments,
+    TOO_FAR, codecs, dash, keys, segments,
 };
 use crate::http::{Answer, get, get_with};
 use anyhow::{Context, ensure};
@@ -127,6 +127,8 @@ pub async fn watch(url: &str, length: Duration) -> anyhow::Result<Report> {
     keys::of_session((url, &said), last.iter(), resolve, &mut checks);
     let is_variant = |playlist: &str| said.variants.iter().any(|(_, uri)| resolve(url, uri) == playlist);
     subtitles(&last, is_variant, &mut checks).await?;
+    let held = held(&last).await?;
+    codecs::of_variants(&said, |uri| held.get(&resolve(url, uri)).cloned(), &mut checks);
     let ended = last.values().all(|media| media.ended);
     of_variants(&said, |uri| rates.get(&resolve(url, uri)).copied(), ended, &mut checks);
     report.add(url, checks);
@@ -165,6 +167,18 @@ async fn subtitles(
         segments::subtitles((url, media), others, checks).await?;
     }
     Ok(())
+}
+
+/// What the newest init section of each playlist holds; nothing of those that are encrypted as a whole.
+async fn held(last: &BTreeMap<String, Media>) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut held = BTreeMap::new();
+    for (url, media) in last {
+        let map = media.segments.iter().rev().find_map(|segment| segment.map.as_deref()).map(text::attributes);
+        let Some(uri) = map.as_ref().and_then(|map| map.get("URI")) else { continue };
+        let init = get(&resolve(url, uri)).await?;
+        held.extend(codecs::of_init(&init.body).map(|codec| (url.clone(), codec)));
+    }
+    Ok(held)
 }
 
 async fn one(url: &str, length: Duration) -> anyhow::Result<(Report, Media, Option<Rates>)> {

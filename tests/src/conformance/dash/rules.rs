@@ -3,13 +3,14 @@
 use super::mpd::{Mpd, Period, Representation, Set, Template};
 use super::segment::Fragment;
 use crate::conformance::beside::{jpeg_size, size};
+use crate::conformance::codecs;
 use crate::conformance::keys::{self, Scheme};
 use crate::conformance::rules::Checks;
 use crate::conformance::text::{Attributes, unix_s};
 use crate::conformance::{
     MPD_DYNAMIC, MPD_EARLY, MPD_KEYS, MPD_LATENCY, MPD_ORDER, MPD_PERIODS, MPD_PUBLISHED, MPD_REPRESENTATIONS,
-    MPD_ROOT, MPD_SETS, MPD_START, MPD_STATIC, MPD_STAYS, MPD_TEMPLATE, SEG_CLOCK, SEG_IMAGE, SEG_KEYS, SEG_LENGTH,
-    SEG_SAP, SEG_TILES, SEG_TIME, SEG_WHOLE,
+    MPD_ROOT, MPD_SETS, MPD_START, MPD_STATIC, MPD_STAYS, MPD_TEMPLATE, SEG_CLOCK, SEG_CODEC, SEG_IMAGE, SEG_KEYS,
+    SEG_LENGTH, SEG_SAP, SEG_TILES, SEG_TIME, SEG_WHOLE,
 };
 use std::collections::BTreeSet;
 
@@ -41,6 +42,9 @@ fn of_period(mpd: &Mpd, period: &Period, checks: &mut Checks) {
     for set in &period.sets {
         let told = !set.kind.is_empty() && (set.aligned || set.representations.len() < 2);
         checks.check(MPD_SETS, told, || format!("{:?}, aligned: {}", set.kind, set.aligned));
+        let codecs = set.representations.iter().filter_map(|one| one.attributes.get("codecs"));
+        let codecs: BTreeSet<String> = codecs.map(|codec| codecs::family(codec)).collect();
+        checks.check(MPD_SETS, codecs.len() < 2, || format!("{:?} in {codecs:?}", set.kind));
         for representation in &set.representations {
             protected(representation, checks);
             let said = |name: &str| representation.attributes.contains_key(name);
@@ -94,6 +98,11 @@ fn digits(uuid: &str) -> String {
 
 /// Of an init section of this representation.
 pub(super) fn of_init(representation: &Representation, init: &[u8], checks: &mut Checks) {
+    let (named, held) = (representation.attributes.get("codecs"), codecs::of_init(init));
+    if let Some((named, held)) = named.zip(held) {
+        let agrees = codecs::family(named) == codecs::family(&held);
+        checks.check(SEG_CODEC, agrees, || format!("{} holds {held}, told is {named}", representation.id));
+    }
     let (told, is) = (told(representation), keys::scheme(init));
     if told.is_some() || is.is_some() {
         checks.check(SEG_KEYS, told == is, || format!("{}: {is:?}, {told:?} is told", representation.id));

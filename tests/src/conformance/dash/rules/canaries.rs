@@ -54,6 +54,11 @@ fn each_rule_of_one_mpd_is_held() {
         ("MPD_DYNAMIC", " minimumUpdatePeriod=\"PT2S\"", ""),
         ("MPD_STATIC", "type=\"dynamic\"", "type=\"static\""),
         ("MPD_SETS", " segmentAlignment=\"true\"", ""),
+        (
+            "MPD_SETS",
+            "id=\"b\" bandwidth=\"90000\" codecs=\"avc1.64001f\"",
+            "id=\"b\" bandwidth=\"90000\" codecs=\"av01.0.04M.08\"",
+        ),
         ("MPD_REPRESENTATIONS", "Representation id=\"b\"", "Representation id=\"a\""),
         ("MPD_REPRESENTATIONS", " width=\"320\"", ""),
         ("MPD_REPRESENTATIONS", "bandwidth=\"90000\" ", ""),
@@ -107,7 +112,8 @@ fn what_is_encrypted_tells_its_key_as_its_init_section_does() {
     const TOLD: &str = "<ContentProtection schemeIdUri=\"urn:mpeg:dash:mp4protection:2011\" value=\"cbcs\" \
         default_KID=\"ABABABAB-abab-abab-abab-abababababab\"/>\
         <ContentProtection schemeIdUri=\"urn:uuid:e2719d58-a985-b3c9-781a-b030af78d30e\"/>";
-    let with = |told: &str| BEFORE.replacen("<ProducerReference", &format!("{told}<ProducerReference"), 1);
+    let of_sound = BEFORE.replace("avc1.64001f", "mp4a.40.2");
+    let with = |told: &str| of_sound.replacen("<ProducerReference", &format!("{told}<ProducerReference"), 1);
     let clear = clear_init();
     let named = |text: &str, init: &[u8]| {
         let mut checks = Checks::default();
@@ -117,10 +123,11 @@ fn what_is_encrypted_tells_its_key_as_its_init_section_does() {
         found(&checks)
     };
     assert_eq!(named(&with(TOLD), &protected(&clear)), [""; 0]);
-    assert_eq!(named(BEFORE, &clear), [""; 0]);
+    assert_eq!(named(&of_sound, &clear), [""; 0]);
+    assert_eq!(named(BEFORE, &clear), ["SEG_CODEC"]);
     for (rules, text, init) in [
         (&["SEG_KEYS"][..], with(TOLD), clear.clone()),
-        (&["SEG_KEYS"], BEFORE.to_owned(), protected(&clear)),
+        (&["SEG_KEYS"], of_sound.clone(), protected(&clear)),
         (&["SEG_KEYS"], with(&TOLD.replace("cbcs", "cenc")), protected(&clear)),
         (&["SEG_KEYS"], with(&TOLD.replace("ABABABAB", "ABABABAC")), protected(&clear)),
         (&["MPD_KEYS", "SEG_KEYS"], with(&TOLD.replace(" value=\"cbcs\"", "")), protected(&clear)),
