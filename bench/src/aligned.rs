@@ -134,12 +134,14 @@ async fn hour(publisher: &mut Publisher, seconds: u32) -> anyhow::Result<(Found,
 fn plan(publisher: &Publisher) -> Plan {
     let rung = |&(width, height): &(u32, u32)| {
         let preset = "veryfast".to_owned();
-        let encoding = Encoding { width, height, every: 1, bitrate: 200_000, quality: Some(23), preset };
+        let codec = config::VideoCodec::H264;
+        let encoding = Encoding { codec, width, height, every: 1, bitrate: 200_000, quality: Some(23), preset };
         Rendition { name: format!("{height}p"), make: Make::Video(encoding) }
     };
     let mut renditions = vec![Rendition { name: "source".to_owned(), make: Make::Passthrough }];
     renditions.extend(RUNGS.iter().map(rung));
-    renditions.push(Rendition { name: "audio".to_owned(), make: Make::Audio { bitrate: 64_000 } });
+    let sound = Make::Audio { codec: config::AudioCodec::Aac, bitrate: 64_000, channels: 2 };
+    renditions.push(Rendition { name: "audio".to_owned(), make: sound });
     Plan {
         rate: publisher.source().rate,
         segment_frames: GOP,

@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn look(scene: Scene, quality: u8, seconds: u32, folder: &Path) -> anyhow::Result<Found> {
     let source = folder.join("source.flv");
     scene.make(&source, seconds)?;
-    let coding = |quality| Coding { quality, preset: "veryfast".to_owned() };
+    let coding = |quality| Coding { codec: config::VideoCodec::H264, quality, preset: "veryfast".to_owned() };
     let aimed = Trial { bitrate: LADDER_RATE, coding: coding(Some(quality)) };
     let spent = RATES.iter().map(|&bitrate| Trial { bitrate, coding: coding(None) });
     let trials: Vec<Trial> = std::iter::once(aimed).chain(spent).collect();

@@ -1,4 +1,4 @@
-//! `vivid check-config`: a configuration, and the files that it names.
+//! `vivid check-config`: a configuration, the files that it names, and the encoders that it needs.
 
 use crate::logging;
 use anyhow::Context;
@@ -21,7 +21,7 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files that could not be used.
+/// The files that could not be used, and the encoders that are not there.
 fn unusable(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut check = |key: &str, checked: Result<(), String>| {
@@ -29,6 +29,12 @@ fn unusable(config: &Config) -> Vec<Problem> {
     };
     if let Some(path) = config.origin.as_ref().and_then(|origin| origin.ingest.slate.as_ref()) {
         check("origin.ingest.slate", origin::check_slate(path).map_err(|why| format!("{} {why}", path.display())));
+    }
+    if let Some(origin) = &config.origin {
+        check("origin.ladder", transcode::check_encoders(&origin.ladder).map_err(told));
+        for (index, rule) in origin.ladders.iter().enumerate() {
+            check(&format!("origin.ladders[{index}]"), transcode::check_encoders(&rule.ladder).map_err(told));
+        }
     }
     if let Some(edge) = &config.edge {
         for (index, files) in edge.tls.certificates.iter().enumerate() {

@@ -28,7 +28,7 @@ pub use edge::{
 pub use edge::{LogTarget, LoggedAddresses, SampleBy};
 pub use fleet::{FleetEdge, FleetFile};
 pub use geo::Geo;
-pub use ladder::{Audio, Coding, Ladder, LadderEdit, LadderRule, LadderWords, Rung};
+pub use ladder::{Audio, AudioCodec, Coding, Ladder, LadderEdit, LadderRule, LadderWords, Rung, VideoCodec};
 pub use log::{Log, LogFormat};
 pub use origin::{
     ANY_STREAM, Admin as OriginAdmin, Archive, Disk as OriginDisk, EncryptedStreams, Encryption, EncryptionMethod,

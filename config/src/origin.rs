@@ -191,13 +191,16 @@ impl Raw {
             let rule = rule.valid(index, &self.ladder, problems);
             LadderRule { ladder: with_images(rule.ladder), ..rule }
         });
-        let ladders = ladders.collect();
+        let ladders: Vec<_> = ladders.collect();
+        let ladder = with_images(self.ladder.valid("origin.ladder", problems));
+        let encryption = self.encryption.valid(problems);
+        encryption::check_codecs(&encryption, (&ladder, &ladders), problems);
         Origin {
             profiles,
             markers: self.markers.valid(problems),
             admin: self.admin.valid(problems),
             subtitles: self.subtitles.valid(problems),
-            encryption: self.encryption.valid(problems),
+            encryption,
             twin,
             rtmp_listen: address(problems, "origin.rtmp_listen", &self.rtmp_listen),
             http_listen: address(problems, "origin.http_listen", &self.http_listen),
@@ -209,7 +212,7 @@ impl Raw {
             )),
             ingest: self.ingest.valid(problems),
             segment: self.segment.valid(problems),
-            ladder: with_images(self.ladder.valid("origin.ladder", problems)),
+            ladder,
             ladders,
             worker: self.worker.valid(problems),
             window: self.window.valid(problems),

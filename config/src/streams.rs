@@ -25,4 +25,40 @@ impl Streams {
     pub fn cover(&self, stream: &str) -> bool {
         self.0.strip_suffix('*').map_or(self.0 == stream, |beginning| stream.starts_with(beginning))
     }
+
+    /// Whether it names all that `other` names.
+    pub(crate) fn hold(&self, other: &Self) -> bool {
+        match (self.0.strip_suffix('*'), other.0.strip_suffix('*')) {
+            (Some(own), Some(others)) => others.starts_with(own),
+            (None, Some(_)) => false,
+            (_, None) => self.cover(&other.0),
+        }
+    }
+
+    /// Whether a stream can be named by both.
+    pub(crate) fn meet(&self, other: &Self) -> bool {
+        self.hold(other) || other.hold(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_beginnings_hold_and_meet_each_other() {
+        for (a, b, holds, meets) in [
+            ("a", "a", true, true),
+            ("a", "b", false, false),
+            ("a*", "ab", true, true),
+            ("ab", "a*", false, true),
+            ("a*", "ab*", true, true),
+            ("ab*", "a*", false, true),
+            ("ab*", "ac*", false, false),
+            ("*", "a", true, true),
+        ] {
+            let (a, b) = (Streams::of(a), Streams::of(b));
+            assert_eq!((a.hold(&b), a.meet(&b)), (holds, meets), "{a:?} {b:?}");
+        }
+    }
 }

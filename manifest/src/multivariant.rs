@@ -6,8 +6,8 @@ use std::fmt::Write;
 /// The renditions of one live stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultivariantPlaylist {
-    /// The audio that goes with every variant, where there is any.
-    pub audio: Option<AudioRendition>,
+    /// Audio of which variants say which goes with them; players take the first that they can decode.
+    pub audio: Vec<AudioRendition>,
     /// Captions in every variant's pictures, as INSTREAM-ID names them: `CC1`, `SERVICE1`.
     pub captions: Vec<String>,
     /// WebVTT that goes with every variant.
@@ -20,10 +20,10 @@ pub struct MultivariantPlaylist {
     pub variants: Vec<Variant>,
 }
 
-/// EXT-X-MEDIA of TYPE=AUDIO.
+/// EXT-X-MEDIA of TYPE=AUDIO, in a group of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioRendition {
-    /// NAME, as a menu shows it.
+    /// NAME, as a menu shows it, and GROUP-ID.
     pub name: String,
     pub channels: u16,
     pub uri: String,
@@ -63,6 +63,8 @@ pub struct Variant {
     pub width: u32,
     pub height: u32,
     pub frame_rate_hz: f64,
+    /// The name of its audio.
+    pub audio: Option<String>,
     pub uri: String,
     /// `None` where no key frame can be had alone.
     pub trick_play: Option<TrickPlay>,
@@ -78,7 +80,6 @@ pub struct TrickPlay {
     pub uri: String,
 }
 
-const AUDIO_GROUP: &str = "audio";
 const CAPTIONS_GROUP: &str = "captions";
 const SUBTITLES_GROUP: &str = "subtitles";
 
@@ -91,10 +92,10 @@ impl MultivariantPlaylist {
     fn render_into(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS")?;
         self.key.iter().try_for_each(|key| key.render_session_into(out))?;
-        if let Some(AudioRendition { name, channels, uri }) = &self.audio {
+        for AudioRendition { name, channels, uri } in &self.audio {
             writeln!(
                 out,
-                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{AUDIO_GROUP}\",NAME=\"{name}\",DEFAULT=YES,AUTOSELECT=YES,\
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{name}\",NAME=\"{name}\",DEFAULT=YES,AUTOSELECT=YES,\
                  CHANNELS=\"{channels}\",URI=\"{uri}\""
             )?;
         }
@@ -113,7 +114,6 @@ impl MultivariantPlaylist {
             writeln!(out, ",AUTOSELECT=YES,URI=\"{uri}\"")?;
         }
         let groups: Vec<(&str, &str)> = [
-            ("AUDIO", AUDIO_GROUP, self.audio.is_some()),
             ("CLOSED-CAPTIONS", CAPTIONS_GROUP, !self.captions.is_empty()),
             ("SUBTITLES", SUBTITLES_GROUP, !self.subtitles.is_empty()),
         ]
@@ -142,6 +142,7 @@ impl Variant {
             self.height,
             self.frame_rate_hz
         )?;
+        self.audio.iter().try_for_each(|group| write!(out, ",AUDIO=\"{group}\""))?;
         groups.iter().try_for_each(|(attribute, group)| write!(out, ",{attribute}=\"{group}\""))?;
         writeln!(out, "\n{}", self.uri)
     }
@@ -185,6 +186,7 @@ mod tests {
             width: height * 16 / 9,
             height,
             frame_rate_hz: 30_000.0 / 1001.0,
+            audio: codecs.get(1).map(|_| "audio".to_owned()),
             uri: format!("{height}p/index.m3u8"),
             trick_play: Some(TrickPlay {
                 peak_bitrate: 1_000_000,
@@ -196,7 +198,7 @@ mod tests {
 
     fn empty() -> MultivariantPlaylist {
         MultivariantPlaylist {
-            audio: None,
+            audio: vec![],
             captions: vec![],
             subtitles: vec![],
             images: None,
@@ -234,7 +236,7 @@ mod tests {
         let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
         let codecs = ["avc1.64001F", "mp4a.40.2"];
         let ladder = MultivariantPlaylist {
-            audio: Some(audio),
+            audio: vec![audio],
             captions: vec![],
             subtitles: vec![],
             images: None,
@@ -255,9 +257,27 @@ mod tests {
     }
 
     #[test]
+    fn every_variant_names_its_own_audio() {
+        let audio =
+            |name: &str, channels| AudioRendition { name: name.into(), channels, uri: format!("{name}/index.m3u8") };
+        let mut opus = variant(360, &["av01.0.04M.08", "opus"]);
+        opus.audio = Some("audio-opus".to_owned());
+        let variants = vec![variant(360, &["avc1.64001F", "mp4a.40.2"]), opus];
+        let audio = vec![audio("audio", 2), audio("audio-opus", 6)];
+        let text = MultivariantPlaylist { audio, variants, ..empty() }.render();
+        for told in [
+            "GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",URI=\"audio/index.m3u8\"\n",
+            "GROUP-ID=\"audio-opus\",NAME=\"audio-opus\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"6\",",
+            "CODECS=\"avc1.64001F,mp4a.40.2\",RESOLUTION=640x360,FRAME-RATE=29.970,AUDIO=\"audio\"\n",
+            "CODECS=\"av01.0.04M.08,opus\",RESOLUTION=640x360,FRAME-RATE=29.970,AUDIO=\"audio-opus\"\n",
+        ] {
+            assert!(text.contains(told), "{told} in {text}");
+        }
+    }
+
+    #[test]
     fn silent_streams_name_no_audio_group() {
-        let text =
-            MultivariantPlaylist { audio: None, variants: vec![variant(360, &["avc1.42C01E"])], ..empty() }.render();
+        let text = MultivariantPlaylist { variants: vec![variant(360, &["avc1.42C01E"])], ..empty() }.render();
         assert!(!text.contains("AUDIO"), "{text}");
     }
 
@@ -276,7 +296,7 @@ mod tests {
     fn a_follower_finds_every_playlist() {
         let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
         let text =
-            MultivariantPlaylist { audio: Some(audio), variants: vec![variant(360, &["avc1.42C01E"])], ..empty() }
+            MultivariantPlaylist { audio: vec![audio], variants: vec![variant(360, &["avc1.42C01E"])], ..empty() }
                 .render();
         let Ok(Followed::Multivariant(followed)) = follow::read(&text) else { panic!("not multivariant") };
         assert_eq!(followed.playlists, ["audio/index.m3u8", "360p/index.m3u8"]);

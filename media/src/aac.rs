@@ -5,6 +5,9 @@ use crate::{AacConfig, CodecError};
 use bytes::Bytes;
 
 impl AacConfig {
+    /// Samples of one access unit (ISO/IEC 14496-3, 4.5.1.1).
+    pub const UNIT_SAMPLES: u32 = 1024;
+
     /// Reads an AudioSpecificConfig of at most 512 bytes. AAC-LC is supported, alone or as the core of HE-AAC v1 and v2
     /// with explicit signalling; other object types and 960-sample frames are not.
     pub fn parse(record: Bytes) -> Result<Self, CodecError> {

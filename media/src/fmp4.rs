@@ -55,6 +55,8 @@ pub enum Fmp4Error {
     Config(#[source] mp4_atom::Error),
     #[error("the boxes cannot be written: {0}")]
     Boxes(#[source] mp4_atom::Error),
+    #[error("samples of {0} cannot be encrypted by cbcs here")]
+    Unprotectable(String),
 }
 
 /// The only track of every init section.

@@ -19,6 +19,7 @@ pub struct Frame {
     pub pts: i64,
     /// Whether decoding can start here: an IDR picture; always true for audio.
     pub keyframe: bool,
-    /// H.264: NAL units with 4-byte lengths (ISO/IEC 14496-15); AAC: one raw access unit without ADTS.
+    /// H.264 and HEVC: NAL units with 4-byte lengths (ISO/IEC 14496-15); AV1: OBUs with their sizes, without temporal
+    /// delimiters; AAC: one raw access unit without ADTS; VP9 and Opus: as coded.
     pub data: Bytes,
 }

@@ -87,10 +87,7 @@ impl Segmenter {
             grid,
             kind,
             timescale: timescale.0,
-            frame_ticks: match kind {
-                TrackKind::Video => i64::from(grid.rate.frame_ticks()),
-                TrackKind::Audio => i64::from(transcode::ACCESS_UNIT_SAMPLES),
-            },
+            frame_ticks: i64::from(track.unit_samples().unwrap_or_else(|| grid.rate.frame_ticks())),
             first_msn,
             base: timescale.ticks_of_ms(zero_unix_ms),
             delay: 0,
@@ -103,9 +100,15 @@ impl Segmenter {
     }
 
     /// Encrypts what it cuts of the track, where there is a `protection`.
-    pub(crate) fn protected(mut self, track: &TrackConfig, protection: Option<Arc<Protection>>) -> Self {
-        self.protect = protection.map_or_else(Protect::default, |protection| Protect::new(track, protection));
-        self
+    pub(crate) fn protected(
+        mut self,
+        track: &TrackConfig,
+        protection: Option<Arc<Protection>>,
+    ) -> Result<Self, Fmp4Error> {
+        if let Some(protection) = protection {
+            self.protect = Protect::new(track, protection)?;
+        }
+        Ok(self)
     }
 
     /// One of `every` frames of the grid is there.

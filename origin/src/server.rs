@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use transcode::WorkerProgram;
+use transcode::{MissingEncoder, WorkerProgram};
 
 /// Bound to its ports, and ready to run.
 pub struct Server {
@@ -40,6 +40,8 @@ pub enum OriginError {
         path.display()
     )]
     DiskTaken { path: PathBuf },
+    #[error("origin.ladder, or one of origin.ladders, cannot be made: {0}")]
+    Encoder(#[from] MissingEncoder),
     #[error(transparent)]
     Rtmp(#[from] ListenError),
     #[error("cannot register metrics: {0}")]
@@ -53,6 +55,8 @@ const DRAIN: Duration = Duration::from_millis(2500);
 impl Server {
     /// Takes the ports of `config` now; port 0 takes a free one. `program` is run once per epoch to transcode.
     pub fn bind(config: config::Origin, program: WorkerProgram, registry: &Registry) -> Result<Self, OriginError> {
+        let ladders = config.ladders.iter().map(|rule| &rule.ladder);
+        ladders.chain([&config.ladder]).try_for_each(transcode::check_encoders)?;
         let addr = config.http_listen;
         let failed = |source| OriginError::Listen { addr, source };
         let http = std::net::TcpListener::bind(addr).map_err(failed)?;

@@ -120,6 +120,13 @@ impl Directory {
         stream.edited_ladder().unwrap_or_else(|| Arc::new(self.0.context.config.ladder(&stream.name).clone()))
     }
 
+    /// Whether this origin can make a ladder of a stream, and why not.
+    pub(crate) fn check_ladder(&self, stream: &Stream, ladder: &Ladder) -> Result<(), String> {
+        transcode::check_encoders(ladder).map_err(|error| error.to_string())?;
+        let refusal = self.0.context.config.encryption.refusal(&stream.name, ladder);
+        refusal.map_or(Ok(()), Err)
+    }
+
     pub(crate) fn has_twin(&self) -> bool {
         self.0.context.twin.is_some()
     }

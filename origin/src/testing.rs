@@ -1,6 +1,7 @@
 //! Values that the unit tests of this crate start from.
 
 use bytes::Bytes;
+use config::{AudioCodec, VideoCodec};
 use media::{AacConfig, AvcConfig, FrameRate, Timescale, TrackConfig};
 use transcode::{Encoding, Make, Plan, Rendition, Source};
 
@@ -44,7 +45,8 @@ pub(crate) fn aac() -> TrackConfig {
 
 /// What the ladder makes of a picture, at every frame of the grid.
 pub(crate) fn rung(width: u32, height: u32, bitrate: u32) -> Make {
-    Make::Video(Encoding { width, height, every: 1, bitrate, quality: Some(23), preset: "veryfast".to_owned() })
+    let (codec, preset) = (VideoCodec::H264, "veryfast".to_owned());
+    Make::Video(Encoding { codec, width, height, every: 1, bitrate, quality: Some(23), preset })
 }
 
 /// A plan whose grid is given: passthrough and audio.
@@ -59,7 +61,10 @@ pub(crate) fn plan(fps: u32, segment_frames: u32, part_frames: u32) -> Plan {
         part_target: longest_part(rate, part_frames),
         renditions: vec![
             Rendition { name: "180p".to_owned(), make: Make::Passthrough },
-            Rendition { name: "audio".to_owned(), make: Make::Audio { bitrate: 128_000 } },
+            Rendition {
+                name: "audio".to_owned(),
+                make: Make::Audio { codec: AudioCodec::Aac, bitrate: 128_000, channels: 2 },
+            },
         ],
         ..transcode::plan(&source, &origin.segment, &origin.ladder)
     }

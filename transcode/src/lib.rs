@@ -10,7 +10,8 @@ pub mod worker;
 pub use keeping::{Keeping, Shed};
 pub use metrics::Metrics;
 pub use plan::{
-    ACCESS_UNIT_SAMPLES, AUDIO_RATE, Encoding, Make, Plan, Rendition, Source, Thumbnails, plan, plan_after,
+    ACCESS_UNIT_SAMPLES, AUDIO_RATE, Encoding, Make, Plan, Rendition, Source, Thumbnails, channels, plan, plan_after,
 };
 pub use supervise::{EndReason, Input, Limits, Made, Worker, WorkerError, WorkerInput, WorkerProgram};
 pub use wire::Job;
+pub use worker::{MissingEncoder, check_encoders};

@@ -5,8 +5,8 @@ mod rungs;
 
 pub use after::plan_after;
 
-use config::{Ladder, Segmenting};
-use media::{AacConfig, AvcConfig, FrameRate};
+use config::{AudioCodec, Ladder, Segmenting, VideoCodec};
+use media::{AacConfig, AvcConfig, FrameRate, OpusConfig};
 use std::time::Duration;
 
 /// What ingest learnt of a source before the first frame goes anywhere.
@@ -51,7 +51,7 @@ pub struct Thumbnails {
 /// A rung of the ladder or the audio track, as players see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendition {
-    /// `{height}p` or `audio`. The top rendition has the name that it had in the first epoch, whatever it is made from now.
+    /// That of the rung, `{height}p`, `audio` or `audio-opus`. The top rendition has the name that it had in the first epoch, whatever it is made from now.
     pub name: String,
     pub make: Make,
 }
@@ -61,15 +61,17 @@ pub enum Make {
     /// The source's own video, as it is.
     Passthrough,
     Video(Encoding),
-    /// AAC-LC at 48 kHz; bits per second.
+    /// At 48 kHz; in bits per second. Of 1, 2 or 6 channels.
     Audio {
+        codec: AudioCodec,
         bitrate: u32,
+        channels: u16,
     },
 }
 
-/// H.264 by x264.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoding {
+    pub codec: VideoCodec,
     /// In pixels, both even.
     pub width: u32,
     pub height: u32,
@@ -77,16 +79,16 @@ pub struct Encoding {
     pub every: u32,
     /// The target in bits per second, or where a quality is aimed at, the most on average.
     pub bitrate: u32,
-    /// x264's constant rate factor.
+    /// The encoder's constant rate factor.
     pub quality: Option<u8>,
-    /// An x264 preset.
+    /// One of the encoder's presets.
     pub preset: String,
 }
 
 /// Samples per second of every audio rendition.
 pub const AUDIO_RATE: u32 = 48_000;
-/// Samples of one AAC-LC access unit (ISO/IEC 14496-3, 4.5.1.1).
-pub const ACCESS_UNIT_SAMPLES: u32 = 1024;
+/// Samples of one AAC-LC access unit, of which sources are.
+pub const ACCESS_UNIT_SAMPLES: u32 = AacConfig::UNIT_SAMPLES;
 
 impl Plan {
     /// How long every segment lasts, to the nanosecond.
@@ -114,7 +116,7 @@ impl Make {
             Self::Passthrough => None,
             // A quarter above the target keeps the peak in the 125 % that Apple's authoring rules allow (1.29).
             Self::Video(Encoding { bitrate, .. }) => Some(bitrate.saturating_add(bitrate / 4)),
-            Self::Audio { bitrate } => Some(*bitrate),
+            Self::Audio { bitrate, .. } => Some(*bitrate),
         }
     }
 
@@ -145,7 +147,7 @@ pub fn plan(source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
         segment_frames,
         part_frames,
         target_duration_s: target_duration_s(source.rate, segment_frames),
-        part_target: part_target(source, part_frames),
+        part_target: part_target((source.rate, &units(source, ladder)), part_frames),
         thumbnails: thumbnails(source, ladder, &renditions),
         renditions,
     }
@@ -203,32 +205,48 @@ fn target_duration_s(rate: FrameRate, segment_frames: u32) -> u64 {
     (longest_s.round() as u64).max(1)
 }
 
-fn part_target(source: &Source, part_frames: u32) -> Duration {
-    let video = lasting(source.rate, part_frames);
+/// Samples of an access unit of each track of sound; none where the source is silent.
+fn units(source: &Source, ladder: &Ladder) -> Vec<u32> {
+    let codecs = ladder.audio.codecs.iter().filter(|_| source.audio.is_some());
+    codecs.map(|codec| unit_samples(*codec)).collect()
+}
+
+fn unit_samples(codec: AudioCodec) -> u32 {
+    match codec {
+        AudioCodec::Aac => AacConfig::UNIT_SAMPLES,
+        AudioCodec::Opus => OpusConfig::UNIT_SAMPLES,
+    }
+}
+
+fn part_target((rate, units): (FrameRate, &[u32]), part_frames: u32) -> Duration {
+    let video = lasting(rate, part_frames);
     // A part holds the access units that start in it: at most its length in them, rounded up.
-    let audio = source.audio.as_ref().map_or(Duration::ZERO, |_| {
-        let (samples, unit) = samples_of_part(source.rate, part_frames);
-        access_units(samples.div_ceil(unit))
+    let audio = units.iter().map(|&samples| {
+        let (part, unit) = samples_of_part((rate, samples), part_frames);
+        access_units(part.div_ceil(unit), samples)
     });
     // Playlists round durations; a target rounded up is never below a rounded part.
-    let micros = video.max(audio).as_nanos().div_ceil(1000) as u64;
+    let micros = audio.fold(video, Duration::max).as_nanos().div_ceil(1000) as u64;
     Duration::from_millis(micros.div_ceil(1000))
 }
 
-/// At least the length of a part in access units, rounded down.
-fn shortest_audio_part(rate: FrameRate, part_frames: u32) -> Duration {
-    let (samples, unit) = samples_of_part(rate, part_frames);
-    access_units(samples / unit)
+/// The shortest of the video's part and, for each kind of access unit, its length in them, rounded down.
+fn shortest_part((rate, units): (FrameRate, &[u32]), part_frames: u32) -> Duration {
+    let audio = units.iter().map(|&samples| {
+        let (part, unit) = samples_of_part((rate, samples), part_frames);
+        access_units(part / unit, samples)
+    });
+    audio.fold(lasting(rate, part_frames), Duration::min)
 }
 
 /// Samples of a part, and of an access unit, both times the numerator of the rate.
-fn samples_of_part(rate: FrameRate, part_frames: u32) -> (u64, u64) {
+fn samples_of_part((rate, unit): (FrameRate, u32), part_frames: u32) -> (u64, u64) {
     let samples = u64::from(part_frames) * u64::from(AUDIO_RATE) * u64::from(rate.den());
-    (samples, u64::from(rate.num()) * u64::from(ACCESS_UNIT_SAMPLES))
+    (samples, u64::from(rate.num()) * u64::from(unit))
 }
 
-fn access_units(count: u64) -> Duration {
-    Duration::from_nanos((count * u64::from(ACCESS_UNIT_SAMPLES) * 1_000_000_000).div_ceil(u64::from(AUDIO_RATE)))
+fn access_units(count: u64, samples: u32) -> Duration {
+    Duration::from_nanos((count * u64::from(samples) * 1_000_000_000).div_ceil(u64::from(AUDIO_RATE)))
 }
 
 /// The top is the source or of its size; then the rungs, then the sound.
@@ -237,15 +255,43 @@ fn renditions(source: &Source, ladder: &Ladder, (passthrough, part_frames): (boo
     let top = if passthrough { Make::Passthrough } else { Make::Video(rungs::top(source, ladder, &rungs)) };
     let height = source.video.height;
     let mut renditions = vec![Rendition { name: format!("{height}p"), make: top }];
-    for fit in rungs.iter().filter(|fit| !fit.is_source(source)) {
+    // What the top is coded as: the source's own pictures are H.264.
+    let codec = renditions[0].make.encoding().map_or(VideoCodec::H264, |top| top.codec);
+    for fit in rungs.iter().filter(|fit| !(fit.is_source(source) && fit.rung.coding.codec == codec)) {
         renditions.push(Rendition { name: fit.rung.name.clone(), make: Make::Video(fit.encoding(source)) });
     }
     rungs::tell_apart(&mut renditions);
-    if source.audio.is_some() {
-        renditions.push(Rendition { name: "audio".to_owned(), make: Make::Audio { bitrate: ladder.audio.bitrate } });
-    }
+    renditions.extend(source.audio.iter().flat_map(|audio| sound(audio, ladder)));
     renditions
 }
+
+/// The sound of a source, in each codec of the ladder.
+fn sound(source: &AacConfig, ladder: &Ladder) -> Vec<Rendition> {
+    let channels = channels(source).min(ladder.audio.channels_max);
+    // The fifth and sixth channel take little: one is behind, one is deep.
+    let bitrate = if channels > 2 { ladder.audio.bitrate / 2 * 5 } else { ladder.audio.bitrate };
+    let rendition = |codec: &AudioCodec| {
+        let name = match codec {
+            AudioCodec::Aac => "audio".to_owned(),
+            AudioCodec::Opus => format!("audio-{}", codec.name()),
+        };
+        Rendition { name, make: Make::Audio { codec: *codec, bitrate, channels } }
+    };
+    ladder.audio.codecs.iter().map(rendition).collect()
+}
+
+/// Channels that the sound of a source has, as one of the layouts that are made here: mono, stereo, 5.1. Parametric stereo is
+/// coded as one channel and decoded as two.
+pub fn channels(source: &AacConfig) -> u16 {
+    match source.channels {
+        1 if source.codec() != PARAMETRIC_STEREO => 1,
+        ..=2 => 2,
+        _ => 6,
+    }
+}
+
+/// HE-AAC v2 (ISO/IEC 14496-3, table 1.17: object type 29).
+const PARAMETRIC_STEREO: &str = "mp4a.40.29";
 
 /// No larger than the pictures that they are made from.
 fn thumbnails(source: &Source, ladder: &Ladder, renditions: &[Rendition]) -> Option<Thumbnails> {

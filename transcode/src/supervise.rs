@@ -152,6 +152,8 @@ impl Worker {
         wire::encode(&greeting, &mut hello).map_err(WorkerError::Job)?;
         let mut child = Command::new(&program.path)
             .args(&program.args)
+            // SVT-AV1 says much on standard error, past FFmpeg's level: errors alone.
+            .env("SVT_LOG", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -12,11 +12,11 @@ mod tests;
 use crate::{Keeping, Plan, Shed, Source};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cursor::{Reader, put_bytes};
-use media::{Frame, Timescale, TrackConfig, TrackKind};
+use media::{Frame, Timescale, TrackConfig, TrackKind, VideoConfig};
 use std::time::Duration;
 
 /// Changes whenever a message does.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 /// The longest message, without its length. A 4K IDR picture at high quality has a few megabytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -333,13 +333,30 @@ fn put_track(out: &mut BytesMut, config: &TrackConfig) {
             out.put_u8(1);
             job::put_aac(out, config);
         }
+        TrackConfig::Opus { config } => {
+            out.put_u8(2);
+            job::put_opus(out, config);
+        }
+        TrackConfig::Hevc { config, timescale } => put_video(out, (3, config), *timescale),
+        TrackConfig::Av1 { config, timescale } => put_video(out, (4, config), *timescale),
+        TrackConfig::Vp9 { config, timescale } => put_video(out, (5, config), *timescale),
     }
+}
+
+fn put_video(out: &mut BytesMut, (kind, config): (u8, &VideoConfig), timescale: Timescale) {
+    out.put_u8(kind);
+    job::put_video(out, config);
+    out.put_u32(timescale.0);
 }
 
 fn read_track(reader: &mut Reader) -> Result<TrackConfig, WireError> {
     match reader.u8()? {
         0 => Ok(TrackConfig::Avc { config: job::read_avc(reader)?, timescale: Timescale(reader.u32()?) }),
         1 => Ok(TrackConfig::Aac { config: job::read_aac(reader)? }),
+        2 => Ok(TrackConfig::Opus { config: job::read_opus(reader)? }),
+        3 => Ok(TrackConfig::Hevc { config: job::read_video(reader)?, timescale: Timescale(reader.u32()?) }),
+        4 => Ok(TrackConfig::Av1 { config: job::read_video(reader)?, timescale: Timescale(reader.u32()?) }),
+        5 => Ok(TrackConfig::Vp9 { config: job::read_video(reader)?, timescale: Timescale(reader.u32()?) }),
         _ => Err(WireError::Invalid("kind of track")),
     }
 }

@@ -5,9 +5,10 @@
 //! waits for that is coded and bounded: past it the worker says that it is too slow, and ends. So sound never waits for
 //! pictures.
 
-mod annexb;
 mod audio;
 mod backlog;
+mod encoder;
+mod encoders;
 mod ffi;
 mod grid;
 mod lifeline;
@@ -17,16 +18,17 @@ mod rung;
 mod scaler;
 mod source;
 mod thumbnails;
-mod x264;
 
 use crate::keeping::{self, Keeper, Keeping};
 use crate::plan::gcd;
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
 use crate::{AUDIO_RATE, Make};
-use audio::Audio;
+use audio::{Audio, Wanted};
 use backlog::{Backlog, backlog};
 use bytes::BytesMut;
-use media::{Frame, FrameRate, Timescale, TrackKind};
+use encoder::Settings;
+pub use encoders::{MissingEncoder, check_encoders};
+use media::{CodecError, Frame, FrameRate, Timescale, TrackKind};
 use output::Output;
 use pace::Pace;
 use rung::{Below, Rung};
@@ -35,7 +37,6 @@ use std::io::Read;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use thumbnails::Thumbnailer;
-use x264::Settings;
 
 /// Why a worker ends before its work is done. Each is one sentence for the origin's log.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +55,12 @@ pub enum WorkError {
     Codec { what: &'static str, source: ffmpeg_next::Error },
     #[error("the encoder {encoder} does not know the option {option}")]
     Option { encoder: &'static str, option: String },
-    #[error("the encoder gave a bitstream without parameter sets")]
+    #[error("an encoder gave what cannot be read")]
     Bitstream,
+    #[error("an encoder gave a header of no use: {0}")]
+    Header(#[from] CodecError),
+    #[error("picture {index} has a key frame where there must be none, or has none where there must be one")]
+    Misplaced { index: i64 },
     #[error("the source jumped over {frames} frames, more than can be filled; it needs a new epoch")]
     Jump { frames: i64 },
     #[error("the job asks for audio, and the source has none")]
@@ -152,7 +157,7 @@ impl Pipeline {
         let (pace, mut place) =
             (Pace::new(encoded().count(), keeping::bearable(&job.plan, keeping)), encoded().count());
         let mut threads = Vec::new();
-        let (mut next, mut audio) = (None, None);
+        let mut next = None;
         if let Some(thumbnails) = &job.plan.thumbnails {
             let (sender, receiver) = sync_channel(rung::PICTURES_MAX);
             let (thumbnails, segment, out) = (thumbnails.clone(), job.plan.segment_frames, output.clone());
@@ -172,14 +177,8 @@ impl Pipeline {
                 threads.push(spawn(&rendition.name, output, move || rung.run(&receiver))?);
                 next = Some(Below { pictures, every });
             }
-            if let Make::Audio { bitrate } = rendition.make {
-                let config = job.source.audio.as_ref().ok_or(WorkError::NoAudio)?;
-                let (sender, receiver) = sync_channel(audio::INPUTS_MAX);
-                let track = Audio::new(config, bitrate, index as u16, output.clone())?;
-                threads.push(spawn(&rendition.name, output, move || track.run(&receiver))?);
-                audio = Some(sender);
-            }
         }
+        let audio = sound(job, output, &mut threads)?;
         let mut video = None;
         if let Some(rungs) = next {
             let keeper = Keeper::new(&job.plan, keeping);
@@ -234,6 +233,26 @@ impl Pipeline {
             threads.into_iter().map(|thread| thread.join().unwrap_or(Err(WorkError::Panicked))).collect();
         results.into_iter().collect()
     }
+}
+
+/// One thread for all sound, where there is any.
+fn sound(job: &Job, output: &Output, threads: &mut Vec<Work>) -> Result<Option<SyncSender<audio::Input>>, WorkError> {
+    let mut wanted = Vec::new();
+    let mut most = 0;
+    for (index, rendition) in job.plan.renditions.iter().enumerate() {
+        if let Make::Audio { codec, bitrate, channels } = rendition.make {
+            wanted.push(Wanted { rendition: index as u16, codec, bitrate });
+            most = channels;
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let config = job.source.audio.as_ref().ok_or(WorkError::NoAudio)?;
+    let (sender, receiver) = sync_channel(audio::INPUTS_MAX);
+    let audio = Audio::new(config, most, &wanted, output.clone())?;
+    threads.push(spawn("audio", output, move || audio.run(&receiver))?);
+    Ok(Some(sender))
 }
 
 /// A thread that fails ends the process: the main thread may be waiting for input that never comes.

@@ -4,7 +4,7 @@ use super::clip::{self, Clip};
 use super::{PRESET, RUNGS};
 use crate::sys;
 use anyhow::{Context, ensure};
-use config::{Audio, Coding, Ladder, Rung, Segmenting};
+use config::{Audio, AudioCodec, Coding, Ladder, Rung, Segmenting, VideoCodec};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -52,7 +52,7 @@ pub(crate) fn job(clip: &Clip) -> Job {
 
 /// The same with rungs of these heights and bit rates.
 pub(crate) fn job_of(clip: &Clip, rungs: &[(u32, u32)]) -> Job {
-    let coding = Coding { quality: None, preset: PRESET.to_owned() };
+    let coding = Coding { codec: VideoCodec::H264, quality: None, preset: PRESET.to_owned() };
     let rung = |&(height, bitrate)| Rung {
         name: format!("{height}p"),
         height,
@@ -62,7 +62,7 @@ pub(crate) fn job_of(clip: &Clip, rungs: &[(u32, u32)]) -> Job {
     };
     let ladder = Ladder {
         rungs: rungs.iter().map(rung).collect(),
-        audio: Audio { bitrate: 128_000 },
+        audio: Audio { bitrate: 128_000, codecs: vec![AudioCodec::Aac], channels_max: 6 },
         top_bits_per_pixel: 0.1,
         coding: coding.clone(),
         // ffmpeg is not asked for any either.

@@ -48,6 +48,7 @@ fn plan(clip: &clip::Clip, trials: &[Trial]) -> Plan {
     let rendition = |(index, trial): (usize, &Trial)| Rendition {
         name: format!("trial-{index}"),
         make: Make::Video(Encoding {
+            codec: config::VideoCodec::H264,
             width: WIDTH,
             height: HEIGHT,
             every: 1,

@@ -1,7 +1,8 @@
 //! A ladder that is changed while it is in use: what an operator says of it, and what it is.
 
+use super::codec::Preset;
 use super::named::Rungs;
-use super::{Coding, Ladder, RateControl, Raw, RawRung, Rung};
+use super::{Coding, Ladder, RateControl, Raw, RawRung, Rung, usual_name};
 use crate::Problem;
 use serde::{Deserialize, Serialize};
 
@@ -40,10 +41,13 @@ impl Raw {
         Self {
             rungs: Some(Rungs::Own(rungs.iter().map(|rung| RawRung::of(rung, coding)).collect())),
             audio_bitrate: Some(audio.bitrate),
+            audio_codecs: Some(audio.codecs.clone()),
+            audio_channels_max: Some(audio.channels_max),
             top_bits_per_pixel: Some(*top_bits_per_pixel),
             rate_control: Some(if coding.quality.is_some() { RateControl::Quality } else { RateControl::Bitrate }),
+            codec: Some(coding.codec),
             quality: coding.quality,
-            preset: Some(coding.preset.clone()),
+            preset: Some(Preset(coding.preset.clone())),
         }
     }
 }
@@ -52,13 +56,17 @@ impl RawRung {
     /// What a rung has from its ladder it keeps having from there.
     fn of(rung: &Rung, general: &Coding) -> Self {
         let Rung { name, height, fps_max, bitrate, coding } = rung.clone();
+        let is_alike = coding.codec == general.codec;
+        let usual = usual_name((height, fps_max, coding.codec));
         Self {
-            name: Some(name),
+            // So that a rung that gets another codec has the name of that.
+            name: Some(name).filter(|name| *name != usual),
             height,
             fps_max,
             bitrate,
-            quality: coding.quality.filter(|_| coding.quality != general.quality),
-            preset: Some(coding.preset).filter(|preset| *preset != general.preset),
+            codec: Some(coding.codec).filter(|_| !is_alike),
+            quality: coding.quality.filter(|_| !is_alike || coding.quality != general.quality),
+            preset: Some(Preset(coding.preset)).filter(|preset| !is_alike || preset.0 != general.preset),
         }
     }
 }
@@ -85,6 +93,9 @@ mod tests {
             "rate_control = \"bitrate\"\nrungs = [{ height = 480, bitrate = 900000, fps_max = 30, preset = \"medium\" }]",
             "rungs = [{ name = \"mid\", height = 480, bitrate = 900000, quality = 20 }]\naudio_bitrate = 96000",
             "rungs = []",
+            "codec = \"av1\"\naudio_codecs = [\"opus\", \"aac\"]\naudio_channels_max = 2",
+            "quality = 25\nrungs = [{ height = 480, bitrate = 900000 }, { height = 480, bitrate = 700000, codec = \"av1\" },
+             { height = 480, bitrate = 700000, codec = \"hevc\", quality = 25, preset = \"veryfast\", name = \"b\" }]",
         ] {
             let ladder = ladder(text);
             let words = serde_json::to_string(&LadderWords::from(&ladder)).unwrap();
@@ -101,6 +112,9 @@ mod tests {
         let after = edited(r#"{"rate_control": "bitrate", "preset": "fast"}"#, &before).unwrap();
         let coding = &after.rungs[0].coding;
         assert_eq!((coding.quality, coding.preset.as_str(), after.rungs[0].bitrate), (None, "fast", 900_000));
+        let after = edited(r#"{"codec": "av1"}"#, &before).unwrap();
+        let (rung, coding) = (&after.rungs[0], &after.coding);
+        assert_eq!((rung.name.as_str(), coding.quality, coding.preset.as_str()), ("480p-av1", Some(35), "10"));
         let problems = edited(r#"{"preset": "swift", "audio_bitrate": 1}"#, &before).unwrap_err();
         let told: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
         assert!(told.contains(&"ladder.preset") && told.contains(&"ladder.audio_bitrate"), "{told:?}");

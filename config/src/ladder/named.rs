@@ -40,9 +40,7 @@ impl Named {
             Self::Standard => STANDARD.to_vec(),
             Self::Uhd => [&UHD[..], &STANDARD[..]].concat(),
         };
-        let rung =
-            |(height, fps_max, bitrate)| RawRung { name: None, height, fps_max, bitrate, quality: None, preset: None };
-        steps.into_iter().map(rung).collect()
+        steps.into_iter().map(RawRung::plain).collect()
     }
 }
 

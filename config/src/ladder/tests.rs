@@ -33,7 +33,72 @@ fn a_rung_takes_from_the_ladder_what_it_does_not_say() {
     let [mid, low] = &ladder.rungs[..] else { panic!("two rungs") };
     assert_eq!((mid.name.as_str(), mid.coding.quality, mid.coding.preset.as_str()), ("mid", Some(20), "fast"));
     assert_eq!((low.name.as_str(), low.coding.quality, low.coding.preset.as_str()), ("480p30", Some(25), "medium"));
-    assert_eq!(super::Coding { quality: Some(25), preset: "fast".to_owned() }, ladder.coding);
+    let codec = super::VideoCodec::H264;
+    assert_eq!(super::Coding { codec, quality: Some(25), preset: "fast".to_owned() }, ladder.coding);
+}
+
+#[test]
+fn rungs_of_several_codecs_stand_beside_each_other_with_presets_of_their_own() {
+    let ladder = ladder(
+        "preset = \"fast\"\nrungs = [{ height = 720, bitrate = 3000000 },
+         { height = 720, bitrate = 2000000, codec = \"av1\" },
+         { height = 720, bitrate = 2000000, codec = \"hevc\", preset = \"medium\", quality = 30 },
+         { height = 360, bitrate = 500000, codec = \"av1\", preset = 12 },
+         { height = 360, fps_max = 15, bitrate = 500000, codec = \"vp9\", preset = \"8\" }]",
+    );
+    let said: Vec<_> = ladder
+        .rungs
+        .iter()
+        .map(|rung| (rung.name.as_str(), rung.coding.quality, rung.coding.preset.as_str()))
+        .collect();
+    let expected = [
+        ("720p", Some(23), "fast"),
+        ("720p-av1", Some(35), "10"),
+        ("720p-hevc", Some(30), "medium"),
+        ("360p-av1", Some(35), "12"),
+        ("360p15-vp9", Some(34), "8"),
+    ];
+    assert_eq!(said, expected);
+    assert_eq!(ladder.codecs(), super::VideoCodec::ALL);
+}
+
+#[test]
+fn what_is_said_of_one_encoder_is_not_inherited_by_another() {
+    let origin = origin(
+        "[origin]\nladders = [{ stream = \"a\", codec = \"av1\" }, { stream = \"b\", codec = \"h264\" }]
+         [origin.ladder]\npreset = \"fast\"\nquality = 20\n",
+    );
+    let said = |stream: &str| {
+        let coding = &origin.ladder(stream).coding;
+        (coding.quality, coding.preset.as_str())
+    };
+    assert_eq!([said("a"), said("b")], [(Some(35), "10"), (Some(20), "fast")]);
+    assert_eq!(origin.ladder("a").rungs[0].coding, origin.ladder("a").coding);
+}
+
+#[test]
+fn sound_in_several_codecs_and_as_many_channels_as_are_wanted() {
+    let audio = ladder("audio_codecs = [\"opus\", \"aac\"]\naudio_channels_max = 2").audio;
+    assert_eq!((audio.codecs.len(), audio.codecs[0], audio.channels_max), (2, super::AudioCodec::Opus, 2));
+}
+
+#[test]
+fn samples_are_encrypted_in_h264_alone() {
+    let told = |ladders: &str, stream: &str, method: &str| {
+        let text = format!(
+            "[origin]\nladders = [{ladders}]\n[origin.encryption]\nsecret = \"0123456789abcdef0123456789abcdef\"\n\
+             streams = [{{ stream = \"{stream}\", method = \"{method}\" }}]\n"
+        );
+        Config::parse(&text, []).err().map(|problems| problems[0].to_string())
+    };
+    let av1 = "{ stream = \"pay-*\", codec = \"av1\" }";
+    let refused = told(av1, "pay-1", "cbcs").unwrap();
+    assert!(refused.contains("origin.encryption.streams[0].method") && refused.contains("in av1; write"), "{refused}");
+    assert!(told(av1, "*", "cbcs").is_some(), "it names those of the ladder as well");
+    assert_eq!(told(av1, "pay-1", "aes-128"), None);
+    assert_eq!(told(av1, "free", "cbcs"), None);
+    let first = "{ stream = \"pay-*\" }, { stream = \"*\", codec = \"av1\" }";
+    assert_eq!(told(first, "pay-*", "cbcs"), None, "the first rule decides");
 }
 
 #[test]
@@ -79,6 +144,23 @@ fn what_is_wrong_is_said_with_its_place() {
             "twice",
         ),
         ("[origin.ladder]\npreset = \"swift\"", "origin.ladder.preset", "veryfast"),
+        ("[origin.ladder]\npreset = \"placebo\"", "origin.ladder.preset", "no preset of x264"),
+        (
+            "[origin.ladder]\ncodec = \"av1\"\npreset = \"veryfast\"",
+            "origin.ladder.preset",
+            "SVT-AV1; write one of 4, 5",
+        ),
+        ("[origin.ladder]\ncodec = \"av1\"\nquality = 64", "origin.ladder.quality", "1 to 63"),
+        ("[origin.ladder]\ncodec = \"av2\"", "origin.ladder", "`h264`, `hevc`, `av1`, `vp9`"),
+        ("[origin.ladder]\npreset = true", "origin.ladder", "such as \"veryfast\" or 10"),
+        ("[origin.ladder]\naudio_codecs = []", "origin.ladder.audio_codecs", "each once"),
+        ("[origin.ladder]\naudio_codecs = [\"aac\", \"aac\"]", "origin.ladder.audio_codecs", "each once"),
+        ("[origin.ladder]\naudio_channels_max = 3", "origin.ladder.audio_channels_max", "1, 2 or 6"),
+        (
+            "[origin.ladder]\nrungs = [{ height = 360, bitrate = 800000, codec = \"av1\" }, { height = 360, bitrate = 700000, codec = \"av1\", name = \"b\" }]",
+            "origin.ladder.rungs",
+            "only codecs",
+        ),
         ("[origin.ladder]\nquality = 0", "origin.ladder.quality", "1 to 51"),
         (
             "[origin.ladder]\nrate_control = \"bitrate\"\nrungs = [{ height = 360, bitrate = 800000, quality = 20 }]",

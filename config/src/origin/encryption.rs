@@ -2,6 +2,7 @@
 
 use crate::Problem;
 use crate::bounded::{token, within};
+use crate::ladder::{Ladder, LadderRule, VideoCodec};
 use crate::streams::Streams;
 use serde::Deserialize;
 use std::fmt;
@@ -181,7 +182,40 @@ impl RawStreams {
     }
 }
 
+/// Samples can be encrypted in pictures of H.264 alone: which bytes of the others must stay clear is not known here.
+pub(super) fn check_codecs(
+    encryption: &Encryption,
+    (general, rules): (&Ladder, &[LadderRule]),
+    problems: &mut Vec<Problem>,
+) {
+    for (index, encrypted) in encryption.streams.iter().enumerate() {
+        if encrypted.method != EncryptionMethod::Cbcs {
+            continue;
+        }
+        let meets = |rule: &&LadderRule| rule.streams.meet(&encrypted.streams);
+        let all_named = rules.iter().position(|rule| rule.streams.hold(&encrypted.streams));
+        let ladders = rules[..all_named.map_or(rules.len(), |last| last + 1)].iter().filter(meets);
+        let mut ladders = ladders.map(|rule| &rule.ladder).chain(Some(general).filter(|_| all_named.is_none()));
+        if let Some(text) = ladders.find_map(why_no_cbcs) {
+            problems.push(Problem::new(format!("origin.encryption.streams[{index}].method"), text));
+        }
+    }
+}
+
+fn why_no_cbcs(ladder: &Ladder) -> Option<String> {
+    let other = ladder.codecs().into_iter().find(|codec| *codec != VideoCodec::H264)?;
+    Some(format!(
+        "\"cbcs\" does not go with the ladder's rungs in {}; write \"aes-128\", or rungs in h264 alone",
+        other.name()
+    ))
+}
+
 impl Encryption {
+    /// Why the stream of this name cannot have a ladder, if it cannot.
+    pub fn refusal(&self, stream: &str, ladder: &Ladder) -> Option<String> {
+        why_no_cbcs(ladder).filter(|_| self.method(stream) == Some(EncryptionMethod::Cbcs))
+    }
+
     /// How the stream of this name is encrypted, if it is.
     pub fn method(&self, stream: &str) -> Option<EncryptionMethod> {
         self.streams.iter().find(|rule| rule.streams.cover(stream)).map(|rule| rule.method)

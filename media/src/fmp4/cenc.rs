@@ -48,12 +48,15 @@ impl fmt::Debug for ContentKey {
 }
 
 impl Protector {
-    pub fn new(track: &TrackConfig) -> Self {
-        Self {
-            slices: match track {
-                TrackConfig::Avc { config, .. } => Some(SliceReader::new(config)),
-                TrackConfig::Aac { .. } => None,
-            },
+    /// # Errors
+    /// The pictures are not H.264: which of their bytes must stay clear is not known here.
+    pub fn new(track: &TrackConfig) -> Result<Self, Fmp4Error> {
+        match track {
+            TrackConfig::Avc { config, .. } => Ok(Self { slices: Some(SliceReader::new(config)) }),
+            TrackConfig::Hevc { .. } | TrackConfig::Av1 { .. } | TrackConfig::Vp9 { .. } => {
+                Err(Fmp4Error::Unprotectable(track.codec()))
+            }
+            TrackConfig::Aac { .. } | TrackConfig::Opus { .. } => Ok(Self { slices: None }),
         }
     }
 
@@ -256,7 +259,10 @@ pub fn protected_init(clear: &[u8], id: KeyId, iv: [u8; 16]) -> Result<Bytes, Fm
     }
     let entry = box_at(&out, span).ok_or(STRANGE)?;
     let kind: [u8; 4] = out[entry.start + 4..entry.start + 8].try_into().map_err(|_| STRANGE)?;
-    let (name, pattern) = if &kind == b"mp4a" { (b"enca", EVERY_BLOCK) } else { (b"encv", PATTERN) };
+    let (name, pattern) = match &kind {
+        b"mp4a" | b"Opus" => (b"enca", EVERY_BLOCK),
+        _ => (b"encv", PATTERN),
+    };
     out[entry.start + 4..entry.start + 8].copy_from_slice(name);
     path.push(entry.start);
 

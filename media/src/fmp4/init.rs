@@ -1,21 +1,23 @@
 //! The init section of a track: ftyp and a moov without samples.
 
 use super::{Fmp4Error, TRACK_ID};
-use crate::{AacConfig, AvcConfig, TrackConfig};
+use crate::{AacConfig, AvcConfig, OpusConfig, TrackConfig, VideoConfig};
 use bytes::Bytes;
 use mp4_atom::{
-    Atom, Audio, Avc1, Avcc, Codec, Dinf, Dref, Encode, Esds, FourCC, Ftyp, Hdlr, Matrix, Mdhd, Mdia, Minf, Moov, Mp4a,
-    Mvex, Mvhd, Smhd, Stbl, Stco, Stsd, Tkhd, Trak, Trex, Url, Visual, Vmhd,
+    Atom, Audio, Av01, Av1c, Avc1, Avcc, Codec, Dinf, Dops, Dref, Encode, Esds, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Matrix,
+    Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Opus, Smhd, Stbl, Stco, Stsd, Tkhd, Trak, Trex, Url, Visual, Vmhd, Vp09,
+    VpcC,
     esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig},
 };
 
 /// ftyp and moov of a CMAF track (ISO/IEC 23000-19, 7.3.1).
 pub fn init(track: &TrackConfig) -> Result<Bytes, Fmp4Error> {
-    let ftyp = Ftyp {
-        major_brand: FourCC::new(b"cmfc"),
-        minor_version: 0,
-        compatible_brands: [b"iso6", b"cmfc"].map(FourCC::new).to_vec(),
-    };
+    let mut compatible_brands = [b"iso6", b"cmfc"].map(FourCC::new).to_vec();
+    if let TrackConfig::Av1 { .. } = track {
+        // AV1's binding, 2.1.
+        compatible_brands.push(FourCC::new(b"av01"));
+    }
+    let ftyp = Ftyp { major_brand: FourCC::new(b"cmfc"), minor_version: 0, compatible_brands };
     let mut out = Vec::with_capacity(1024);
     ftyp.encode(&mut out).map_err(Fmp4Error::Boxes)?;
     moov(track)?.encode(&mut out).map_err(Fmp4Error::Boxes)?;
@@ -37,29 +39,74 @@ fn moov(track: &TrackConfig) -> Result<Moov, Fmp4Error> {
             trex: vec![Trex { track_id: TRACK_ID, default_sample_description_index: 1, ..Trex::default() }],
             ..Mvex::default()
         }),
-        trak: vec![match track {
-            TrackConfig::Avc { config, .. } => video(config, timescale)?,
-            TrackConfig::Aac { config } => audio(config, timescale),
+        trak: vec![match sample_entry(track)? {
+            (entry, Some((width, height))) => video(entry, (width, height), timescale),
+            (entry, None) => audio(entry, timescale),
         }],
         ..Moov::default()
     })
 }
 
-fn video(config: &AvcConfig, timescale: u32) -> Result<Trak, Fmp4Error> {
-    let mut avcc = Avcc::decode_body(&mut &config.record[..]).map_err(Fmp4Error::Config)?;
-    // Frames hold 4-byte lengths, whatever the publisher used.
-    avcc.length_size = 4;
-    let too_large = |_| Fmp4Error::Config(mp4_atom::Error::OutOfBounds);
-    let width = u16::try_from(config.width).map_err(too_large)?;
-    let height = u16::try_from(config.height).map_err(too_large)?;
-    let visual = Visual { data_reference_index: 1, width, height, ..Visual::default() };
-    let tkhd = Tkhd { width: width.into(), height: height.into(), ..tkhd() };
-    let handler = Hdlr { handler: FourCC::new(b"vide"), name: "video".to_owned() };
-    let minf = Minf { vmhd: Some(Vmhd::default()), ..minf(Avc1 { visual, avcc, ..Avc1::default() }.into()) };
-    Ok(trak(tkhd, timescale, handler, minf))
+/// How samples are coded; with the size of pictures.
+fn sample_entry(track: &TrackConfig) -> Result<(Codec, Option<(u16, u16)>), Fmp4Error> {
+    let visual = |width: u32, height: u32| {
+        let too_large = |_| Fmp4Error::Config(mp4_atom::Error::OutOfBounds);
+        let width = u16::try_from(width).map_err(too_large)?;
+        let height = u16::try_from(height).map_err(too_large)?;
+        Ok(Visual { data_reference_index: 1, width, height, ..Visual::default() })
+    };
+    let picture = |visual: &Visual| Some((visual.width, visual.height));
+    Ok(match track {
+        TrackConfig::Avc { config: AvcConfig { record, width, height }, .. } => {
+            let mut avcc = config_box::<Avcc>(record)?;
+            // Frames hold 4-byte lengths, whatever the publisher used.
+            avcc.length_size = 4;
+            let visual = visual(*width, *height)?;
+            let size = picture(&visual);
+            (Avc1 { visual, avcc, ..Avc1::default() }.into(), size)
+        }
+        TrackConfig::Hevc { config: VideoConfig { record, width, height }, .. } => {
+            let visual = visual(*width, *height)?;
+            let size = picture(&visual);
+            (Hvc1 { visual, hvcc: config_box::<Hvcc>(record)?, ..Hvc1::default() }.into(), size)
+        }
+        TrackConfig::Av1 { config: VideoConfig { record, width, height }, .. } => {
+            let visual = visual(*width, *height)?;
+            let size = picture(&visual);
+            (Av01 { visual, av1c: config_box::<Av1c>(record)?, ..Av01::default() }.into(), size)
+        }
+        TrackConfig::Vp9 { config: VideoConfig { record, width, height }, .. } => {
+            let visual = visual(*width, *height)?;
+            let size = picture(&visual);
+            // Its box has a version, 1, and flags before the record.
+            let body = [&[1, 0, 0, 0], &record[..]].concat();
+            (Vp09 { visual, vpcc: config_box::<VpcC>(&body)?, ..Vp09::default() }.into(), size)
+        }
+        TrackConfig::Aac { config } => (aac(config).into(), None),
+        TrackConfig::Opus { config: OpusConfig { record, channels } } => {
+            let audio = sound(*channels, OpusConfig::SAMPLE_RATE);
+            (Opus { audio, dops: config_box::<Dops>(record)?, btrt: None }.into(), None)
+        }
+    })
 }
 
-fn audio(config: &AacConfig, timescale: u32) -> Trak {
+fn config_box<B: Atom>(mut record: &[u8]) -> Result<B, Fmp4Error> {
+    B::decode_body(&mut record).map_err(Fmp4Error::Config)
+}
+
+fn video(entry: Codec, (width, height): (u16, u16), timescale: u32) -> Trak {
+    let tkhd = Tkhd { width: width.into(), height: height.into(), ..tkhd() };
+    let handler = Hdlr { handler: FourCC::new(b"vide"), name: "video".to_owned() };
+    trak(tkhd, timescale, handler, Minf { vmhd: Some(Vmhd::default()), ..minf(entry) })
+}
+
+fn audio(entry: Codec, timescale: u32) -> Trak {
+    let tkhd = Tkhd { volume: 1.into(), alternate_group: 1, ..tkhd() };
+    let handler = Hdlr { handler: FourCC::new(b"soun"), name: "audio".to_owned() };
+    trak(tkhd, timescale, handler, Minf { smhd: Some(Smhd::default()), ..minf(entry) })
+}
+
+fn aac(config: &AacConfig) -> Mp4a {
     let dec_specific = DecoderSpecific { raw: config.record.to_vec(), ..DecoderSpecific::default() };
     let dec_config = DecoderConfig {
         // ISO/IEC 14496-1, tables 5 and 6: audio ISO/IEC 14496-3, an audio stream.
@@ -69,17 +116,18 @@ fn audio(config: &AacConfig, timescale: u32) -> Trak {
         ..DecoderConfig::default()
     };
     let es_desc = EsDescriptor { dec_config, sl_config: SLConfig {}, ..EsDescriptor::default() };
-    let audio = Audio {
+    let audio = sound(config.channels, config.sample_rate);
+    Mp4a { audio, esds: Esds { es_desc }, btrt: None, taic: None }
+}
+
+fn sound(channel_count: u16, sample_rate: u32) -> Audio {
+    Audio {
         data_reference_index: 1,
-        channel_count: config.channels,
+        channel_count,
         sample_size: 16,
-        // The field holds no rate above 65535 Hz; 0 sends a reader to the esds.
-        sample_rate: u16::try_from(config.sample_rate).unwrap_or(0).into(),
-    };
-    let entry = Mp4a { audio, esds: Esds { es_desc }, btrt: None, taic: None };
-    let tkhd = Tkhd { volume: 1.into(), alternate_group: 1, ..tkhd() };
-    let handler = Hdlr { handler: FourCC::new(b"soun"), name: "audio".to_owned() };
-    trak(tkhd, timescale, handler, Minf { smhd: Some(Smhd::default()), ..minf(entry.into()) })
+        // The field holds no rate above 65535 Hz; 0 sends a reader to the configuration.
+        sample_rate: u16::try_from(sample_rate).unwrap_or(0).into(),
+    }
 }
 
 fn trak(tkhd: Tkhd, timescale: u32, hdlr: Hdlr, minf: Minf) -> Trak {
@@ -154,10 +202,61 @@ mod tests {
         assert_eq!(entry.esds.es_desc.dec_config.dec_specific.as_ref().unwrap().raw, [0x11, 0x90]);
     }
 
+    fn coded(codec: fn(VideoConfig, Timescale) -> TrackConfig, record: &'static [u8]) -> TrackConfig {
+        codec(VideoConfig { record: Bytes::from_static(record), width: 320, height: 180 }, Timescale(30_000))
+    }
+
+    /// One of each, as its encoder sets it up.
+    fn others() -> [(TrackConfig, &'static [u8; 4]); 4] {
+        // hvcC with parameter sets of no more than their types; av1C with a sequence header; vpcC; dOps of six channels.
+        const HVCC: &[u8] = &[
+            1, 1, 0x60, 0, 0, 0, 0x90, 0, 0, 0, 0, 0, 0x5d, 0xF0, 0, 0xFC, 0xFD, 0xF8, 0xF8, 0, 0, 0x0F, 1, 0xA0, 0, 1,
+            0, 2, 0x40, 1,
+        ];
+        const AV1C: &[u8] = &[0x81, 4, 0x0C, 0, 0x0A, 2, 0, 0];
+        const VPCC: &[u8] = &[0, 21, 0x82, 2, 2, 2, 0, 0];
+        const DOPS: &[u8] = &[0, 6, 0, 0, 0, 0, 0xbb, 0x80, 0, 0, 1, 4, 2, 0, 4, 1, 2, 3, 5];
+        [
+            (coded(|config, timescale| TrackConfig::Hevc { config, timescale }, HVCC), b"hvcC"),
+            (coded(|config, timescale| TrackConfig::Av1 { config, timescale }, AV1C), b"av1C"),
+            (coded(|config, timescale| TrackConfig::Vp9 { config, timescale }, VPCC), b"vpcC"),
+            (TrackConfig::Opus { config: OpusConfig { record: Bytes::from_static(DOPS), channels: 6 } }, b"dOps"),
+        ]
+    }
+
+    #[test]
+    fn every_record_is_in_its_box_as_it_came() {
+        for (track, name) in others() {
+            let bytes = init(&track).unwrap();
+            let at = bytes.windows(4).position(|window| window == name).unwrap() + 4;
+            let at = if name == b"vpcC" { at + 4 } else { at };
+            let record = match &track {
+                TrackConfig::Opus { config } => &config.record,
+                TrackConfig::Hevc { config, .. }
+                | TrackConfig::Av1 { config, .. }
+                | TrackConfig::Vp9 { config, .. } => &config.record,
+                other => panic!("{other:?}"),
+            };
+            assert!(bytes[at..].starts_with(record), "{name:?}");
+            let moov = read(&bytes);
+            assert_eq!(moov.trak[0].mdia.mdhd.timescale, track.timescale().0);
+        }
+    }
+
     #[test]
     fn a_broken_record_is_an_error_and_no_panic() {
         for end in 0..12 {
             assert!(matches!(init(&video_track(&AVCC[..end])), Err(Fmp4Error::Config(_))), "{end}");
+        }
+        let empty = VideoConfig { record: Bytes::new(), width: 2, height: 2 };
+        let timescale = Timescale(30_000);
+        for track in [
+            TrackConfig::Hevc { config: empty.clone(), timescale },
+            TrackConfig::Av1 { config: empty.clone(), timescale },
+            TrackConfig::Vp9 { config: empty, timescale },
+            TrackConfig::Opus { config: OpusConfig { record: Bytes::new(), channels: 2 } },
+        ] {
+            assert!(matches!(init(&track), Err(Fmp4Error::Config(_))), "{track:?}");
         }
     }
 }

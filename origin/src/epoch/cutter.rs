@@ -77,7 +77,7 @@ impl Cutter {
         let segmenter = Segmenter::new(self.grid, &config, self.begin)
             .every(rendition.every)
             .after(self.joined)
-            .protected(&config, self.protection.clone());
+            .protected(&config, self.protection.clone())?;
         rendition.track = Some(Track { config, init, segmenter });
         Ok(())
     }

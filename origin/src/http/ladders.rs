@@ -52,6 +52,7 @@ pub(super) async fn edited(
         let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Refusal::Ladder(all.join("; "))
     })?;
+    app.0.directory.check_ladder(&stream, &ladder).map_err(Refusal::Ladder)?;
     tracing::info!(stream = %stream.name, rungs = ladder.rungs.len(), "the ladder is changed where the next segment begins");
     stream.edit_ladder(Some(Arc::new(ladder)));
     told(&app, &stream)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use config::EncryptionMethod;
 use manifest::Position;
 use media::TrackConfig;
-use media::fmp4::{self, ContentKey, Protector, Reference, Sample};
+use media::fmp4::{self, ContentKey, Fmp4Error, Protector, Reference, Sample};
 use std::sync::Arc;
 
 /// What becomes of the parts of one track.
@@ -26,11 +26,11 @@ pub(super) enum Protect {
 }
 
 impl Protect {
-    pub(super) fn new(track: &TrackConfig, protection: Arc<Protection>) -> Self {
-        match protection.method {
-            EncryptionMethod::Cbcs => Self::Samples { protection, protector: Protector::new(track) },
+    pub(super) fn new(track: &TrackConfig, protection: Arc<Protection>) -> Result<Self, Fmp4Error> {
+        Ok(match protection.method {
+            EncryptionMethod::Cbcs => Self::Samples { protection, protector: Protector::new(track)? },
             EncryptionMethod::Aes128 => Self::Whole { protection, parts: Vec::new() },
-        }
+        })
     }
 
     /// A part of the segment `msn`, written, and what its samples are encrypted with.

@@ -3,6 +3,8 @@
 //! A line is the CRC-32 of its text in eight hexadecimal digits, a space, the text as JSON, and a line feed. A crash can cut
 //! the last line anywhere; whatever does not end or does not add up is the end of the journal.
 
+mod made;
+
 use crate::epoch::{Bitrate, Known, NUMBER_MAX, Numbers, TIME_MAX_MS};
 use crate::keys::{KeyAccess, KeyName};
 use crate::medium::Medium;
@@ -12,10 +14,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use config::EncryptionMethod;
 use flate2::Crc;
-use media::{AacConfig, AvcConfig, FrameRate, Timescale, TrackConfig};
+use made::{Making, Track};
+use media::{FrameRate, TrackConfig};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use transcode::{Encoding, Make, Plan, Rendition, Source, Thumbnails};
+use transcode::{Plan, Rendition, Source, Thumbnails};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
@@ -120,32 +123,6 @@ struct Planned {
     make: Making,
     track: Track,
     init: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Making {
-    Passthrough,
-    Video {
-        width: u32,
-        height: u32,
-        #[serde(default = "each")]
-        every: u32,
-        bitrate: u32,
-        #[serde(default)]
-        quality: Option<u8>,
-        preset: String,
-    },
-    Audio {
-        bitrate: u32,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Track {
-    Avc { config: String, width: u32, height: u32, timescale: u32 },
-    Aac { config: String, sample_rate: u32, channels: u16 },
 }
 
 /// How the segments of an epoch are encrypted.
@@ -310,8 +287,8 @@ impl Epoch {
             thumbnails: self.thumbnails.as_ref().map(Images::planned),
             renditions: renditions
                 .clone()
-                .map(|planned| Rendition { name: planned.name.clone(), make: planned.make.make() })
-                .collect(),
+                .map(|planned| Some(Rendition { name: planned.name.clone(), make: planned.make.make()? }))
+                .collect::<Option<Vec<_>>>()?,
         };
         let track = |planned: &Planned| Some((planned.track.config()?, STANDARD.decode(&planned.init).ok()?.into()));
         let tracks = renditions.map(track).collect::<Option<Vec<_>>>()?;
@@ -349,63 +326,6 @@ impl Method {
             Self::Cbcs => EncryptionMethod::Cbcs,
             Self::Aes128 => EncryptionMethod::Aes128,
         }
-    }
-}
-
-fn each() -> u32 {
-    1
-}
-
-impl Making {
-    fn of(make: &Make) -> Self {
-        match make.clone() {
-            Make::Passthrough => Self::Passthrough,
-            Make::Video(Encoding { width, height, every, bitrate, quality, preset }) => {
-                Self::Video { width, height, every, bitrate, quality, preset }
-            }
-            Make::Audio { bitrate } => Self::Audio { bitrate },
-        }
-    }
-
-    fn make(&self) -> Make {
-        match self.clone() {
-            Self::Passthrough => Make::Passthrough,
-            Self::Video { width, height, every, bitrate, quality, preset } => {
-                Make::Video(Encoding { width, height, every: every.max(1), bitrate, quality, preset })
-            }
-            Self::Audio { bitrate } => Make::Audio { bitrate },
-        }
-    }
-}
-
-impl Track {
-    fn of(track: &TrackConfig) -> Self {
-        match track {
-            TrackConfig::Avc { config, timescale } => Self::Avc {
-                config: STANDARD.encode(&config.record),
-                width: config.width,
-                height: config.height,
-                timescale: timescale.0,
-            },
-            TrackConfig::Aac { config } => Self::Aac {
-                config: STANDARD.encode(&config.record),
-                sample_rate: config.sample_rate,
-                channels: config.channels,
-            },
-        }
-    }
-
-    fn config(&self) -> Option<TrackConfig> {
-        let record = |text: &String| STANDARD.decode(text).ok().map(Bytes::from);
-        Some(match self {
-            Self::Avc { config, width, height, timescale } => TrackConfig::Avc {
-                config: AvcConfig { record: record(config)?, width: *width, height: *height },
-                timescale: Timescale(Some(*timescale).filter(|&ticks| ticks > 0)?),
-            },
-            Self::Aac { config, sample_rate, channels } => TrackConfig::Aac {
-                config: AacConfig { record: record(config)?, sample_rate: *sample_rate, channels: *channels },
-            },
-        })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::keys::{KeyName, LEAD, Told};
 use keyed::Keyed;
 use manifest::presentation::{AdaptationSet, Kind, Live, Media, Period, Presentation, Representation, State};
 use manifest::protection::Key;
-use media::{Timescale, TrackConfig};
+use media::Timescale;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,19 +72,24 @@ impl Epochs {
         let (segment, sets) = (plan.segment(), Vec::new());
         let mut epoch = Epoch { id, first_msn, zero_unix_ms, segment, part, sets, keyed, turned, ended: None };
         for (rendition, (track, _)) in plan.renditions.iter().zip(&opening.tracks) {
-            let (kind, media) = match track {
-                TrackConfig::Avc { config, .. } => {
+            let (kind, media) = match track.size() {
+                Some((width, height)) => {
                     let rate = rendition.make.rate(rate);
-                    let rate = (rate.num(), rate.den());
-                    (Kind::Video, Media::Video { width: config.width, height: config.height, rate })
+                    (Kind::Video, Media::Video { width, height, rate: (rate.num(), rate.den()) })
                 }
-                TrackConfig::Aac { config } => {
-                    (Kind::Audio, Media::Audio { sample_rate: config.sample_rate, channels: config.channels })
+                None => {
+                    let channels = track.channels().unwrap_or_default();
+                    (Kind::Audio, Media::Audio { sample_rate: track.timescale().0, channels })
                 }
             };
             let bitrate = ladder::bitrate(&rendition.make, opening.known.bitrate).peak;
             let representation = Representation { id: rendition.name.clone(), bitrate, codec: track.codec(), media };
-            match epoch.sets.iter_mut().find(|set| set.kind == kind) {
+            // 5.3.3.2: what players switch between without being told how has one codec.
+            let is_alike = |set: &&mut AdaptationSet| {
+                let codec = set.representations.first().map(|first| family(&first.codec));
+                set.kind == kind && codec == Some(family(&representation.codec))
+            };
+            match epoch.sets.iter_mut().find(is_alike) {
                 Some(set) => set.representations.push(representation),
                 None => epoch.sets.push(set((kind, track.timescale()), (opening, representation))),
             }
@@ -253,6 +258,11 @@ impl Epochs {
         }
         periods
     }
+}
+
+/// A codec without its profile and level.
+fn family(codec: &str) -> &str {
+    codec.split('.').next().unwrap_or(codec)
 }
 
 /// The set that begins with `representation`; all of one kind count alike.

@@ -1,33 +1,32 @@
 //! What players are told of a plan: names, formats and bit rates. Pure.
 
 use crate::epoch::{Bitrate, Known};
+use config::VideoCodec;
 use manifest::multivariant::{AudioRendition, MultivariantPlaylist, TrickPlay, Variant};
-use media::TrackConfig;
-use transcode::{Encoding, Make, Plan};
+use media::{TrackConfig, TrackKind};
+use transcode::{Encoding, Make, Plan, Rendition};
 
 /// The multivariant playlist of an epoch. `tracks` are the set-ups of the plan's renditions; `known` is of the
 /// source. Bit rates are those to expect, before anything was measured.
 pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], known: &Known) -> MultivariantPlaylist {
     let source = known.bitrate;
     let renditions = || plan.renditions.iter().zip(tracks);
-    let audio = renditions().find_map(|(rendition, track)| match track {
-        TrackConfig::Aac { config } => Some((rendition, config)),
-        TrackConfig::Avc { .. } => None,
-    });
-    let sound = audio.map(|(rendition, _)| bitrate(&rendition.make, source));
-    let variant = |(rendition, track): (&transcode::Rendition, &TrackConfig)| {
-        let TrackConfig::Avc { config, .. } = track else { return None };
+    let sounds: Vec<_> = renditions().filter(|(_, track)| track.kind() == TrackKind::Audio).collect();
+    let variant = |(rendition, track): (&Rendition, &TrackConfig), sound: Option<&(&Rendition, &TrackConfig)>| {
+        let (width, height) = track.size()?;
         let picture = bitrate(&rendition.make, source);
+        let heard = sound.map_or(Bitrate { average: 0, peak: 0 }, |(sound, _)| bitrate(&sound.make, source));
         let peak = picture.peak.max(above_what_follows(plan, rendition));
         let mut codecs = vec![track.codec()];
-        codecs.extend(audio.map(|(_, config)| config.codec()));
+        codecs.extend(sound.map(|(_, track)| track.codec()));
         Some(Variant {
-            peak_bitrate: peak + sound.map_or(0, |sound| sound.peak),
-            average_bitrate: picture.average + sound.map_or(0, |sound| sound.average),
+            peak_bitrate: peak + heard.peak,
+            average_bitrate: picture.average + heard.average,
             codecs,
-            width: config.width,
-            height: config.height,
+            width,
+            height,
             frame_rate_hz: rendition.make.rate(plan.rate).hz(),
+            audio: sound.map(|(sound, _)| sound.name.clone()),
             uri: uri(&rendition.name),
             trick_play: Some(TrickPlay {
                 peak_bitrate: picture.peak,
@@ -36,27 +35,37 @@ pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], known: &Known) -
             }),
         })
     };
+    let mut variants: Vec<_> = renditions().filter_map(|picture| variant(picture, sounds.first())).collect();
+    for sound in sounds.iter().skip(1) {
+        // Every picture is a variant of its own with each kind of sound; its key frames are told once.
+        let others = renditions().filter_map(|picture| variant(picture, Some(sound)));
+        variants.extend(others.map(|variant| Variant { trick_play: None, ..variant }));
+    }
     MultivariantPlaylist {
-        audio: audio.map(|(rendition, config)| AudioRendition {
-            name: rendition.name.clone(),
-            channels: config.channels,
-            uri: uri(&rendition.name),
-        }),
+        audio: sounds
+            .iter()
+            .map(|(rendition, track)| AudioRendition {
+                name: rendition.name.clone(),
+                channels: track.channels().unwrap_or_default(),
+                uri: uri(&rendition.name),
+            })
+            .collect(),
         captions: known.captions.channels(),
         subtitles: Vec::new(),
         images: None,
         key: None,
-        variants: renditions().filter_map(variant).collect(),
+        variants,
     }
 }
 
 /// A source may send less than the rung below it takes, for the moment. Players that sort by bit rate would then take the
 /// smaller picture for the better one.
-fn above_what_follows(plan: &Plan, rendition: &transcode::Rendition) -> u64 {
+fn above_what_follows(plan: &Plan, rendition: &Rendition) -> u64 {
     if rendition.make != Make::Passthrough {
         return 0;
     }
-    let lower = plan.renditions.iter().filter(|lower| lower.make.encoding().is_some());
+    let is_alike = |lower: &&Rendition| lower.make.encoding().is_some_and(|lower| lower.codec == VideoCodec::H264);
+    let lower = plan.renditions.iter().filter(is_alike);
     lower.map(|lower| bitrate(&lower.make, Bitrate { average: 0, peak: 0 }).peak + GRAIN).max().unwrap_or(0)
 }
 
@@ -68,7 +77,7 @@ fn uri(rendition: &str) -> String {
 pub(super) fn bitrate(make: &Make, source: Bitrate) -> Bitrate {
     let (average, peak) = match make {
         Make::Passthrough => (source.average, source.peak),
-        Make::Video(Encoding { bitrate, .. }) | Make::Audio { bitrate } => {
+        Make::Video(Encoding { bitrate, .. }) | Make::Audio { bitrate, .. } => {
             (u64::from(*bitrate), u64::from(make.peak_bitrate().unwrap_or(*bitrate)))
         }
     };
@@ -85,7 +94,7 @@ mod tests {
     use super::*;
     use crate::testing::{aac, aac_config, avc, avc_config, golden, plan, rung};
     use media::Captions;
-    use transcode::{Rendition, Source};
+    use transcode::Source;
 
     #[test]
     fn a_ladder_is_told_in_the_order_of_the_plan() {

@@ -11,7 +11,7 @@ use crate::keys::Protection;
 use crate::segmenter::{Grid, Part, Violation};
 use crate::twin::Key;
 use crate::window::PartLength;
-use config::{EncryptionMethod, Ladder};
+use config::{AudioCodec, EncryptionMethod, Ladder};
 use manifest::Position;
 use media::fmp4::Fmp4Error;
 use media::{Frame, Timescale, TrackKind};
@@ -113,12 +113,13 @@ impl Live {
         let grid = Grid::new(&plan);
         let Numbers { first_msn, zero_unix_ms, .. } = zero.numbers;
         let behind = stream.next_msn().map_or(0, |next| next.saturating_sub(first_msn));
-        let joined = Joined::new(&grid, zero.key.1, behind);
+        let joined = Joined::new(&grid, zero.key.1, (behind, makes_opus(&plan)));
         let first_here = first_msn + joined.segments;
         if protection.as_ref().is_some_and(|protection| protection.ring.lock().key(first_here).is_none()) {
             return Err(StartError::NoKey);
         }
         let encryption = protection.as_ref().map(|protection| protection.method);
+        say_mixed_down(&stream.name, &known, &plan);
         let cutter = Cutter::new(&known, &plan, (first_msn, zero_unix_ms, joined.segments), protection)?;
         let (worker, made) = if plan.needs_worker() {
             let limits = Limits::from(&context.config.worker);
@@ -431,12 +432,16 @@ impl Live {
 impl Joined {
     /// `index` is a key frame that is here; what is joined begins with a whole segment, and not before the segment `behind`
     /// of the epoch.
-    fn new(grid: &Grid, index: i64, behind: u64) -> Self {
+    fn new(grid: &Grid, index: i64, (behind, makes_opus): (u64, bool)) -> Self {
         let segments = grid.segments_before(index.max(0) as u64).max(behind);
         let part = segments * u64::from(grid.parts_per_segment());
-        let unit = i64::from(transcode::ACCESS_UNIT_SAMPLES);
         let samples = grid.part_start(part, transcode::AUDIO_RATE);
-        let audio = (samples + unit - 1).div_euclid(unit) * unit;
+        let audio = if makes_opus {
+            // What is made before the segment begins is left out again.
+            samples.div_euclid(COMMON) * COMMON
+        } else {
+            (samples + UNIT - 1).div_euclid(UNIT) * UNIT
+        };
         Self { segments, video: grid.part_start(part, grid.rate.timescale().0), audio }
     }
 
@@ -452,6 +457,28 @@ impl Joined {
         Frame { dts: frame.dts + ticks, pts: frame.pts + ticks, ..frame.clone() }
     }
 }
+
+fn makes_opus(plan: &Plan) -> bool {
+    plan.renditions.iter().any(|rendition| matches!(rendition.make, Make::Audio { codec: AudioCodec::Opus, .. }))
+}
+
+/// Nobody is to wonder where channels have gone.
+fn say_mixed_down(stream: &str, known: &Known, plan: &Plan) {
+    let from = known.source.audio.as_ref().map(transcode::channels);
+    let to = plan.renditions.iter().find_map(|rendition| match rendition.make {
+        Make::Audio { channels, .. } => Some(channels),
+        Make::Passthrough | Make::Video(_) => None,
+    });
+    if let (Some(from), Some(to)) = (from, to)
+        && to < from
+    {
+        tracing::info!(stream, from, to, "sound is mixed down, as origin.ladder.audio_channels_max says");
+    }
+}
+
+const UNIT: i64 = transcode::ACCESS_UNIT_SAMPLES as i64;
+/// Access units of AAC and packets of Opus begin together every 0.32 s: the least common multiple of 1024 and 960.
+const COMMON: i64 = 15_360;
 
 /// The plan of an epoch that comes after those which were made by the plan `before`.
 pub(super) fn plan(

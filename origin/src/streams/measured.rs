@@ -68,21 +68,28 @@ impl Measured {
 
     /// Puts what was measured in the place of what was expected.
     pub(super) fn tell(&self, playlist: &mut MultivariantPlaylist) {
-        let sound = playlist.audio.as_ref().and_then(|audio| self.of(&audio.uri));
-        let sound = sound.map_or((0, 0), |rates| (rates.peak, rates.average()));
+        let sounds: BTreeMap<String, (u64, u64)> = playlist
+            .audio
+            .iter()
+            .filter_map(|audio| self.of(&audio.uri).map(|rates| (audio.name.clone(), (rates.peak, rates.average()))))
+            .collect();
         // Of what has ended, a bound is as wrong above as below.
         let is_all = self.ended && self.epochs <= 1;
-        let mut below = 0;
+        // By picture's codec, without its profile, and sound: the bit rates of different ones cannot be compared.
+        let mut below: BTreeMap<(String, Option<String>), u64> = BTreeMap::new();
         // From the smallest up: who sorts by bit rate is to find the taller picture above the smaller.
         for variant in playlist.variants.iter_mut().rev() {
+            let codec = variant.codecs.first().and_then(|codec| codec.split('.').next()).unwrap_or_default();
+            let below = below.entry((codec.to_owned(), variant.audio.clone())).or_default();
             if let Some(rates) = self.of(&variant.uri) {
+                let sound = variant.audio.as_ref().and_then(|name| sounds.get(name)).copied().unwrap_or_default();
                 let peak = rates.peak + sound.0;
                 let expected = if is_all || rates.sum.0 >= SETTLED_S { 0 } else { variant.peak_bitrate };
-                let above = if is_all { 0 } else { below + GRAIN };
+                let above = if is_all { 0 } else { *below + GRAIN };
                 variant.average_bitrate = rounded(rates.average() + sound.1);
                 variant.peak_bitrate = rounded(peak).max(expected).max(variant.average_bitrate).max(above);
             }
-            below = variant.peak_bitrate;
+            *below = variant.peak_bitrate;
         }
     }
 
@@ -156,13 +163,14 @@ mod tests {
             width: 1,
             height,
             frame_rate_hz: 30.0,
+            audio: Some("audio".to_owned()),
             uri: format!("{height}p/index.m3u8"),
             trick_play: None,
         };
         let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
         let variants = vec![variant(720), variant(360)];
         MultivariantPlaylist {
-            audio: Some(audio),
+            audio: vec![audio],
             captions: vec![],
             subtitles: vec![],
             images: None,
@@ -199,6 +207,19 @@ mod tests {
     }
 
     #[test]
+    fn pictures_of_another_codec_are_not_made_to_look_larger() {
+        let (measured, _) = measured(&[100_000; 30], Instant::now());
+        let mut said = playlist();
+        for (variant, codec) in said.variants.iter_mut().zip(["av01.0.08M.08", "avc1.640028"]) {
+            variant.codecs = vec![codec.to_owned()];
+        }
+        said.variants.reverse();
+        measured.tell(&mut said);
+        let rates: Vec<_> = said.variants.iter().map(|variant| variant.peak_bitrate).collect();
+        assert_eq!(rates, [300_000, 500_000], "though the smaller picture comes first");
+    }
+
+    #[test]
     fn a_few_segments_do_not_lower_what_was_promised() {
         let (mut measured, updates) = measured(&[100_000, 90_000], Instant::now());
         let mut said = playlist();
@@ -227,12 +248,12 @@ mod tests {
             measured.part("720p", &segment(bytes, s), (2.0, Instant::now()));
             measured.part("360p", &segment(bytes, s), (2.0, Instant::now()));
         }
-        let mut said = MultivariantPlaylist { audio: None, ..playlist() };
+        let mut said = MultivariantPlaylist { audio: vec![], ..playlist() };
         measured.tell(&mut said);
         assert_eq!(said.variants[1].peak_bitrate, 572_000, "150,000 bytes in 2.1 s");
         assert_eq!(said.variants[0].peak_bitrate, 573_000);
         measured.end();
-        let mut said = MultivariantPlaylist { audio: None, ..playlist() };
+        let mut said = MultivariantPlaylist { audio: vec![], ..playlist() };
         measured.tell(&mut said);
         assert_eq!(said.variants[0].peak_bitrate, 572_000, "what has ended is as it was");
     }

@@ -2,6 +2,7 @@
 
 use super::Keeping;
 use crate::{Encoding, Plan};
+use config::VideoCodec;
 
 /// What is left out of a ladder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,12 +57,13 @@ fn cost(rungs: &[&Encoding], shed: Shed) -> f64 {
 
 /// Whether there is a preset that is so many steps faster.
 fn is_faster(rung: &Encoding, steps: u8) -> bool {
-    faster_preset(&rung.preset, steps) != faster_preset(&rung.preset, steps - 1)
+    faster_preset(rung.codec, &rung.preset, steps) != faster_preset(rung.codec, &rung.preset, steps - 1)
 }
 
-/// The preset of x264 that is so many steps faster, or the fastest.
-pub(crate) fn faster_preset(preset: &str, steps: u8) -> &str {
-    match PRESETS.iter().position(|known| *known == preset) {
+/// The preset of x264 that is so many steps faster, or the fastest. Presets of other encoders stay: what they change is in the
+/// parameter sets.
+pub(crate) fn faster_preset(codec: VideoCodec, preset: &str, steps: u8) -> &str {
+    match PRESETS.iter().position(|known| *known == preset).filter(|_| codec == VideoCodec::H264) {
         Some(place) => PRESETS[place.saturating_sub(usize::from(steps))],
         None => preset,
     }

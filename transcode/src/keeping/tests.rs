@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{Encoding, Make, Rendition};
+use config::VideoCodec;
 use media::FrameRate;
 
 const SEGMENT_S: f64 = 2.0;
@@ -13,7 +14,8 @@ fn keeping() -> Keeping {
 fn plan(heights: &[u32]) -> Plan {
     let rung = |&height: &u32| {
         let (width, preset) = (height * 16 / 9, "veryfast".to_owned());
-        let encoding = Encoding { width, height, every: 1, bitrate: 1, quality: None, preset };
+        let codec = VideoCodec::H264;
+        let encoding = Encoding { codec, width, height, every: 1, bitrate: 1, quality: None, preset };
         Rendition { name: format!("{height}p"), make: Make::Video(encoding) }
     };
     Plan {

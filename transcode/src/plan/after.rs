@@ -1,8 +1,8 @@
 //! Plans the next epoch of a stream that players know already: what they were told stays true. Pure.
 
 use super::{
-    Make, Plan, Rendition, Source, frames, free_grid, grid_of_gops, lasting, part_target, renditions,
-    shortest_audio_part, target_duration_s, thumbnails,
+    Make, Plan, Rendition, Source, frames, free_grid, grid_of_gops, part_target, renditions, shortest_part,
+    target_duration_s, thumbnails, units,
 };
 use config::{Ladder, Segmenting};
 use std::time::Duration;
@@ -13,7 +13,8 @@ use std::time::Duration;
 /// A source whose key frames suit what was told is passed through. Any other is encoded: on the grid there was, or at
 /// another frame rate on one that suits, or where a single frame is longer than a part, at the old rate.
 pub fn plan_after(before: &Plan, source: &Source, segmenting: &Segmenting, ladder: &Ladder) -> Plan {
-    let told = Told { target_duration_s: before.target_duration_s, part_target: before.part_target };
+    let units = units(source, ladder);
+    let told = Told { target_duration_s: before.target_duration_s, part_target: before.part_target, units: &units };
     let on_gops = grid_of_gops(source, segmenting, ladder, |grid| told.suits(source, grid));
     let there_was = (before.segment_frames, before.part_frames);
     let grid = on_gops
@@ -51,29 +52,30 @@ fn keep_name(renditions: &mut [Rendition], before: &Plan) {
 
 /// What players were told of segments and parts.
 #[derive(Clone, Copy)]
-struct Told {
+struct Told<'a> {
     target_duration_s: u64,
     part_target: Duration,
+    /// Samples of the access units that parts will have.
+    units: &'a [u32],
 }
 
-impl Told {
+impl Told<'_> {
     /// Whether no segment and no part of a grid, (segment, part) in frames, is longer than was told.
     fn holds(self, source: &Source, (segment, part): (u32, u32)) -> bool {
         target_duration_s(source.rate, segment) <= self.target_duration_s
-            && part_target(source, part) <= self.part_target
+            && part_target((source.rate, self.units), part) <= self.part_target
     }
 
     /// Whether parts also are as long as the told target demands (4.4.4.9): at least 85 % of it.
     fn suits(self, source: &Source, grid: (u32, u32)) -> bool {
-        let video = lasting(source.rate, grid.1);
-        let audio = source.audio.as_ref().map_or(video, |_| shortest_audio_part(source.rate, grid.1));
-        self.holds(source, grid) && video.min(audio) >= self.part_target.mul_f64(PART_MIN)
+        let shortest = shortest_part((source.rate, self.units), grid.1);
+        self.holds(source, grid) && shortest >= self.part_target.mul_f64(PART_MIN)
     }
 
     /// The longest parts that are not longer than told, in segments near the configured length.
     fn longest_grid(self, source: &Source, segmenting: &Segmenting) -> Option<(u32, u32)> {
         let most = frames(source.rate, self.part_target) as u32;
-        let part = (1..=most).rev().find(|&part| part_target(source, part) <= self.part_target)?;
+        let part = (1..=most).rev().find(|&part| part_target((source.rate, self.units), part) <= self.part_target)?;
         let parts = (frames(source.rate, segmenting.segment) / f64::from(part)).round().max(1.0) as u32;
         (1..=parts).rev().map(|count| (count * part, part)).find(|&grid| self.holds(source, grid))
     }

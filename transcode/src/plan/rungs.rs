@@ -11,7 +11,7 @@ pub(super) struct Fit<'a> {
 }
 
 impl Fit<'_> {
-    /// Whether it has the source's own size and rate.
+    /// Whether it has the source's own size and rate, whatever its codec.
     pub(super) fn is_source(&self, source: &Source) -> bool {
         self.rung.height == source.video.height && self.every == 1
     }
@@ -20,6 +20,7 @@ impl Fit<'_> {
         let AvcConfig { width, height, .. } = source.video;
         let Rung { height: scaled, bitrate, coding, .. } = self.rung;
         Encoding {
+            codec: coding.codec,
             width: even_width(width, height, *scaled),
             height: *scaled,
             every: self.every,
@@ -39,8 +40,10 @@ pub(super) fn fitting<'a>(source: &Source, ladder: &'a Ladder, part_frames: u32)
         let wanted = every(source.rate, rung.fps_max);
         // A part has a whole number of every rung's pictures, so where the grid cannot have it so, the rung has more of them.
         let every = (1..=wanted).rev().find(|&every| part_frames.is_multiple_of(every)).unwrap_or(1);
-        fitting.retain(|before| (before.rung.height, before.every) != (rung.height, every));
-        fitting.push(Fit { rung, every });
+        let alike = |fit: &Fit<'_>| (fit.rung.height, fit.every, fit.rung.coding.codec);
+        let fit = Fit { rung, every };
+        fitting.retain(|before| alike(before) != alike(&fit));
+        fitting.push(fit);
     }
     fitting
 }
@@ -52,14 +55,16 @@ pub(super) fn pictures_of_all(source: &Source, ladder: &Ladder) -> u32 {
     u32::try_from(all).unwrap_or(1)
 }
 
-/// Where the source cannot be passed through: as the rung of its size says, if there is one.
+/// Where the source cannot be passed through: as the rung of its size says, if there is one in the ladder's own codec.
 pub(super) fn top(source: &Source, ladder: &Ladder, rungs: &[Fit<'_>]) -> Encoding {
-    if let Some(fit) = rungs.iter().find(|fit| fit.is_source(source)) {
+    let is_top = |fit: &&Fit<'_>| fit.is_source(source) && fit.rung.coding.codec == ladder.coding.codec;
+    if let Some(fit) = rungs.iter().find(is_top) {
         return fit.encoding(source);
     }
     let AvcConfig { width, height, .. } = source.video;
     let pixels_per_second = f64::from(width) * f64::from(height) * source.rate.hz();
     Encoding {
+        codec: ladder.coding.codec,
         width: (width & !1).max(2),
         height: (height & !1).max(2),
         every: 1,

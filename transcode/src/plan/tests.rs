@@ -2,7 +2,7 @@
 
 use super::*;
 use bytes::Bytes;
-use config::{Audio, Coding, Rung};
+use config::{Audio, AudioCodec, Coding, Rung, VideoCodec};
 
 /// The head of a configuration record: High profile.
 const HIGH: &[u8] = &[1, 100, 0, 31];
@@ -31,7 +31,7 @@ fn segmenting(segment_ms: u64, part_ms: u64) -> Segmenting {
 }
 
 fn coding() -> Coding {
-    Coding { quality: Some(23), preset: "veryfast".to_owned() }
+    Coding { codec: VideoCodec::H264, quality: Some(23), preset: "veryfast".to_owned() }
 }
 
 /// A rung by its height, frames per second at most, and bit rate.
@@ -43,7 +43,7 @@ fn rung(height: u32, fps_max: Option<u32>, bitrate: u32) -> Rung {
 fn ladder(heights: &[u32]) -> Ladder {
     Ladder {
         rungs: heights.iter().map(|&height| rung(height, None, height * 2000)).collect(),
-        audio: Audio { bitrate: 128_000 },
+        audio: Audio { bitrate: 128_000, codecs: vec![AudioCodec::Aac], channels_max: 6 },
         top_bits_per_pixel: 0.1,
         coding: coding(),
         thumbnails: Some(config::Thumbnails { height: 90, columns: 2, rows: 1, quantizer: 6 }),
@@ -69,9 +69,8 @@ fn parts_of_every_profile_are_long_enough_for_their_target() {
             let seconds = |count: f64| Some((f64::from(rate.0) / f64::from(rate.1) * count).round() as u32);
             for gop in [None, seconds(1.0), seconds(2.0)] {
                 let plan = plan(&source(rate, gop), &segmenting(2000, part_ms), &ladder(&[480]));
-                let (video, audio) =
-                    (lasting(plan.rate, plan.part_frames), shortest_audio_part(plan.rate, plan.part_frames));
-                let share = video.min(audio).as_secs_f64() / plan.part_target.as_secs_f64();
+                let shortest = shortest_part((plan.rate, &[1024]), plan.part_frames);
+                let share = shortest.as_secs_f64() / plan.part_target.as_secs_f64();
                 assert!(
                     share >= 0.85,
                     "{part_ms} ms at {rate:?}, GOP of {gop:?}: {share}, {} frames",
@@ -87,10 +86,8 @@ fn picture_and_sound_end_together_in_standard_parts() {
     for (fps, frames) in [(30, 16), (60, 32)] {
         let plan = plan(&source((fps, 1), None), &segmenting(2000, 533), &ladder(&[480]));
         assert_eq!((plan.part_frames, plan.segment_frames), (frames, 4 * frames));
-        assert_eq!(
-            (samples_of_part(plan.rate, frames).0 % samples_of_part(plan.rate, frames).1, plan.part_target.as_millis()),
-            (0, 534)
-        );
+        let (samples, unit) = samples_of_part((plan.rate, 1024), frames);
+        assert_eq!((samples % unit, plan.part_target.as_millis()), (0, 534));
     }
 }
 
@@ -297,6 +294,79 @@ fn a_source_gets_the_rungs_that_are_not_above_it_at_rates_that_it_has() {
 }
 
 #[test]
+fn rungs_of_other_codecs_stand_beside_those_of_the_same_size() {
+    let rung = |height, codec: VideoCodec, bitrate| {
+        let coding = Coding { codec, ..coding() };
+        Rung { name: format!("{height}p-{}", codec.name()), coding, ..rung(height, None, bitrate) }
+    };
+    let (h264, av1) = (VideoCodec::H264, VideoCodec::Av1);
+    let mixed = Ladder {
+        rungs: vec![
+            rung(720, h264, 3_000_000),
+            rung(720, av1, 2_000_000),
+            rung(360, av1, 500_000),
+            rung(360, h264, 800_000),
+        ],
+        ..ladder(&[])
+    };
+    let only_av1 = Ladder { coding: Coding { codec: av1, ..coding() }, ..mixed.clone() };
+    let below = [("720p-av1", 2000), ("360p-av1", 500), ("360p-h264", 800)];
+    for (gop, ladder, top, below) in [
+        // Passed through: the source is its own rung of H.264.
+        (Some(60), &mixed, ("720p", 0), &below),
+        // Encoded: the rung of the ladder's own codec is the top.
+        (None, &mixed, ("720p", 3000), &below),
+        (None, &only_av1, ("720p", 2000), &[("720p-h264", 3000), ("360p-av1", 500), ("360p-h264", 800)]),
+    ] {
+        let plan = plan(&source((30, 1), gop), &segmenting(2000, 267), ladder);
+        let got: Vec<_> = told(&plan).into_iter().map(|(name, kilobits, _)| (name, kilobits)).collect();
+        let expected = [&[top], &below[..]].concat();
+        assert_eq!(got, expected.iter().map(|&(name, bits)| (name.to_owned(), bits)).collect::<Vec<_>>(), "{gop:?}");
+    }
+}
+
+#[test]
+fn sound_has_the_channels_of_the_source_in_every_codec_that_is_wanted() {
+    // The configuration, the most channels, what is made: channels, bits per second. AAC-LC 44.1 kHz mono; 48 kHz stereo;
+    // 5.1; HE-AAC 24/48 kHz stereo; HE-AAC v2 24/48 kHz, which is coded as mono.
+    for (record, channels_max, expected) in [
+        (&[0x12, 0x08][..], 6, (1, 128_000)),
+        (&[0x11, 0x90], 6, (2, 128_000)),
+        (&[0x11, 0x90], 1, (1, 128_000)),
+        (&[0x11, 0xb0], 6, (6, 320_000)),
+        (&[0x11, 0xb0], 2, (2, 128_000)),
+        (&[0x2b, 0x11, 0x88, 0x00], 6, (2, 128_000)),
+        (&[0xeb, 0x09, 0x88, 0x00], 6, (2, 128_000)),
+    ] {
+        let audio = Some(AacConfig::parse(record.to_vec().into()).unwrap());
+        let wanted = Audio { bitrate: 128_000, codecs: vec![AudioCodec::Aac, AudioCodec::Opus], channels_max };
+        let source = Source { audio, ..source((30, 1), Some(60)) };
+        let plan = plan(&source, &segmenting(2000, 267), &Ladder { audio: wanted, ..ladder(&[]) });
+        let sound: Vec<_> =
+            plan.renditions[1..].iter().map(|sound| (sound.name.as_str(), sound.make.clone())).collect();
+        let make = |codec| Make::Audio { codec, bitrate: expected.1, channels: expected.0 };
+        assert_eq!(sound, [("audio", make(AudioCodec::Aac)), ("audio-opus", make(AudioCodec::Opus))], "{record:x?}");
+    }
+}
+
+#[test]
+fn parts_of_sound_in_packets_of_20_ms_fit_their_target() {
+    let audio = Audio { codecs: vec![AudioCodec::Aac, AudioCodec::Opus], ..ladder(&[]).audio };
+    let ladder = Ladder { audio, ..ladder(&[480]) };
+    for (rate, gop) in
+        [((30, 1), Some(60)), ((30, 1), None), ((25, 1), None), ((60, 1), Some(120)), ((30000, 1001), None)]
+    {
+        let plan = plan(&source(rate, gop), &segmenting(2000, 267), &ladder);
+        let (samples, packet) = samples_of_part((plan.rate, 960), plan.part_frames);
+        assert!(access_units(samples.div_ceil(packet), 960) <= plan.part_target, "{rate:?}");
+        let shortest = shortest_part((plan.rate, &[1024, 960]), plan.part_frames);
+        assert!(shortest >= plan.part_target.mul_f64(0.85), "{rate:?}: {shortest:?} of {:?}", plan.part_target);
+        let again = plan_after(&plan, &source(rate, gop), &segmenting(2000, 267), &ladder);
+        assert_eq!((again.segment_frames, again.part_frames), (plan.segment_frames, plan.part_frames), "{rate:?}");
+    }
+}
+
+#[test]
 fn a_rung_named_like_the_source_leaves_the_name_to_the_rung() {
     let rungs = vec![Rung { name: "720p".to_owned(), ..rung(540, None, 1_000_000) }];
     let plan = plan(&source((30, 1), Some(60)), &segmenting(2000, 267), &Ladder { rungs, ..ladder(&[]) });
@@ -353,8 +423,7 @@ fn no_plan_breaks_what_was_told_before() {
             assert_eq!(after.part_target, before.part_target);
             assert!(after.segment_frames.is_multiple_of(after.part_frames), "{then:?}");
             assert!(target_duration_s(after.rate, after.segment_frames) <= before.target_duration_s, "{then:?}");
-            let heard = Source { rate: after.rate, ..then };
-            assert!(part_target(&heard, after.part_frames) <= before.part_target, "{heard:?}");
+            assert!(part_target((after.rate, &[1024]), after.part_frames) <= before.part_target, "{then:?}");
         }
     }
 }

@@ -110,6 +110,7 @@ mod tests {
     use super::*;
     use crate::{Encoding, Make, Rendition};
     use bytes::Bytes;
+    use config::{AudioCodec, VideoCodec};
     use media::FrameRate;
 
     const LIMIT: Duration = Duration::from_secs(4);
@@ -128,6 +129,7 @@ mod tests {
 
     fn video() -> Progress {
         progress(Make::Video(Encoding {
+            codec: VideoCodec::H264,
             width: 2,
             height: 2,
             every: 1,
@@ -172,7 +174,7 @@ mod tests {
     }
 
     fn progress_of_audio() -> Progress {
-        progress(Make::Audio { bitrate: 1 })
+        progress(Make::Audio { codec: AudioCodec::Aac, bitrate: 1, channels: 2 })
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,8 @@ use super::cursor::{Reader, put_bytes};
 use super::{Job, WireError};
 use crate::{Encoding, Make, Plan, Rendition, Source, Thumbnails};
 use bytes::{BufMut, BytesMut};
-use media::{AacConfig, AvcConfig, FrameRate};
+use config::{AudioCodec, VideoCodec};
+use media::{AacConfig, AvcConfig, FrameRate, OpusConfig, VideoConfig};
 use std::time::Duration;
 
 /// More renditions than any ladder has.
@@ -77,6 +78,25 @@ pub(super) fn read_aac(reader: &mut Reader) -> Result<AacConfig, WireError> {
     Ok(AacConfig { record: reader.bytes()?, sample_rate: reader.u32()?, channels: reader.u16()? })
 }
 
+pub(super) fn put_video(out: &mut BytesMut, config: &VideoConfig) {
+    put_bytes(out, &config.record);
+    out.put_u32(config.width);
+    out.put_u32(config.height);
+}
+
+pub(super) fn read_video(reader: &mut Reader) -> Result<VideoConfig, WireError> {
+    Ok(VideoConfig { record: reader.bytes()?, width: reader.u32()?, height: reader.u32()? })
+}
+
+pub(super) fn put_opus(out: &mut BytesMut, config: &OpusConfig) {
+    put_bytes(out, &config.record);
+    out.put_u16(config.channels);
+}
+
+pub(super) fn read_opus(reader: &mut Reader) -> Result<OpusConfig, WireError> {
+    Ok(OpusConfig { record: reader.bytes()?, channels: reader.u16()? })
+}
+
 fn put_plan(out: &mut BytesMut, plan: &Plan) {
     put_rate(out, plan.rate);
     out.put_u32(plan.segment_frames);
@@ -131,15 +151,20 @@ fn read_thumbnails(reader: &mut Reader) -> Result<Thumbnails, WireError> {
 fn put_make(out: &mut BytesMut, make: &Make) {
     match make {
         Make::Passthrough => out.put_u8(0),
-        Make::Video(Encoding { width, height, every, bitrate, quality, preset }) => {
+        Make::Video(Encoding { codec, width, height, every, bitrate, quality, preset }) => {
             out.put_u8(1);
+            out.put_u8(VideoCodec::ALL.iter().position(|known| known == codec).unwrap_or_default() as u8);
             [*width, *height, *every, *bitrate].into_iter().for_each(|value| out.put_u32(value));
             out.put_u8(quality.unwrap_or(0));
             put_bytes(out, preset.as_bytes());
         }
-        Make::Audio { bitrate } => {
-            out.put_u8(2);
+        Make::Audio { codec, bitrate, channels } => {
+            out.put_u8(match codec {
+                AudioCodec::Aac => 2,
+                AudioCodec::Opus => 3,
+            });
             out.put_u32(*bitrate);
+            out.put_u16(*channels);
         }
     }
 }
@@ -148,6 +173,7 @@ fn read_make(reader: &mut Reader) -> Result<Make, WireError> {
     match reader.u8()? {
         0 => Ok(Make::Passthrough),
         1 => Ok(Make::Video(Encoding {
+            codec: *VideoCodec::ALL.get(usize::from(reader.u8()?)).ok_or(WireError::Invalid("codec"))?,
             width: reader.u32()?,
             height: reader.u32()?,
             every: reader.u32()?,
@@ -155,7 +181,14 @@ fn read_make(reader: &mut Reader) -> Result<Make, WireError> {
             quality: Some(reader.u8()?).filter(|&quality| quality > 0),
             preset: reader.text()?,
         })),
-        2 => Ok(Make::Audio { bitrate: reader.u32()? }),
+        kind @ (2 | 3) => {
+            let codec = if kind == 2 { AudioCodec::Aac } else { AudioCodec::Opus };
+            let (bitrate, channels) = (reader.u32()?, reader.u16()?);
+            if !matches!(channels, 1 | 2 | 6) {
+                return Err(WireError::Invalid("number of channels"));
+            }
+            Ok(Make::Audio { codec, bitrate, channels })
+        }
         _ => Err(WireError::Invalid("kind of rendition")),
     }
 }

@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::{Encoding, Keeping, Make, Rendition, Shed, Thumbnails};
-use media::{AacConfig, AvcConfig, FrameRate};
+use config::{AudioCodec, VideoCodec};
+use media::{AacConfig, AvcConfig, FrameRate, OpusConfig, VideoConfig};
 use std::time::Duration;
 
 fn job() -> Job {
     let rendition = |name: &str, make| Rendition { name: name.to_owned(), make };
     let video = Make::Video(Encoding {
+        codec: VideoCodec::Av1,
         width: 640,
         height: 360,
         every: 2,
@@ -32,7 +34,8 @@ fn job() -> Job {
             renditions: vec![
                 rendition("720p", Make::Passthrough),
                 rendition("360p", video),
-                rendition("audio", Make::Audio { bitrate: 128_000 }),
+                rendition("audio", Make::Audio { codec: AudioCodec::Aac, bitrate: 128_000, channels: 2 }),
+                rendition("audio-opus", Make::Audio { codec: AudioCodec::Opus, bitrate: 320_000, channels: 6 }),
             ],
             thumbnails: Some(Thumbnails { width: 160, height: 90, columns: 2, rows: 1, quantizer: 5 }),
         },
@@ -64,10 +67,16 @@ fn to_worker() -> Vec<ToWorker> {
 fn from_worker() -> Vec<FromWorker> {
     let Job { source, .. } = job();
     let timescale = source.rate.timescale();
+    let opus = OpusConfig { record: Bytes::from_static(b"\0\x06"), channels: 6 };
+    let video = VideoConfig { record: Bytes::from_static(b"\x81"), width: 640, height: 360 };
     let mut messages = vec![
         FromWorker::Hello,
         FromWorker::Track { rendition: 1, config: TrackConfig::Avc { config: source.video, timescale } },
         FromWorker::Track { rendition: 2, config: TrackConfig::Aac { config: source.audio.unwrap() } },
+        FromWorker::Track { rendition: 3, config: TrackConfig::Opus { config: opus } },
+        FromWorker::Track { rendition: 4, config: TrackConfig::Hevc { config: video.clone(), timescale } },
+        FromWorker::Track { rendition: 5, config: TrackConfig::Av1 { config: video.clone(), timescale } },
+        FromWorker::Track { rendition: 6, config: TrackConfig::Vp9 { config: video, timescale } },
         FromWorker::Frame { rendition: u16::MAX, frame: frame(TrackKind::Video) },
         FromWorker::Failed { reason: "no encoder".to_owned() },
         FromWorker::Overrun,

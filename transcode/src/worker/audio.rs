@@ -1,4 +1,4 @@
-//! The audio rendition: decoded, put on one gapless line of samples, encoded as AAC-LC at 48 kHz.
+//! The renditions of sound: decoded once, put on one gapless line of samples at 48 kHz, encoded in each codec.
 
 mod encode;
 mod resample;
@@ -8,10 +8,12 @@ use super::output::Output;
 use super::{WorkError, ffi};
 use crate::ACCESS_UNIT_SAMPLES;
 use crate::wire::{FromWorker, Repair};
-use encode::Aac;
+use config::AudioCodec;
+use encode::Encoder;
+pub(super) use encode::is_there;
 use ffmpeg_next::codec::{Context, Id};
 use ffmpeg_next::{Error, Packet, decoder, frame};
-use media::{AacConfig, Frame, TrackConfig};
+use media::{AacConfig, Frame};
 use resample::Line;
 use std::sync::mpsc::Receiver;
 use timeline::{DRIFT_MAX, Place, Timeline};
@@ -29,26 +31,41 @@ pub(super) struct Audio {
     decoder: decoder::Audio,
     timeline: Timeline,
     line: Line,
-    encoder: Aac,
+    /// At least one.
+    tracks: Vec<Track>,
     /// Samples of silence put in and not reported yet: less than one access unit.
     silent: i64,
-    rendition: u16,
     output: Output,
 }
 
+struct Track {
+    rendition: u16,
+    encoder: Encoder,
+}
+
+/// What one rendition is to be: its place in the plan, and what goes in.
+pub(super) struct Wanted {
+    pub(super) rendition: u16,
+    pub(super) codec: AudioCodec,
+    pub(super) bitrate: u32,
+}
+
 impl Audio {
-    pub(super) fn new(config: &AacConfig, bitrate: u32, rendition: u16, output: Output) -> Result<Self, WorkError> {
+    /// Decodes what `config` says, into as many channels for each of the `wanted`.
+    pub(super) fn new(config: &AacConfig, channels: u16, wanted: &[Wanted], output: Output) -> Result<Self, WorkError> {
         let codec = decoder::find(Id::AAC).ok_or(WorkError::Missing("AAC decoder"))?;
         let failed = |source| WorkError::Codec { what: "open the AAC decoder", source };
         let mut context = Context::new_with_codec(codec);
         ffi::set_extradata(&mut context, &config.record).map_err(failed)?;
         let decoder = context.decoder().audio().map_err(failed)?;
-        let channels = channels(config);
-        let encoder = Aac::open(channels, bitrate)?;
-        let config = TrackConfig::Aac { config: encoder.config() };
-        output.send(&FromWorker::Track { rendition, config })?;
+        let mut tracks = Vec::new();
+        for &Wanted { rendition, codec, bitrate } in wanted {
+            let encoder = Encoder::open(codec, channels, bitrate)?;
+            output.send(&FromWorker::Track { rendition, config: encoder.track().clone() })?;
+            tracks.push(Track { rendition, encoder });
+        }
         let (timeline, line) = (Timeline::default(), Line::new(channels));
-        Ok(Self { decoder, timeline, line, encoder, silent: 0, rendition, output })
+        Ok(Self { decoder, timeline, line, tracks, silent: 0, output })
     }
 
     pub(super) fn run(mut self, inputs: &Receiver<Input>) -> Result<(), WorkError> {
@@ -63,10 +80,16 @@ impl Audio {
             self.encode()?;
         }
         self.line.finish()?;
-        self.line.pad(ACCESS_UNIT_SAMPLES as usize)?;
-        self.encode()?;
-        self.encoder.finish()?;
-        self.write()
+        // Each ends with a whole access unit; what one needs behind that of another is silence.
+        let samples = self.line.written();
+        let ends: Vec<i64> = self.tracks.iter().map(|track| track.encoder.end(samples)).collect();
+        for (track, end) in self.tracks.iter_mut().zip(ends) {
+            self.line.pad(end)?;
+            track.encode(&self.line, end, &self.output)?;
+            track.encoder.finish()?;
+            track.write(&self.output)?;
+        }
+        Ok(())
     }
 
     fn decode(&mut self, frame: &Frame) -> Result<(), WorkError> {
@@ -124,46 +147,29 @@ impl Audio {
     }
 
     fn encode(&mut self) -> Result<(), WorkError> {
-        while let Some(unit) = self.line.take(ACCESS_UNIT_SAMPLES as usize) {
-            self.encoder.encode(&unit)?;
-            self.write()?;
+        let mut needed = i64::MAX;
+        for track in &mut self.tracks {
+            track.encode(&self.line, i64::MAX, &self.output)?;
+            needed = needed.min(track.encoder.position());
+        }
+        self.line.forget(needed);
+        Ok(())
+    }
+}
+
+impl Track {
+    /// Encodes what the line has, up to `end`.
+    fn encode(&mut self, line: &Line, end: i64, output: &Output) -> Result<(), WorkError> {
+        while self.encoder.position() < end && self.encoder.take(line)? {
+            self.write(output)?;
         }
         Ok(())
     }
 
-    fn write(&mut self) -> Result<(), WorkError> {
+    fn write(&mut self, output: &Output) -> Result<(), WorkError> {
         while let Some(frame) = self.encoder.coded()? {
-            self.output.send(&FromWorker::Frame { rendition: self.rendition, frame })?;
+            output.send(&FromWorker::Frame { rendition: self.rendition, frame })?;
         }
         Ok(())
-    }
-}
-
-/// Channels of the rendition. Mono stays mono; all else becomes stereo, also a source whose frames alone tell its
-/// channels, and parametric stereo, which is coded as one channel and decoded as two.
-fn channels(config: &AacConfig) -> u16 {
-    if config.channels == 1 && config.codec() != PARAMETRIC_STEREO { 1 } else { 2 }
-}
-
-/// HE-AAC v2 (ISO/IEC 14496-3, table 1.17: object type 29).
-const PARAMETRIC_STEREO: &str = "mp4a.40.29";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parametric_stereo_is_no_mono() {
-        // AAC-LC 44.1 kHz mono; 48 kHz stereo; 5.1; HE-AAC 24/48 kHz stereo; HE-AAC v2 24/48 kHz.
-        for (record, expected) in [
-            (&[0x12, 0x08][..], 1),
-            (&[0x11, 0x90], 2),
-            (&[0x11, 0xb0], 2),
-            (&[0x2b, 0x11, 0x88, 0x00], 2),
-            (&[0xeb, 0x09, 0x88, 0x00], 2),
-        ] {
-            let config = AacConfig::parse(record.to_vec().into()).unwrap();
-            assert_eq!(channels(&config), expected, "{record:x?}");
-        }
     }
 }

@@ -1,18 +1,24 @@
-//! One x264 encoder: no delay, IDR pictures where the grid says and nowhere else.
+//! One encoder of a rung: no delay, key frames where the grid says and nowhere else, whatever the codec.
 
-use super::{WorkError, annexb, ffi};
+mod annexb;
+mod svt_av1;
+mod vpx;
+mod x264;
+mod x265;
+
+use super::{WorkError, ffi};
 use crate::keeping::faster_preset;
 use crate::{Encoding, Make, Plan};
 use bytes::Bytes;
+use config::VideoCodec;
 use ffmpeg_next::codec::Context;
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame::Video;
 use ffmpeg_next::{Dictionary, Error, Packet, Rational, encoder, picture};
-use media::{AvcConfig, FrameRate};
-
-const ENCODER: &str = "libx264";
+use media::{CodecError, FrameRate, TrackConfig};
 
 /// What an encoder of one rung must know.
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) encoding: Encoding,
     /// The leaky bucket that no picture may overflow: what runs out in a second, and what it holds, in bits.
@@ -26,6 +32,46 @@ pub(super) struct Settings {
     part_frames: u32,
     /// Faster presets have the parameter sets of the rung's own.
     pinned: bool,
+}
+
+/// What differs from codec to codec.
+struct Codec {
+    /// The encoder's name in FFmpeg.
+    encoder: &'static str,
+    /// It takes no request for a key frame, but counts: a GOP is a segment.
+    counts: bool,
+    /// By a preset that may be faster than the rung's own.
+    options: fn(&Settings, &str) -> Dictionary<'static>,
+    /// The track, from what the opened encoder gives for its header.
+    track: fn(&Settings, &[u8], &Video) -> Result<TrackConfig, CodecError>,
+    /// A packet as files hold it.
+    coded: fn(&[u8]) -> Option<Unit>,
+}
+
+/// A coded picture without its place.
+struct Unit {
+    key: bool,
+    data: Bytes,
+}
+
+pub(super) struct Encoder {
+    codec: &'static Codec,
+    encoder: encoder::video::Encoder,
+    track: TrackConfig,
+    segment_pictures: i64,
+    every: i64,
+    /// The place among the rung's own pictures that comes next, once there was one.
+    next: Option<i64>,
+}
+
+/// A coded picture.
+pub(super) struct Coded {
+    /// Of the grid.
+    pub(super) index: i64,
+    /// Decoding can start here.
+    pub(super) key: bool,
+    /// As [`media::Frame`] has it.
+    pub(super) data: Bytes,
 }
 
 impl Settings {
@@ -64,37 +110,58 @@ impl Settings {
 
     /// Whether presets that are so many steps faster are two.
     pub(super) fn differ(&self, one: u8, other: u8) -> bool {
-        faster_preset(&self.encoding.preset, one) != faster_preset(&self.encoding.preset, other)
+        self.preset(one) != self.preset(other)
+    }
+
+    fn preset(&self, faster: u8) -> &str {
+        faster_preset(self.encoding.codec, &self.encoding.preset, faster)
+    }
+
+    /// Whether the encoder has to begin anew where the rung gets more pictures or fewer.
+    pub(super) fn counts(&self) -> bool {
+        Codec::of(self.encoding.codec).counts
+    }
+
+    /// The same for one of `every` pictures of the grid.
+    fn thinned(&self, every: u32) -> Self {
+        let encoding = Encoding { every, ..self.encoding.clone() };
+        let rate = Make::Video(encoding.clone()).rate(self.grid);
+        Self { encoding, rate, segment_pictures: self.segment_frames / every, ..self.clone() }
     }
 }
 
-pub(super) struct X264 {
-    encoder: encoder::video::Encoder,
-    config: AvcConfig,
-    segment_pictures: i64,
-    every: i64,
+impl Codec {
+    fn of(codec: VideoCodec) -> &'static Self {
+        match codec {
+            VideoCodec::H264 => &x264::CODEC,
+            VideoCodec::Hevc => &x265::CODEC,
+            VideoCodec::Av1 => &svt_av1::CODEC,
+            VideoCodec::Vp9 => &vpx::CODEC,
+        }
+    }
 }
 
-/// A coded picture.
-pub(super) struct Coded {
-    /// Of the grid.
-    pub(super) index: i64,
-    pub(super) idr: bool,
-    /// With 4-byte lengths.
-    pub(super) data: Bytes,
+/// Whether this build of FFmpeg has an encoder of pictures in `codec`.
+pub(super) fn is_there(codec: VideoCodec) -> bool {
+    encoder::find_by_name(Codec::of(codec).encoder).is_some()
 }
 
-impl X264 {
-    /// Opens an encoder for pictures that look like `first`, by a preset that is so many steps faster than the rung's.
-    pub(super) fn open(settings: &Settings, faster: u8, first: &Video) -> Result<Self, WorkError> {
-        let codec = encoder::find_by_name(ENCODER).ok_or(WorkError::Missing("x264"))?;
-        let mut video = Context::new_with_codec(codec)
+impl Encoder {
+    /// Opens an encoder for pictures that look like `first`, by a preset that is so many steps faster than the rung's, for one
+    /// of `every` pictures of the grid. The first one that it gets must be at the start of a segment.
+    pub(super) fn open(settings: &Settings, (faster, every): (u8, u32), first: &Video) -> Result<Self, WorkError> {
+        if settings.counts() && every != settings.encoding.every {
+            return Self::open(&settings.thinned(every), (faster, every), first);
+        }
+        let Encoding { codec: coding, width, height, every, .. } = settings.encoding;
+        let codec = Codec::of(coding);
+        let found = encoder::find_by_name(codec.encoder).ok_or_else(|| WorkError::Missing(coding.encoder()))?;
+        let mut video = Context::new_with_codec(found)
             .encoder()
             .video()
-            .map_err(|source| WorkError::Codec { what: "set up x264", source })?;
+            .map_err(|source| WorkError::Codec { what: "set up an encoder", source })?;
         // The wire refuses rates whose terms exceed a million.
         let (num, den) = (settings.rate.num() as i32, settings.rate.den() as i32);
-        let Encoding { width, height, every, .. } = settings.encoding;
         video.set_width(width);
         video.set_height(height);
         video.set_format(Pixel::YUV420P);
@@ -104,38 +171,61 @@ impl X264 {
         video.set_colorspace(first.color_space());
         video.set_color_primaries(first.color_primaries());
         video.set_color_transfer_characteristic(first.color_transfer_characteristic());
-        ffi::open(&mut video.0, codec, ENCODER, options(settings, faster))?;
+        ffi::open(&mut video.0, found, codec.encoder, (codec.options)(settings, settings.preset(faster)))?;
         let encoder = encoder::video::Encoder(video);
-        let record = annexb::record(ffi::extradata(&encoder)).ok_or(WorkError::Bitstream)?;
-        let config = AvcConfig { record, width, height };
+        let track = (codec.track)(settings, ffi::extradata(&encoder), first)?;
         let (segment_pictures, every) = (i64::from(settings.segment_pictures), i64::from(every));
-        Ok(Self { encoder, config, segment_pictures, every })
+        Ok(Self { codec, encoder, track, segment_pictures, every, next: None })
     }
 
-    pub(super) fn config(&self) -> &AvcConfig {
-        &self.config
+    /// What a player must know before the first picture. It says all that a decoder is set up with: encoders of one rung
+    /// whose tracks are equal can follow each other in one epoch.
+    pub(super) fn track(&self) -> &TrackConfig {
+        &self.track
     }
 
     /// Encodes a picture as the one at `index` of the grid, if the rung has one there.
+    ///
+    /// # Errors
+    /// The pictures do not follow each other from the start of a segment. An encoder that counts pictures to its next key
+    /// frame gets every one: behind a gap another has to begin at a segment.
     pub(super) fn encode(&mut self, picture: &Video, index: i64) -> Result<(), WorkError> {
         let failed = |source| WorkError::Codec { what: "encode a picture", source };
         if index % self.every != 0 {
             return Ok(());
         }
         let own = index / self.every;
+        let at_start = own % self.segment_pictures == 0;
+        // A rung that has fewer pictures for want of time leaves some out.
+        let follows = |next| if self.codec.counts { own == next } else { own >= next };
+        if !self.next.map_or(at_start, follows) {
+            return Err(WorkError::Misplaced { index });
+        }
+        self.next = Some(own + 1);
         let mut picture = ffi::share(picture).map_err(failed)?;
         picture.set_pts(Some(own));
-        // The decoder left the source's picture type, which x264 would obey.
-        let at_start = own % self.segment_pictures == 0;
+        // The decoder left the source's picture type, which encoders would obey.
         picture.set_kind(if at_start { picture::Type::I } else { picture::Type::None });
         self.encoder.send_frame(&picture).map_err(failed)
     }
 
+    /// No more pictures come; what the encoder holds is to be had of [`Encoder::coded`].
     pub(super) fn finish(&mut self) -> Result<(), WorkError> {
         self.encoder.send_eof().map_err(|source| WorkError::Codec { what: "finish encoding", source })
     }
 
+    /// All that is left in it, to nobody.
+    fn drain(&mut self) {
+        if self.encoder.send_eof().is_ok() {
+            let mut packet = Packet::empty();
+            while self.encoder.receive_packet(&mut packet).is_ok() {}
+        }
+    }
+
     /// The next coded picture, if there is one yet.
+    ///
+    /// # Errors
+    /// The encoder put a key frame elsewhere than at the start of a segment, or none there: no rendition could be switched to.
     pub(super) fn coded(&mut self) -> Result<Option<Coded>, WorkError> {
         let mut packet = Packet::empty();
         match self.encoder.receive_packet(&mut packet) {
@@ -144,7 +234,27 @@ impl X264 {
             Err(source) => return Err(WorkError::Codec { what: "take a coded picture", source }),
         }
         let (Some(own), Some(data)) = (packet.pts(), packet.data()) else { return Err(WorkError::Bitstream) };
-        Ok(Some(Coded { index: own * self.every, idr: packet.is_key(), data: annexb::with_lengths(data) }))
+        let Unit { key, data } = (self.codec.coded)(data).ok_or(WorkError::Bitstream)?;
+        let index = own * self.every;
+        if key != (own % self.segment_pictures == 0) {
+            return Err(WorkError::Misplaced { index });
+        }
+        Ok(Some(Coded { index, key, data }))
+    }
+}
+
+/// SVT-AV1 waits for ever for an end that nobody has told it, and for one without a picture before it.
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        if self.codec.counts {
+            if self.next.is_none() {
+                let mut blank = Video::new(Pixel::YUV420P, self.encoder.width(), self.encoder.height());
+                blank.set_pts(Some(0));
+                // One that it does not take leaves it as it was.
+                let _ = self.encoder.send_frame(&blank);
+            }
+            self.drain();
+        }
     }
 }
 
@@ -162,63 +272,12 @@ fn bucket(plan: &Plan, make: &Make, encoding: &Encoding) -> (u32, u32) {
     }
 }
 
-fn options(settings: &Settings, faster: u8) -> Dictionary<'static> {
-    let mut options = Dictionary::new();
-    let Settings { encoding, bucket: (runs, holds), segment_pictures, .. } = settings;
-    let segment = segment_pictures.to_string();
-    // Zerolatency: no look-ahead, no B-frames, threads on slices of one picture instead of on several pictures.
-    let preset = faster_preset(&encoding.preset, faster);
-    options.set("preset", preset);
-    if faster > 0 && settings.pinned {
-        pin(&encoding.preset, preset, &mut options);
-    }
-    options.set("tune", "zerolatency");
-    options.set("bf", "0");
-    // IDR where it is asked for, and no other key frame: no scene cuts, no open GOPs.
-    options.set("forced-idr", "1");
-    options.set("g", &segment);
-    options.set("keyint_min", &segment);
-    options.set("sc_threshold", "0");
-    options.set("flags", "+cgop+global_header");
-    match encoding.quality {
-        Some(quality) => options.set("crf", &quality.to_string()),
-        None => options.set("b", &encoding.bitrate.to_string()),
-    }
-    options.set("maxrate", &runs.to_string());
-    options.set("bufsize", &holds.to_string());
-    options.set("threads", threads(encoding.height));
-    options
-}
-
-/// Whatever of a preset is in the parameter sets, which viewers have and which stay: how many pictures are referred to
-/// (max_num_ref_frames), CABAC (entropy_coding_mode_flag), transforms of 8x8 and the profile with them, weighted prediction,
-/// and how much better chroma is coded (chroma_qp_index_offset), which presets that judge luma by its looks add to.
-fn pin(own: &str, used: &str, options: &mut Dictionary) {
-    let refs = match own {
-        "ultrafast" | "superfast" | "veryfast" => "1",
-        "faster" | "fast" => "2",
-        "medium" => "3",
-        "slow" => "5",
-        "slower" => "8",
-        _ => "16",
-    };
-    let is_plain = own == "ultrafast";
-    options.set("refs", refs);
-    options.set("coder", if is_plain { "cavlc" } else { "cabac" });
-    options.set("8x8dct", if is_plain { "0" } else { "1" });
-    options.set("weightp", if is_plain { "0" } else { "1" });
-    let judges = |preset| !matches!(preset, "ultrafast" | "superfast" | "veryfast" | "faster");
-    if judges(own) && !judges(used) {
-        options.set("chromaoffset", "-2");
-    }
-}
-
-/// Slices cost quality, so small pictures, which one core encodes many times faster than live, have one.
-fn threads(height: u32) -> &'static str {
+/// Cuts cost quality, so small pictures, which one core encodes many times faster than live, are not cut.
+fn threads(height: u32) -> u32 {
     match height {
-        0..720 => "1",
-        720..1440 => "2",
-        _ => "4",
+        0..720 => 1,
+        720..1440 => 2,
+        _ => 4,
     }
 }
 
@@ -227,9 +286,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn settings(preset: &str, quality: Option<u8>) -> Settings {
+    fn settings(codec: VideoCodec, preset: &str, quality: Option<u8>) -> Settings {
         let preset = preset.to_owned();
-        let make = Make::Video(Encoding { width: 640, height: 360, every: 1, bitrate: 800_000, quality, preset });
+        let make =
+            Make::Video(Encoding { codec, width: 640, height: 360, every: 1, bitrate: 800_000, quality, preset });
         let plan = Plan {
             rate: FrameRate::new(30, 1).unwrap(),
             segment_frames: 60,
@@ -248,13 +308,31 @@ mod tests {
         let picture = Video::new(Pixel::YUV420P, 640, 360);
         for preset in ["superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"] {
             for quality in [None, Some(23)] {
-                let settings = settings(preset, quality);
-                let own = X264::open(&settings, 0, &picture).unwrap();
+                let settings = settings(VideoCodec::H264, preset, quality);
+                let own = Encoder::open(&settings, (0, 1), &picture).unwrap();
                 for faster in (1..=4).filter(|&faster| settings.differ(0, faster)) {
-                    let other = X264::open(&settings, faster, &picture).unwrap();
-                    assert_eq!(own.config(), other.config(), "{preset} and {faster} steps faster, {quality:?}");
+                    let other = Encoder::open(&settings, (faster, 1), &picture).unwrap();
+                    assert_eq!(own.track(), other.track(), "{preset} and {faster} steps faster, {quality:?}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_encoder_that_counts_gets_every_picture_from_the_start_of_a_segment() {
+        ffmpeg_next::init().unwrap();
+        let picture = Video::new(Pixel::YUV420P, 640, 360);
+        let encoded = |codec, indices: &[i64]| {
+            let preset = if codec == VideoCodec::Av1 { "12" } else { "ultrafast" };
+            let mut encoder = Encoder::open(&settings(codec, preset, None), (0, 1), &picture).unwrap();
+            indices.iter().all(|&index| encoder.encode(&picture, index).is_ok())
+        };
+        for codec in [VideoCodec::H264, VideoCodec::Av1] {
+            assert!(encoded(codec, &[60, 61]));
+            assert!(!encoded(codec, &[61]), "{codec:?} begins in the middle");
+            assert!(!encoded(codec, &[60, 60]), "{codec:?} gets one twice");
+        }
+        assert!(encoded(VideoCodec::H264, &[0, 2]));
+        assert!(!encoded(VideoCodec::Av1, &[0, 2]), "a picture is missing");
     }
 }

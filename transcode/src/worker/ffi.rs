@@ -43,6 +43,20 @@ pub(super) fn extradata(context: &Context) -> &[u8] {
     }
 }
 
+/// Samples that an opened audio encoder puts before the first that it got.
+pub(super) fn initial_padding(context: &Context) -> i32 {
+    // SAFETY: the context lives, and libavcodec sets the field while it opens it.
+    unsafe { (*context.as_ptr()).initial_padding }
+}
+
+/// The samples of a frame of 32-bit floats whose channels are interleaved.
+pub(super) fn samples_mut(frame: &mut frame::Audio) -> &mut [f32] {
+    let count = if frame.is_packed() { frame.samples() * usize::from(frame.channels()) } else { 0 };
+    // SAFETY: `ffmpeg-next` gives the plane of a packed frame as samples, as many as one channel has, or as bytes; libavutil
+    // allocated `count` floats there, aligned for any of its formats, and they are borrowed with the frame.
+    unsafe { std::slice::from_raw_parts_mut((*frame.as_mut_ptr()).data[0].cast::<f32>(), count) }
+}
+
 /// Opens an encoder and makes sure that it took every option: `ffmpeg-next` throws unused ones away unseen.
 pub(super) fn open(
     context: &mut Context,

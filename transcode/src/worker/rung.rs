@@ -2,10 +2,10 @@
 //! time, it leaves out from where a segment begins.
 
 use super::WorkError;
+use super::encoder::{Encoder, Settings};
 use super::output::Output;
 use super::pace::{Pace, Report};
 use super::scaler::Scaler;
-use super::x264::{Settings, X264};
 use crate::keeping::{self, Shed};
 use crate::wire::{FromWorker, Repair};
 use ffmpeg_next::frame::Video;
@@ -44,7 +44,7 @@ pub(super) struct Rung {
     output: Output,
     pace: Pace,
     report: Report,
-    encoder: Option<X264>,
+    encoder: Option<Encoder>,
     /// What its viewers have: every encoder must fit it.
     track: Option<TrackConfig>,
     /// How it is encoded now: by a preset that is so many steps faster, one of so many pictures of the grid.
@@ -128,19 +128,21 @@ impl Rung {
         // The smallest of several costs the least, and is what is left to viewers.
         let is_spared = self.place > 0 && self.place + 1 == self.pace.rungs();
         !is_spared
+            // Its key frames would be elsewhere.
+            && !self.settings.counts()
             && index % self.settings.few() != 0
             && keeping::brakes((came.elapsed(), self.pace.bearable), (self.begun.elapsed(), lasts))
     }
 
     /// The first encoder, or the next after a rung was away.
-    fn open(&mut self, first: &Video) -> Result<X264, WorkError> {
-        let encoder = X264::open(&self.settings, self.faster, first)?;
-        let config = self.config(&encoder);
+    fn open(&mut self, first: &Video) -> Result<Encoder, WorkError> {
+        let encoder = Encoder::open(&self.settings, (self.faster, self.every), first)?;
+        let config = encoder.track().clone();
         match &self.track {
             Some(track) if *track == config => Ok(encoder),
             Some(_) => {
                 self.output.send(&FromWorker::TurnRefused { rendition: self.rendition })?;
-                X264::open(&self.settings, 0, first)
+                Encoder::open(&self.settings, (0, self.every), first)
             }
             None => {
                 self.track = Some(config.clone());
@@ -148,10 +150,6 @@ impl Rung {
                 Ok(encoder)
             }
         }
-    }
-
-    fn config(&self, encoder: &X264) -> TrackConfig {
-        TrackConfig::Avc { config: encoder.config().clone(), timescale: self.settings.grid.timescale() }
     }
 
     /// A segment begins, of which so much is to be left out.
@@ -164,8 +162,10 @@ impl Rung {
         };
         if every != self.every {
             self.every = every;
-            if every == 0 {
+            if every == 0 || self.settings.counts() {
                 self.close()?;
+            }
+            if every == 0 {
                 self.pace.left(self.place, Duration::ZERO);
             }
             let segment = (index / self.settings.segment_frames()).unsigned_abs();
@@ -183,8 +183,8 @@ impl Rung {
         if self.encoder.is_none() || !self.settings.differ(before, faster) {
             return Ok(());
         }
-        let next = X264::open(&self.settings, faster, pixels)?;
-        if self.track.as_ref() == Some(&self.config(&next)) {
+        let next = Encoder::open(&self.settings, (faster, self.every), pixels)?;
+        if self.track.as_ref() == Some(next.track()) {
             self.close()?;
             self.encoder = Some(next);
             return Ok(());
@@ -199,10 +199,10 @@ impl Rung {
         self.write(&mut encoder)
     }
 
-    fn write(&mut self, encoder: &mut X264) -> Result<(), WorkError> {
+    fn write(&mut self, encoder: &mut Encoder) -> Result<(), WorkError> {
         while let Some(coded) = encoder.coded()? {
             let time = coded.index * i64::from(self.settings.grid.frame_ticks());
-            let frame = Frame { kind: TrackKind::Video, dts: time, pts: time, keyframe: coded.idr, data: coded.data };
+            let frame = Frame { kind: TrackKind::Video, dts: time, pts: time, keyframe: coded.key, data: coded.data };
             self.output.send(&FromWorker::Frame { rendition: self.rendition, frame })?;
             self.left(coded.index)?;
         }

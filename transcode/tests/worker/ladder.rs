@@ -122,17 +122,6 @@ async fn mono_at_44_1_khz_becomes_mono_at_48_khz() {
     assert!((438..=442).contains(&crossings), "{crossings} Hz");
 }
 
-#[tokio::test]
-async fn six_channels_become_two() {
-    let audio = "sine=frequency=440:sample_rate=48000,pan=5.1|c0=c0|c1=c0|c2=c0|c3=c0|c4=c0|c5=c0";
-    let clip = Recipe { audio, ..Recipe::default() }.clip();
-    assert_eq!(clip.source.audio.as_ref().unwrap().channels, 6);
-    let outcome = transcode(&clip, &[]).await;
-    assert_sound(&outcome, 120);
-    let Some(TrackConfig::Aac { config }) = &outcome.named("audio").track else { panic!("no track") };
-    assert_eq!(config.channels, 2);
-}
-
 /// Noise is the hardest picture there is: the cap must hold, or viewers at the edge of their bandwidth stall.
 #[tokio::test]
 async fn no_segment_carries_more_than_the_peak() {

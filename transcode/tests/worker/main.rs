@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod clip;
+mod codecs;
 mod keeping;
 mod ladder;
 mod lifetime;

@@ -2,7 +2,7 @@
 
 use crate::run::Collected;
 use media::fmp4::{Sample, fragment, init};
-use media::{Frame, FrameRate, TrackConfig};
+use media::{Frame, FrameRate, TrackConfig, TrackKind};
 use std::process::Command;
 
 /// Writes the rendition as CMAF, one fragment per segment, and decodes all of it. Fails on the least complaint.
@@ -12,7 +12,7 @@ pub(crate) fn decode(collected: &Collected, rate: FrameRate) -> Vec<u8> {
     let mut file = init(track).unwrap().to_vec();
     let starts = collected.frames.iter().enumerate().filter(|(_, frame)| frame.keyframe).map(|(index, _)| index);
     let mut bounds: Vec<_> = starts.chain([collected.frames.len()]).collect();
-    if matches!(track, TrackConfig::Aac { .. }) {
+    if track.kind() == TrackKind::Audio {
         bounds.retain(|bound| bound % 100 == 0 || *bound == collected.frames.len());
     }
     for (sequence, pair) in bounds.windows(2).enumerate() {
@@ -23,9 +23,9 @@ pub(crate) fn decode(collected: &Collected, rate: FrameRate) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rendition.mp4");
     std::fs::write(&path, file).unwrap();
-    let raw: &[&str] = match track {
-        TrackConfig::Avc { .. } => &["-fps_mode", "passthrough", "-f", "rawvideo"],
-        TrackConfig::Aac { .. } => &["-f", "f32le"],
+    let raw: &[&str] = match track.kind() {
+        TrackKind::Video => &["-fps_mode", "passthrough", "-f", "rawvideo"],
+        TrackKind::Audio => &["-f", "f32le"],
     };
     let output = Command::new("ffmpeg")
         .args(["-v", "warning", "-nostdin", "-xerror", "-i"])
@@ -46,9 +46,6 @@ pub(crate) fn channel(raw: &[u8], channels: usize) -> Vec<f32> {
 }
 
 fn sample(frame: &Frame, track: &TrackConfig, rate: FrameRate) -> Sample {
-    let duration = match track {
-        TrackConfig::Avc { .. } => rate.frame_ticks(),
-        TrackConfig::Aac { .. } => 1024,
-    };
+    let duration = track.unit_samples().unwrap_or_else(|| rate.frame_ticks());
     Sample { duration, composition_offset: 0, keyframe: frame.keyframe, data: frame.data.clone() }
 }

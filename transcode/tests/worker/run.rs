@@ -1,7 +1,7 @@
 //! Runs a clip through a worker and collects what it makes.
 
 use crate::clip::Clip;
-use config::{Audio, Coding, Ladder, Rung, Segmenting};
+use config::{Audio, AudioCodec, Coding, Ladder, Rung, Segmenting, VideoCodec};
 use media::{Frame, TrackConfig};
 use prometheus::Registry;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub(crate) fn job(source: &Source, heights: &[u32]) -> Job {
 
 /// Rungs that take little time to encode.
 pub(crate) fn ladder(heights: &[u32]) -> Ladder {
-    let coding = Coding { quality: None, preset: "ultrafast".to_owned() };
+    let coding = Coding { codec: VideoCodec::H264, quality: None, preset: "ultrafast".to_owned() };
     let rung = |&height| Rung {
         name: format!("{height}p"),
         height,
@@ -51,7 +51,7 @@ pub(crate) fn ladder(heights: &[u32]) -> Ladder {
     };
     Ladder {
         rungs: heights.iter().map(rung).collect(),
-        audio: Audio { bitrate: 128_000 },
+        audio: Audio { bitrate: 128_000, codecs: vec![AudioCodec::Aac], channels_max: 6 },
         top_bits_per_pixel: 0.1,
         coding: coding.clone(),
         thumbnails: Some(config::Thumbnails { height: 90, columns: 2, rows: 1, quantizer: 4 }),

@@ -66,7 +66,7 @@ fn whole_segments_are_the_known_vector_and_padding() {
 #[test]
 fn sound_is_encrypted_whole_but_for_the_rest_of_a_block() {
     let data = [&samples::bytes(PLAIN)[..], b"rest"].concat();
-    let (encrypted, told) = Protector::new(&audio()).protect(&KEY, &[sample(data)]);
+    let (encrypted, told) = Protector::new(&audio()).unwrap().protect(&KEY, &[sample(data)]);
     assert_eq!(encrypted[0].data, [&samples::bytes(ENCRYPTED)[..], b"rest"].concat());
     assert!(told.is_none());
 }
@@ -77,7 +77,7 @@ fn of_pictures_one_block_in_ten_is_encrypted_behind_each_slice_header() {
     let header = SliceReader::new(&avc()).header_bytes(&nal(&slice, 400)[4..]).unwrap();
     let data =
         [nal(&[9, 0xf0], 2), nal(&[6], 70_000), nal(&slice, 400), nal(&slice, header + 15), nal(&slice, 90)].concat();
-    let (encrypted, told) = Protector::new(&video()).protect(&KEY, &[sample(data.clone())]);
+    let (encrypted, told) = Protector::new(&video()).unwrap().protect(&KEY, &[sample(data.clone())]);
     let spans = &told.unwrap().samples[0];
     let clear = 6 + 4 + 70_000 + 4 + header;
     let between = (4 + header + 15 + 4 + header) as u16;
@@ -116,7 +116,7 @@ fn more_slices_than_a_sample_can_say_are_one_span() {
 fn a_fragment_says_where_its_spans_are() {
     let slice = nal(&[0x65, 0x88, 0x84, 0x00, 0x21, 0xbf], 400);
     let samples = [sample(slice.clone()), sample([nal(&[6], 3), slice].concat())];
-    let protector = Protector::new(&video());
+    let protector = Protector::new(&video()).unwrap();
     let bytes = protected_fragment(7, 1 << 40, None, (&protector, &KEY, false), &samples).unwrap();
     let (encrypted, told) = protector.protect(&KEY, &samples);
     let told = told.unwrap();
@@ -146,7 +146,7 @@ fn a_fragment_names_its_key_and_is_otherwise_the_same() {
     for (track, data, pattern) in
         [(video(), nal(&[0x65, 0x88, 0x84, 0x00, 0x21, 0xbf], 400), 0x19), (audio(), vec![7; 40], 0)]
     {
-        let (protector, samples) = (Protector::new(&track), [sample(data.clone()), sample(data)]);
+        let (protector, samples) = (Protector::new(&track).unwrap(), [sample(data.clone()), sample(data)]);
         let written = |says_key| protected_fragment(7, 9, None, (&protector, &KEY, says_key), &samples).unwrap();
         let (plain, told) = (written(false), written(true));
         let [moof, before] = [&told, &plain].map(|bytes| find(bytes, 0..bytes.len(), b"moof").unwrap());

@@ -1,4 +1,4 @@
-//! One line of samples at 48 kHz, in one or two channels, from decoded audio of any rate and layout.
+//! One line of samples at 48 kHz, in one, two or six channels, from decoded audio of any rate and layout.
 
 use super::super::{WorkError, ffi};
 use super::timeline::STRETCH_OVER;
@@ -20,6 +20,15 @@ pub(super) struct Line {
     written: i64,
 }
 
+/// In the order in which encoders want the channels.
+pub(super) fn layout(channels: u16) -> ChannelLayout {
+    match channels {
+        1 => ChannelLayout::MONO,
+        2 => ChannelLayout::STEREO,
+        _ => ChannelLayout::_5POINT1_BACK,
+    }
+}
+
 /// How many samples decoded audio becomes.
 pub(super) fn length(decoded: &Audio) -> i64 {
     decoded.samples() as i64 * i64::from(AUDIO_RATE) / i64::from(decoded.rate().max(1))
@@ -28,7 +37,7 @@ pub(super) fn length(decoded: &Audio) -> i64 {
 impl Line {
     pub(super) fn new(channels: u16) -> Self {
         Self {
-            layout: if channels == 1 { ChannelLayout::MONO } else { ChannelLayout::STEREO },
+            layout: layout(channels),
             resampler: None,
             channels: vec![Vec::new(); usize::from(channels)],
             written: 0,
@@ -90,26 +99,47 @@ impl Line {
         Ok(())
     }
 
-    /// The next `count` samples as a frame for the encoder, once there are so many.
-    pub(super) fn take(&mut self, count: usize) -> Option<Audio> {
-        let waiting = self.channels[0].len();
-        if waiting < count {
+    /// The `count` samples from `begin` as a frame for an encoder, once there are so many. Before zero there is silence.
+    pub(super) fn unit(&self, begin: i64, count: usize, format: Sample) -> Option<Audio> {
+        let first = self.written - self.channels[0].len() as i64;
+        if begin + count as i64 > self.written {
             return None;
         }
-        let mut unit = Audio::new(FORMAT, count, self.layout);
+        let mut unit = Audio::new(format, count, self.layout);
         unit.set_rate(AUDIO_RATE);
-        unit.set_pts(Some(self.written - waiting as i64));
-        for (index, channel) in self.channels.iter_mut().enumerate() {
-            unit.plane_mut(index).copy_from_slice(&channel[..count]);
-            channel.drain(..count);
+        unit.set_pts(Some(begin));
+        let silent = (first - begin).clamp(0, count as i64) as usize;
+        let from = (begin - first).max(0) as usize;
+        for (index, channel) in self.channels.iter().enumerate() {
+            let sound = &channel[from..from + count - silent];
+            if format.is_planar() {
+                let plane = unit.plane_mut::<f32>(index);
+                plane[..silent].fill(0.0);
+                plane[silent..].copy_from_slice(sound);
+            } else {
+                let places = ffi::samples_mut(&mut unit).iter_mut().skip(index).step_by(self.channels.len());
+                let silence = std::iter::repeat_n(&0.0, silent);
+                places.zip(silence.chain(sound)).for_each(|(place, sample)| *place = *sample);
+            }
         }
         Some(unit)
     }
 
-    /// Silence up to a whole number of `unit` samples.
-    pub(super) fn pad(&mut self, unit: usize) -> Result<(), WorkError> {
-        let waiting = self.channels[0].len();
-        self.silence((waiting.next_multiple_of(unit) - waiting) as i64)
+    /// What lies before `position` is needed no more.
+    pub(super) fn forget(&mut self, position: i64) {
+        let first = self.written - self.channels[0].len() as i64;
+        let gone = (position - first).clamp(0, self.channels[0].len() as i64) as usize;
+        self.channels.iter_mut().for_each(|channel| drop(channel.drain(..gone)));
+    }
+
+    /// Silence up to this position.
+    pub(super) fn pad(&mut self, position: i64) -> Result<(), WorkError> {
+        self.silence(position - self.written)
+    }
+
+    /// Samples that there are, but for what the resampler holds.
+    pub(super) fn written(&self) -> i64 {
+        self.written
     }
 
     fn write(&mut self, audio: &Audio, skip: usize) {

@@ -4,6 +4,7 @@ use super::*;
 use crate::wire;
 use crate::{Encoding, Make, Plan};
 use bytes::BytesMut;
+use config::VideoCodec;
 use ffmpeg_next::codec::{Context, Id};
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::{Packet, decoder};
@@ -19,7 +20,8 @@ fn settings(preset: &str) -> Settings {
 
 fn changed(change: impl FnOnce(&mut Encoding)) -> Settings {
     let (quality, preset) = (Some(23), String::new());
-    let mut encoding = Encoding { width: 64, height: 64, every: 1, bitrate: 100_000, quality, preset };
+    let mut encoding =
+        Encoding { codec: VideoCodec::H264, width: 64, height: 64, every: 1, bitrate: 100_000, quality, preset };
     change(&mut encoding);
     let make = Make::Video(encoding);
     let plan = Plan {

@@ -1,0 +1,43 @@
+//! AV1 by SVT-AV1.
+//!
+//! Through FFmpeg 5.1 it takes no request for a key frame, so it counts: a GOP is a segment, and the first picture that it gets
+//! is at the start of one.
+
+use super::{Codec, Settings, Unit, threads};
+use ffmpeg_next::Dictionary;
+use ffmpeg_next::frame::Video;
+use media::{CodecError, TrackConfig, av1};
+
+pub(super) const CODEC: Codec = Codec { encoder: "libsvtav1", counts: true, options, track, coded };
+
+fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
+    let mut options = Dictionary::new();
+    let Settings { encoding, segment_pictures, .. } = settings;
+    options.set("preset", preset);
+    options.set("g", &segment_pictures.to_string());
+    options.set("flags", "+cgop+global_header");
+    // A constant bit rate is the only one that it keeps to without look-ahead: a cap above a constant rate factor was exceeded
+    // three times over. A quality is then the least quantizer, below which it spends no bits.
+    options.set("b", &encoding.bitrate.to_string());
+    if let Some(quality) = encoding.quality {
+        options.set("qmin", &quality.to_string());
+    }
+    options.set("svtav1-params", &params(threads(encoding.height)));
+    // A name among the parameters that the encoder does not know is an error, not a warning.
+    options.set("err_detect", "explode");
+    options
+}
+
+/// Low delay: each picture from those before it. No key frames at scene cuts.
+fn params(threads: u32) -> String {
+    format!("rc=2:pred-struct=1:lookahead=0:scd=0:enable-overlays=0:lp={threads}")
+}
+
+fn track(settings: &Settings, header: &[u8], _: &Video) -> Result<TrackConfig, CodecError> {
+    Ok(TrackConfig::Av1 { config: av1::config(header)?, timescale: settings.grid.timescale() })
+}
+
+fn coded(packet: &[u8]) -> Option<Unit> {
+    let av1::TemporalUnit { data, key } = av1::temporal_unit(packet)?;
+    Some(Unit { key, data })
+}

@@ -1,0 +1,55 @@
+//! VP9 by libvpx.
+
+use super::{Codec, Settings, Unit, threads};
+use bytes::Bytes;
+use ffmpeg_next::Dictionary;
+use ffmpeg_next::color::Range;
+use ffmpeg_next::ffi::{AVColorPrimaries, AVColorSpace, AVColorTransferCharacteristic};
+use ffmpeg_next::frame::Video;
+use media::{CodecError, TrackConfig, vp9};
+
+pub(super) const CODEC: Codec = Codec { encoder: "libvpx-vp9", counts: false, options, track, coded };
+
+fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
+    let mut options = Dictionary::new();
+    let Settings { encoding, bucket: (_, holds), segment_pictures, .. } = settings;
+    let segment = segment_pictures.to_string();
+    let threads = threads(encoding.height).to_string();
+    options.set("deadline", "realtime");
+    options.set("cpu-used", preset);
+    // No look-ahead, and so no pictures that are not shown.
+    options.set("lag-in-frames", "0");
+    options.set("auto-alt-ref", "0");
+    options.set("g", &segment);
+    options.set("keyint_min", &segment);
+    // All alike, they mean a constant bit rate, which is the only one that it keeps to. A quality is then the least
+    // quantizer, below which it spends no bits.
+    let bitrate = encoding.bitrate.to_string();
+    ["b", "minrate", "maxrate"].iter().for_each(|name| options.set(name, &bitrate));
+    if let Some(quality) = encoding.quality {
+        options.set("qmin", &quality.to_string());
+    }
+    options.set("bufsize", &holds.to_string());
+    options.set("threads", &threads);
+    options.set("row-mt", "1");
+    options.set("tile-columns", if encoding.height < 720 { "0" } else { "1" });
+    options
+}
+
+/// Nothing in the bitstream tells the level, and the header has no more than the size.
+fn track(settings: &Settings, _: &[u8], first: &Video) -> Result<TrackConfig, CodecError> {
+    let Settings { encoding, rate, grid, .. } = settings;
+    let color = vp9::Color {
+        primaries: AVColorPrimaries::from(first.color_primaries()) as u8,
+        transfer: AVColorTransferCharacteristic::from(first.color_transfer_characteristic()) as u8,
+        matrix: AVColorSpace::from(first.color_space()) as u8,
+        full_range: first.color_range() == Range::JPEG,
+    };
+    let peak = encoding.bitrate.saturating_add(encoding.bitrate / 4);
+    let config = vp9::config((encoding.width, encoding.height), *rate, peak, color);
+    Ok(TrackConfig::Vp9 { config, timescale: grid.timescale() })
+}
+
+fn coded(packet: &[u8]) -> Option<Unit> {
+    Some(Unit { key: vp9::is_key(packet), data: Bytes::copy_from_slice(packet) })
+}
