@@ -84,6 +84,8 @@ pub struct AdaptationSet {
     pub timescale: u64,
     pub segment_ticks: u64,
     pub offset_ticks: u64,
+    /// Where it has these segments and no other: how long each is (SegmentTimeline).
+    pub only: Vec<u64>,
     /// `@startNumber`: the segment that begins with the period.
     pub first_number: u64,
     /// How long before its end a segment can be asked for, where it can: all but its first chunk.
@@ -94,6 +96,8 @@ pub struct AdaptationSet {
     pub protection: Option<ContentProtection>,
     /// Captions in its pictures, as HLS names them: `CC1`, `SERVICE1`.
     pub captions: Vec<String>,
+    /// `@lang` (RFC 5646).
+    pub language: Option<String>,
     /// Steps of the path between representation and file: `{representation}/{folder}/{number}.m4s`, of images `.jpg`.
     pub folder: String,
     /// The file of the init section, in the same folder.
@@ -107,6 +111,8 @@ pub enum Kind {
     Audio,
     /// Thumbnails (DASH-IF IOP, 6.2.6).
     Image,
+    /// Subtitles in MP4 (ISO/IEC 14496-30).
+    Text,
 }
 
 /// Bit rates in bits per second.
@@ -140,10 +146,13 @@ pub enum Media {
         columns: u32,
         rows: u32,
     },
+    Text,
 }
 
 /// How the time of a reference is written: without it, it would be read as the bits of NTP (5.12).
 const UTC: &str = "urn:mpeg:dash:utc:direct:2014";
+/// What a set is for (5.8.5.5).
+const ROLE: &str = "urn:mpeg:dash:role:2011";
 /// Several pictures in one image (DASH-IF IOP, 6.2.6).
 const TILES: &str = "http://dashif.org/guidelines/thumbnail_tile";
 /// Playback may run slower and faster by so much to keep the latency; few hear it.
@@ -266,13 +275,18 @@ impl AdaptationSet {
             Kind::Video => "video",
             Kind::Audio => "audio",
             Kind::Image => "image",
+            Kind::Text => "text",
         };
         write!(out, "  <AdaptationSet id=\"{id}\" contentType=\"{kind}\"")?;
+        if let Some(language) = &self.language {
+            write!(out, " lang=\"{language}\"")?;
+        }
         match self.kind {
             Kind::Video | Kind::Audio => {
                 writeln!(out, " mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">")?;
             }
             Kind::Image => writeln!(out, " mimeType=\"image/jpeg\" segmentAlignment=\"true\">")?,
+            Kind::Text => writeln!(out, " mimeType=\"application/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">")?,
         }
         // 5.3.7.2: before all else, by the order of the schema.
         self.protection.iter().try_for_each(|protection| protection.render_into(out))?;
@@ -295,11 +309,17 @@ impl AdaptationSet {
             };
             writeln!(out, "   <Accessibility schemeIdUri=\"{scheme}\" value=\"{value}\"/>")?;
         }
+        if self.kind == Kind::Text {
+            writeln!(out, "   <Role schemeIdUri=\"{ROLE}\" value=\"subtitle\"/>")?;
+        }
         write!(
             out,
-            "   <SegmentTemplate timescale=\"{}\" duration=\"{}\" startNumber=\"{}\" presentationTimeOffset=\"{}\"",
-            self.timescale, self.segment_ticks, self.first_number, self.offset_ticks
+            "   <SegmentTemplate timescale=\"{}\" startNumber=\"{}\" presentationTimeOffset=\"{}\"",
+            self.timescale, self.first_number, self.offset_ticks
         )?;
+        if self.only.is_empty() {
+            write!(out, " duration=\"{}\"", self.segment_ticks)?;
+        }
         if let Some(early) = self.early.filter(|_| live) {
             // dash.js takes a stream for low latency by the second of them alone.
             write!(
@@ -313,9 +333,26 @@ impl AdaptationSet {
         if self.kind != Kind::Image {
             write!(out, " initialization=\"$RepresentationID$/{folder}/{init}\"")?;
         }
-        writeln!(out, " media=\"$RepresentationID$/{folder}/$Number$.{extension}\"/>")?;
+        write!(out, " media=\"$RepresentationID$/{folder}/$Number$.{extension}\"")?;
+        self.render_only_into(out)?;
         self.representations.iter().try_for_each(|representation| representation.render_into(out))?;
         writeln!(out, "  </AdaptationSet>")
+    }
+}
+
+impl AdaptationSet {
+    /// The end of its SegmentTemplate, with the segments that are all there are.
+    fn render_only_into(&self, out: &mut String) -> std::fmt::Result {
+        if self.only.is_empty() {
+            return writeln!(out, "/>");
+        }
+        writeln!(out, ">\n    <SegmentTimeline>")?;
+        let mut at = self.offset_ticks;
+        for ticks in &self.only {
+            writeln!(out, "     <S t=\"{at}\" d=\"{ticks}\"/>")?;
+            at += ticks;
+        }
+        writeln!(out, "    </SegmentTimeline>\n   </SegmentTemplate>")
     }
 }
 
@@ -334,6 +371,7 @@ impl Representation {
                 }
                 writeln!(out, "\"/>")
             }
+            Media::Text => writeln!(out, "/>"),
             Media::Tiles { width, height, columns, rows } => writeln!(
                 out,
                 " width=\"{width}\" height=\"{height}\">\n    <EssentialProperty schemeIdUri=\"{TILES}\" \
@@ -382,11 +420,13 @@ mod tests {
             timescale,
             segment_ticks: 2 * timescale,
             offset_ticks: 14 * timescale,
+            only: Vec::new(),
             first_number: 7,
             early: Some(Duration::from_millis(1734)),
             reference_unix_ms: Some(1_795_226_400_500),
             protection: None,
             captions: Vec::new(),
+            language: None,
             folder: "e1".into(),
             init: "init.mp4".into(),
             representations: vec![representation],
@@ -431,8 +471,8 @@ mod tests {
             wallClockTime=\"2026-11-21T02:00:00.500Z\" presentationTime=\"420000\">\n    \
             <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"2026-11-21T02:00:00.500Z\"/>\n   \
             </ProducerReferenceTime>\n   \
-            <SegmentTemplate timescale=\"30000\" duration=\"60000\" startNumber=\"7\" \
-            presentationTimeOffset=\"420000\" availabilityTimeOffset=\"1.734\" availabilityTimeComplete=\"false\" \
+            <SegmentTemplate timescale=\"30000\" startNumber=\"7\" \
+            presentationTimeOffset=\"420000\" duration=\"60000\" availabilityTimeOffset=\"1.734\" availabilityTimeComplete=\"false\" \
             initialization=\"$RepresentationID$/e1/init.mp4\" media=\"$RepresentationID$/e1/$Number$.m4s\"/>\n   \
             <Representation id=\"720p\" bandwidth=\"3000000\" codecs=\"avc1.64001F\" width=\"1280\" height=\"720\" \
             frameRate=\"30000/1001\"/>\n  </AdaptationSet>\n";
@@ -447,6 +487,41 @@ mod tests {
         let expected = "   <Accessibility schemeIdUri=\"urn:scte:dash:cc:cea-608:2015\" value=\"CC1=und\"/>\n   \
             <Accessibility schemeIdUri=\"urn:scte:dash:cc:cea-708:2015\" value=\"2=lang:und\"/>\n   <SegmentTemplate";
         assert!(said.render().contains(expected), "{}", said.render());
+    }
+
+    #[test]
+    fn subtitles_say_their_language_and_what_they_are_for() {
+        let mut said = presentation(live());
+        let text = Representation { id: "cues-en".into(), bitrate: 16_000, codec: "wvtt".into(), media: Media::Text };
+        let pictures = &said.periods[0].sets[0];
+        let set = AdaptationSet {
+            kind: Kind::Text,
+            early: None,
+            reference_unix_ms: None,
+            language: Some("en".into()),
+            representations: vec![text],
+            ..pictures.clone()
+        };
+        said.periods[0].sets.push(set);
+        let expected = "  <AdaptationSet id=\"2\" contentType=\"text\" lang=\"en\" mimeType=\"application/mp4\" \
+            segmentAlignment=\"true\" startWithSAP=\"1\">\n   \
+            <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"subtitle\"/>\n   \
+            <SegmentTemplate timescale=\"30000\" startNumber=\"7\" \
+            presentationTimeOffset=\"420000\" duration=\"60000\" initialization=\"$RepresentationID$/e1/init.mp4\" \
+            media=\"$RepresentationID$/e1/$Number$.m4s\"/>\n   \
+            <Representation id=\"cues-en\" bandwidth=\"16000\" codecs=\"wvtt\"/>\n  </AdaptationSet>\n";
+        assert!(said.render().contains(expected), "{}", said.render());
+    }
+
+    #[test]
+    fn segments_that_are_all_there_are_can_be_listed() {
+        let mut said = presentation(live());
+        said.periods[0].sets[1].only = vec![96_000, 40_000];
+        let text = said.render();
+        let expected = "$Number$.m4s\">\n    <SegmentTimeline>\n     <S t=\"672000\" d=\"96000\"/>\n     \
+            <S t=\"768000\" d=\"40000\"/>\n    </SegmentTimeline>\n   </SegmentTemplate>\n";
+        assert!(text.contains(expected) && text.matches(" duration=").count() == 1, "{text}");
+        assert!(mpd::read(&text).is_ok());
     }
 
     #[test]

@@ -5,9 +5,11 @@
 
 mod cenc;
 mod init;
+mod wvtt;
 
 pub use cenc::{ContentKey, KeyId, Protector, encrypt_whole, protected_init};
 pub use init::init;
+pub use wvtt::{Cue, text_fragment, text_init};
 
 use cenc::Subsamples;
 

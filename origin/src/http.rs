@@ -44,6 +44,7 @@ use manifest::{Directives, Position, Rfc3339, Verdict, Wait};
 use prometheus::{Registry, TextEncoder};
 use refusal::Refusal;
 use stalls::Patience;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use stored::Disk;
@@ -332,7 +333,7 @@ async fn object(
             answer::object((name, medium), range.end - range.start, (&method, &headers), |range| stored.body(range))?
         }
         Lookup::Growing(_) => answer::growing(Growing::new(app.clone(), stream, rendition, (epoch, name)), &method),
-        Lookup::Hinted | Lookup::Unknown => return Err(Refusal::NoSuchObject),
+        Lookup::Hinted | Lookup::Over | Lookup::Unknown => return Err(Refusal::NoSuchObject),
     };
     Ok(classed(class, response))
 }
@@ -353,13 +354,29 @@ impl Asked<'_> {
         let mut head = self.rendition.watch();
         let now = self.lookup();
         if !is_awaited(&now) {
-            return Ok(now);
+            return self.outlast(now).await;
         }
         let come = head.wait_for(|_| !is_awaited(&self.lookup()));
         let come = async { come.await.is_ok() };
         self.app.0.holds.wait(self.app.patience(self.rendition), self.stream.abandoned(), come).await?;
         // The epoch may have ended before the part: a hint that is cancelled (6.2.6).
-        Ok(self.lookup())
+        self.outlast(self.lookup()).await
+    }
+
+    /// What is over is refused, but not before players have had the time to read in an MPD that it is: dash.js stops for good
+    /// where a segment is refused to it that its MPD promises. Of two origins the other may have it.
+    async fn outlast(&self, found: Lookup) -> Result<Lookup, Refusal> {
+        if found != Lookup::Over || self.app.0.twin_token.is_some() {
+            return Ok(found);
+        }
+        let mut head = self.rendition.watch();
+        let goes_on = head.wait_for(|_| self.lookup() != Lookup::Over);
+        let goes_on = async { goes_on.await.is_ok() };
+        match self.app.0.holds.wait(self.app.patience(self.rendition), pending(), goes_on).await {
+            Ok(()) => Ok(self.lookup()),
+            Err(Refusal::Late) => Err(Refusal::NoSuchObject),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     fn lookup(&self) -> Lookup {
@@ -377,7 +394,7 @@ fn is_awaited(lookup: &Lookup) -> bool {
     match lookup {
         Lookup::Hinted => true,
         Lookup::Growing(pieces) => pieces.is_empty(),
-        Lookup::Found(_) | Lookup::OnDisk { .. } | Lookup::Unknown => false,
+        Lookup::Found(_) | Lookup::OnDisk { .. } | Lookup::Over | Lookup::Unknown => false,
     }
 }
 

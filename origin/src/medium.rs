@@ -15,6 +15,8 @@ pub(crate) enum Medium {
     Images,
     /// One WebVTT file each.
     Text,
+    /// The same cues in fragmented MP4, behind an init section and published whole.
+    Cues,
 }
 
 impl Medium {
@@ -29,7 +31,7 @@ impl Medium {
     /// What the file of a segment is called behind its number.
     pub(crate) fn extension(self) -> &'static str {
         match self {
-            Self::Fragments | Self::Whole => "m4s",
+            Self::Fragments | Self::Whole | Self::Cues => "m4s",
             Self::Images => "jpg",
             Self::Text => "vtt",
         }
@@ -41,12 +43,18 @@ impl Medium {
             Self::Fragments | Self::Whole => "video/iso.segment",
             Self::Images => "image/jpeg",
             Self::Text => "text/vtt; charset=utf-8",
+            Self::Cues => "application/mp4",
         }
+    }
+
+    /// The media type of an init section (RFC 4337): what has neither pictures nor sound is an application's.
+    pub(crate) fn init_type(self) -> &'static str {
+        if self == Self::Cues { "application/mp4" } else { "video/mp4" }
     }
 
     /// Whether segments need an init section.
     pub(crate) fn has_init(self) -> bool {
-        matches!(self, Self::Fragments | Self::Whole)
+        matches!(self, Self::Fragments | Self::Whole | Self::Cues)
     }
 
     /// Whether segments come in parts. Others are published whole.

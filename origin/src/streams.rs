@@ -15,7 +15,7 @@ mod task;
 pub(crate) use markers::{Bounds, DURATION_MAX_S, MarkError, Marked, Markers};
 pub(crate) use phase::Reason;
 pub(crate) use stream::{Recorded, Room, Stream, TextTrack, Unreadable};
-pub(crate) use subtitles::{Subtitles, Taken};
+pub(crate) use subtitles::{Span, Subtitles, Taken};
 pub(crate) use task::marker_of_cue;
 
 use crate::clock::unix_ms;

@@ -159,6 +159,8 @@ pub(crate) enum Lookup {
     Hinted,
     /// The pieces so far of the segment that is being made, or of the one after it: more will come.
     Growing(Vec<Bytes>),
+    /// It would be behind the last segment of an epoch that has just ended: who has an MPD of before asks for it.
+    Over,
     Unknown,
 }
 
@@ -392,8 +394,8 @@ impl Window {
             Name::Init(key) => self.init(epoch, key).map_or(Lookup::Unknown, |init| Lookup::Found(vec![init])),
             Name::Segment(msn) => match self.whole(epoch, msn) {
                 Some(segment) => match &segment.kept {
-                    Kept::Disk(disk) => on_disk(disk, msn, 0..disk.length()),
-                    _ if segment.is_gap() => Lookup::Unknown,
+                    Kept::Disk(disk) => disk.found(msn, 0..disk.length()),
+                    _ if segment.is_gap() => self.over(epoch, msn),
                     _ => Lookup::Found(segment.bytes()),
                 },
                 None => self.growing(epoch, msn),
@@ -407,7 +409,8 @@ impl Window {
         match self.open.as_ref().filter(|open| open.epoch.id == epoch && !self.is_paused) {
             Some(open) if open.msn == msn => Lookup::Growing(open.bytes()),
             Some(open) if open.msn + 1 == msn => Lookup::Growing(Vec::new()),
-            _ => Lookup::Unknown,
+            Some(_) => Lookup::Unknown,
+            None => self.over(epoch, msn),
         }
     }
 
@@ -418,7 +421,7 @@ impl Window {
         }
         let Some(segment) = open.or_else(|| self.whole(epoch, at.msn)) else { return Lookup::Unknown };
         if let Kept::Disk(disk) = &segment.kept {
-            return disk.part(at.part).map_or(Lookup::Unknown, |range| on_disk(disk, at.msn, range));
+            return disk.part(at.part).map_or(Lookup::Unknown, |range| disk.found(at.msn, range));
         }
         let part = segment.parts.get(at.part as usize);
         part.map_or(Lookup::Unknown, |part| Lookup::Found(vec![part.bytes.clone()]))
@@ -567,10 +570,6 @@ impl Drop for Window {
     fn drop(&mut self) {
         self.memory.free(self.bytes);
     }
-}
-
-fn on_disk(disk: &OnDisk, msn: u64, range: Range<u64>) -> Lookup {
-    Lookup::OnDisk { msn, range, parts: disk.ends.len() }
 }
 
 /// Durations are sums of thirds and the like; this is far below a frame.

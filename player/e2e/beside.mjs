@@ -31,7 +31,9 @@ const PLAYERS = {
     begin: `const player = dashjs.MediaPlayer().create();
       player.on("error", (event) => seen.errors.push(String(event.error?.message ?? event.error)));
       player.initialize(video, url, true);
-      seen.tracks = () => player.getTracksFor("image").map((track) => track.id);
+      player.on("allTextTracksAdded", () => player.setTextTrack(0));
+      seen.tracks = () => [...player.getTracksFor("text"), ...player.getTracksFor("image")].map((track) => track.type + " " + (track.lang ?? track.id));
+      seen.cues = ${CUES};
       seen.thumbnail = (back) => new Promise((told) => {
         // Live, it counts from the beginning of the window.
         const at = (player.isDynamic() ? player.timeInDvrWindow() : player.time()) - back;

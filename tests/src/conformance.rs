@@ -114,6 +114,8 @@ rules! { DASH_RULES:
     SEG_GROWS, "IOP LL", true, "a segment that is being made comes chunk by chunk";
     SEG_IMAGE, "IOP 6.2.6", true, "an image is a whole JPEG";
     SEG_TILES, "IOP 6.2.6", true, "it has the size that its representation tells, which its tiles divide";
+    SEG_TEXT, "ISO/IEC 14496-30, 7.5", true, "text is sent as application/mp4, and its init section has the sample entry that codecs tells";
+    SEG_CUES, "ISO/IEC 14496-30, 7.4", true, "each of its samples is an empty cue, or cues with a payload each";
     SEG_BOXES, "CMAF 7.3", true, "a segment is moof and mdat, one or more, with nothing unknown before a moof";
     SEG_TIME, "5.3.9.5.3", true, "its media time is that of its number, within half a segment";
     SEG_LENGTH, "7.2.1", true, "it lasts as long as is said, within half a segment";

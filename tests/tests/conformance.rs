@@ -7,7 +7,7 @@ use tests::{Dev, get, post_with};
 #[tokio::test]
 async fn what_origin_and_edge_say_keeps_the_rules() {
     let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
-    std::fs::write(file.path(), format!("[origin.markers]\ntoken = \"{TOKEN}\"\n")).unwrap();
+    std::fs::write(file.path(), format!("[origin.markers]\ntoken = \"{TOKEN}\"\n[origin.subtitles]\nexpected = [{{ stream = \"demo\", language = \"en\" }}]\n")).unwrap();
     let dev = Dev::start(&["--config", file.path().to_str().unwrap()]).await.unwrap();
     let at = |tier: &str| format!("{}/live/demo/index.m3u8", dev.url(tier));
     let (origin, edge) = (at("origin"), at("cdn-a"));
@@ -43,7 +43,17 @@ async fn what_origin_and_edge_say_keeps_the_rules() {
         let broken: Vec<_> = report.found.iter().filter(|(rule, _)| rule.must && !is_pace(rule.name)).collect();
         assert!(broken.is_empty(), "{broken:#?}");
         assert!(report.reloads >= 3 && report.segments >= 12, "too little was seen:\n{report}");
-        for rule in ["MPD_CLOCK", "MPD_STAYS", "SEG_THERE", "SEG_NOT_YET", "SEG_TIME", "SEG_CLOCK", "SEG_IMAGE"] {
+        for rule in [
+            "MPD_CLOCK",
+            "MPD_STAYS",
+            "SEG_THERE",
+            "SEG_NOT_YET",
+            "SEG_TIME",
+            "SEG_CLOCK",
+            "SEG_IMAGE",
+            "SEG_TEXT",
+            "SEG_CUES",
+        ] {
             assert!(checked(&report, rule) > 0, "{rule}");
         }
     }

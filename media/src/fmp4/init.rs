@@ -12,21 +12,32 @@ use mp4_atom::{
 
 /// ftyp and moov of a CMAF track (ISO/IEC 23000-19, 7.3.1).
 pub fn init(track: &TrackConfig) -> Result<Bytes, Fmp4Error> {
-    let mut compatible_brands = [b"iso6", b"cmfc"].map(FourCC::new).to_vec();
-    if let TrackConfig::Av1 { .. } = track {
-        // AV1's binding, 2.1.
-        compatible_brands.push(FourCC::new(b"av01"));
-    }
-    let ftyp = Ftyp { major_brand: FourCC::new(b"cmfc"), minor_version: 0, compatible_brands };
+    let timescale = track.timescale().0;
+    let trak = match sample_entry(track)? {
+        (entry, Some((width, height))) => video(entry, (width, height), timescale),
+        (entry, None) => audio(entry, timescale),
+    };
+    // AV1's binding, 2.1.
+    let brands: &[&[u8; 4]] =
+        if let TrackConfig::Av1 { .. } = track { &[b"iso6", b"cmfc", b"av01"] } else { &[b"iso6", b"cmfc"] };
+    section(brands, timescale, trak)
+}
+
+/// ftyp with these brands, and moov.
+pub(super) fn section(brands: &[&[u8; 4]], timescale: u32, trak: Trak) -> Result<Bytes, Fmp4Error> {
+    let ftyp = Ftyp {
+        major_brand: FourCC::new(b"cmfc"),
+        minor_version: 0,
+        compatible_brands: brands.iter().map(|brand| FourCC::new(brand)).collect(),
+    };
     let mut out = Vec::with_capacity(1024);
     ftyp.encode(&mut out).map_err(Fmp4Error::Boxes)?;
-    moov(track)?.encode(&mut out).map_err(Fmp4Error::Boxes)?;
+    moov(timescale, trak).encode(&mut out).map_err(Fmp4Error::Boxes)?;
     Ok(out.into())
 }
 
-fn moov(track: &TrackConfig) -> Result<Moov, Fmp4Error> {
-    let timescale = track.timescale().0;
-    Ok(Moov {
+fn moov(timescale: u32, trak: Trak) -> Moov {
+    Moov {
         mvhd: Mvhd {
             timescale,
             rate: 1.into(),
@@ -39,12 +50,9 @@ fn moov(track: &TrackConfig) -> Result<Moov, Fmp4Error> {
             trex: vec![Trex { track_id: TRACK_ID, default_sample_description_index: 1, ..Trex::default() }],
             ..Mvex::default()
         }),
-        trak: vec![match sample_entry(track)? {
-            (entry, Some((width, height))) => video(entry, (width, height), timescale),
-            (entry, None) => audio(entry, timescale),
-        }],
+        trak: vec![trak],
         ..Moov::default()
-    })
+    }
 }
 
 /// How samples are coded; with the size of pictures.
@@ -130,16 +138,16 @@ fn sound(channel_count: u16, sample_rate: u32) -> Audio {
     }
 }
 
-fn trak(tkhd: Tkhd, timescale: u32, hdlr: Hdlr, minf: Minf) -> Trak {
+pub(super) fn trak(tkhd: Tkhd, timescale: u32, hdlr: Hdlr, minf: Minf) -> Trak {
     let mdhd = Mdhd { timescale, language: "und".to_owned(), ..Mdhd::default() };
     Trak { tkhd, mdia: Mdia { mdhd, hdlr, minf }, ..Trak::default() }
 }
 
-fn tkhd() -> Tkhd {
+pub(super) fn tkhd() -> Tkhd {
     Tkhd { track_id: TRACK_ID, enabled: true, in_movie: true, ..Tkhd::default() }
 }
 
-fn minf(entry: Codec) -> Minf {
+pub(super) fn minf(entry: Codec) -> Minf {
     Minf {
         dinf: Dinf { dref: Dref { entries: vec![Url::default().into()] } },
         stbl: Stbl { stsd: Stsd { codecs: vec![entry] }, stco: Some(Stco::default()), ..Stbl::default() },

@@ -72,6 +72,7 @@ pub(crate) fn kind(path: &str) -> Option<Kind> {
         "mpd" => of("application/dash+xml", true),
         // Which thumbnail is where, or else a segment of subtitles.
         "vtt" => of("text/vtt; charset=utf-8", stem == "index"),
+        "mp4" | "m4s" if folders.first().is_some_and(|rendition| is_cues(rendition)) => of("application/mp4", false),
         "mp4" => of("video/mp4", false),
         _ if stem == "init" && ending.strip_suffix(".mp4").and_then(unhex).is_some() => of("video/mp4", false),
         "m4s" => of("video/iso.segment", false),
@@ -79,6 +80,11 @@ pub(crate) fn kind(path: &str) -> Option<Kind> {
         _ => None,
     };
     kind.filter(|_| placed && is_name(stem))
+}
+
+/// Of subtitles in MP4: `cues`, `cues-en`.
+fn is_cues(rendition: &str) -> bool {
+    rendition.strip_prefix("cues").is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// Of a rendition, or of a file without its ending.
@@ -102,6 +108,8 @@ mod tests {
             ("720p/mwprg3xw/init.mp4", "video/mp4"),
             ("720p/mwprg3xw/init.00112233445566778899aabbccddeeff.mp4", "video/mp4"),
             ("audio/mwprg3xw/897613.m4s", "video/iso.segment"),
+            ("cues-en/mwprg3xw/init.mp4", "application/mp4"),
+            ("cues/mwprg3xw/897613.m4s", "application/mp4"),
             ("thumbnails/index.vtt", "text/vtt; charset=utf-8"),
             ("thumbnails/mwprg3xw/897613.jpg", "image/jpeg"),
         ] {

@@ -81,7 +81,8 @@ pub(super) fn object(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    lasting(headers, if matches!(name, Name::Init(_)) { "video/mp4" } else { medium.content_type() });
+    let is_init = matches!(name, Name::Init(_));
+    lasting(headers, if is_init { medium.init_type() } else { medium.content_type() });
     headers.insert(
         header::CONTENT_LENGTH,
         HeaderValue::from(range.as_ref().map_or(length, |range| range.end - range.start)),

@@ -74,7 +74,7 @@ impl Growing {
             Lookup::Growing(pieces) => pieces.into_iter().nth(self.sent).map_or(Step::Wait, Step::Next),
             // Whoever is so slow that it has left the memory may fetch it anew.
             Lookup::OnDisk { parts, .. } if parts == self.sent => Step::Whole,
-            Lookup::OnDisk { .. } | Lookup::Hinted | Lookup::Unknown => Step::Gone,
+            Lookup::OnDisk { .. } | Lookup::Hinted | Lookup::Over | Lookup::Unknown => Step::Gone,
         }
     }
 }

@@ -1,12 +1,15 @@
 //! What an MPD tells of a stream: a period for each epoch, over the same objects as the playlists. Pure.
 
+mod gap;
 mod keyed;
+mod texts;
 mod turned;
 
 use super::ladder;
-use super::stream::{Opening, THUMBNAILS, expected_bitrate};
+use super::stream::{Opening, THUMBNAILS, TextTrack, expected_bitrate};
 use crate::epoch::{EpochId, Numbers};
 use crate::keys::{KeyName, LEAD, Told};
+use gap::before_gap;
 use keyed::Keyed;
 use manifest::presentation::{AdaptationSet, Kind, Live, Media, Period, Presentation, Representation, State};
 use manifest::protection::Key;
@@ -14,6 +17,7 @@ use media::Timescale;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use texts::{of_track, text};
 use turned::Turned;
 
 /// The epochs that are, or were not long ago, in the window.
@@ -28,6 +32,9 @@ struct Epoch {
     segment: Duration,
     part: Duration,
     sets: Vec<AdaptationSet>,
+    /// Subtitles, in the clear whatever the others are; what a set of them is but for its track.
+    texts: Vec<AdaptationSet>,
+    text: AdaptationSet,
     keyed: Keyed,
     turned: Turned,
     ended: Option<Ended>,
@@ -39,6 +46,9 @@ struct Ended {
     length: Duration,
 }
 
+/// From which segment on which key is to be used next.
+type Planned = Option<(u64, KeyName)>;
+
 /// The window as the MPD shows it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shown {
@@ -47,8 +57,7 @@ pub(super) struct Shown {
     pub(super) length: Duration,
     /// No segment will be added, in this epoch or another.
     pub(super) ended: bool,
-    /// From which segment on which key is to be used next.
-    pub(super) planned: Option<(u64, KeyName)>,
+    pub(super) planned: Planned,
 }
 
 /// Epochs kept; a publisher that comes and goes all the time must not fill the memory or the MPD.
@@ -59,8 +68,8 @@ const HOLD_BACK_PARTS: u32 = 3;
 const UNDERWAY: Duration = Duration::from_millis(500);
 
 impl Epochs {
-    /// An epoch begins: numbers, times and formats of each of its renditions are known.
-    pub(super) fn begin(&mut self, opening: &Opening<'_>, told: Option<Arc<Told>>) {
+    /// An epoch begins: numbers, times and formats of each of its renditions are known, and which subtitles it has.
+    pub(super) fn begin(&mut self, opening: &Opening<'_>, texts: &[TextTrack], told: Option<Arc<Told>>) {
         let Opening { numbers: Numbers { id, first_msn, zero_unix_ms, .. }, plan, .. } = *opening;
         let id = EpochId(id);
         let (rate, part_frames) = (plan.rate, plan.part_frames);
@@ -70,7 +79,10 @@ impl Epochs {
         let (keyed, turned) =
             again.map_or_else(|| (Keyed::new(told), Turned::default()), |before| (before.keyed, before.turned));
         let (segment, sets) = (plan.segment(), Vec::new());
-        let mut epoch = Epoch { id, first_msn, zero_unix_ms, segment, part, sets, keyed, turned, ended: None };
+        let text = text(opening);
+        let texts = texts.iter().filter_map(|track| of_track(&text, track)).collect();
+        let mut epoch =
+            Epoch { id, first_msn, zero_unix_ms, segment, part, sets, texts, text, keyed, turned, ended: None };
         for (rendition, (track, _)) in plan.renditions.iter().zip(&opening.tracks) {
             let (kind, media) = match track.size() {
                 Some((width, height)) => {
@@ -109,6 +121,13 @@ impl Epochs {
         self.0.push_back(epoch);
         while self.0.len() > EPOCHS_MAX {
             self.0.pop_front();
+        }
+    }
+
+    /// Subtitles that have begun in the first segment of the newest epoch.
+    pub(super) fn text(&mut self, track: &TextTrack) {
+        if let Some(epoch) = self.0.back_mut() {
+            epoch.texts.extend(of_track(&epoch.text, track));
         }
     }
 
@@ -172,9 +191,9 @@ impl Epochs {
             let duration = periods.last().map_or(Duration::ZERO, |last| last.start + last.duration.unwrap_or_default());
             (State::Ended { duration }, periods)
         } else {
-            let is_left = |epoch: &Epoch| left_ms(epoch).is_some_and(|left_ms| left_ms <= now_unix_ms);
+            let is_left =
+                |epoch: &Epoch| epoch.id != newest.id && left_ms(epoch).is_some_and(|left_ms| left_ms <= now_unix_ms);
             let begun = self.0.iter().map(|epoch| epoch.zero_unix_ms);
-            let ended = self.0.iter().filter_map(|epoch| Some(epoch.ended?.unix_ms));
             // A change of keys ends a period and begins another, which is told before; the one that ended leaves later.
             let changed = |epoch: &Epoch| -> Vec<i64> {
                 let changes = epoch.keyed.changes(epoch.first_msn, epoch.segment, shown.planned);
@@ -189,10 +208,10 @@ impl Epochs {
             let told = changed.iter().flat_map(|changed_ms| [changed_ms - lead_ms, *changed_ms]);
             let begun = begun.chain(told.filter(|&told_ms| told_ms <= now_unix_ms));
             let changed_left = changed.iter().map(|changed_ms| changed_ms + shown.length.as_millis() as i64);
-            let left = self.0.iter().filter_map(left_ms).chain(changed_left);
+            let left = self.0.iter().filter(|epoch| epoch.id != newest.id).filter_map(left_ms).chain(changed_left);
             let left = left.filter(|&left_ms| left_ms <= now_unix_ms);
             let live = Live {
-                published_unix_ms: begun.chain(ended).chain(left).max().unwrap_or(newest.zero_unix_ms),
+                published_unix_ms: begun.chain(left).max().unwrap_or(newest.zero_unix_ms),
                 window: shown.length,
                 update: newest.segment,
                 latency: newest.part * HOLD_BACK_PARTS + UNDERWAY,
@@ -213,21 +232,27 @@ impl Epochs {
         Some(Presentation { state, segment_max: newest.segment, buffer_min: newest.part * HOLD_BACK_PARTS, periods })
     }
 
-    fn live_periods(&self, shown: impl Fn(&Epoch) -> bool, planned: Option<(u64, KeyName)>) -> Vec<Period> {
+    fn live_periods(&self, shown: impl Fn(&Epoch) -> bool, planned: Planned) -> Vec<Period> {
         let mut periods: Vec<Period> = Vec::new();
-        for epoch in self.0.iter().filter(|epoch| shown(epoch) && !epoch.sets.is_empty()) {
-            let start = Duration::from_millis(epoch.zero_unix_ms.max(0) as u64);
-            // The source's clock and ours differ a little: a period ends no later than the next one begins.
-            if let Some(before) = periods.last_mut() {
-                let room = start.saturating_sub(before.start);
-                before.duration = Some(before.duration.map_or(room, |duration| duration.min(room)));
-            }
-            let duration = epoch.ended.map(|ended| ended.length);
+        let mut epochs = self.0.iter().filter(|epoch| shown(epoch) && !epoch.sets.is_empty()).peekable();
+        while let Some(epoch) = epochs.next() {
+            let start = epoch.start();
+            let end = epochs
+                .peek()
+                .map(|next| gap::end(epoch.ended.map(|ended| ended.length), next.start().saturating_sub(start)));
+            // Before there is a next one nothing is told: players that have all of a period that has ended go back in it to be as far
+            // behind as they should, and dash.js takes the end of the only period for the end of all.
+            let duration = end.map(|(length, _)| length);
             let (id, events, sets) = (epoch.id.to_string(), Vec::new(), epoch.sets.clone());
             let planned = planned.filter(|_| epoch.ended.is_none());
             let period = Period { id, start, duration, events, sets };
-            let keyed = epoch.keyed.split(period, epoch.segment, planned);
-            periods.extend(keyed.into_iter().flat_map(|period| epoch.turned.split(period, epoch.segment)));
+            let keyed = epoch.keyed.split(period, epoch.segment, planned).into_iter();
+            let mut split: Vec<Period> = keyed.flat_map(|period| epoch.turned.split(period, epoch.segment)).collect();
+            if end.is_some_and(|(_, is_gap)| is_gap) {
+                let last = split.pop();
+                split.extend(last.into_iter().flat_map(|last| before_gap(last, epoch.segment)));
+            }
+            periods.extend(epoch.with_texts(split));
         }
         periods
     }
@@ -244,16 +269,12 @@ impl Epochs {
             if duration.is_zero() || epoch.sets.is_empty() {
                 continue;
             }
-            let moved = |set: &AdaptationSet| AdaptationSet {
-                first_number: set.first_number + gone,
-                offset_ticks: set.offset_ticks + gone * set.segment_ticks,
-                ..set.clone()
-            };
-            let sets = epoch.sets.iter().map(moved).collect();
+            let sets = epoch.sets.iter().map(|set| moved(set, gone)).collect();
             let (id, events) = (epoch.id.to_string(), Vec::new());
             let period = Period { id, start, duration: Some(duration), events, sets };
-            let keyed = epoch.keyed.split(period, epoch.segment, None);
-            periods.extend(keyed.into_iter().flat_map(|period| epoch.turned.split(period, epoch.segment)));
+            let keyed = epoch.keyed.split(period, epoch.segment, None).into_iter();
+            let split = keyed.flat_map(|period| epoch.turned.split(period, epoch.segment)).collect();
+            periods.extend(epoch.with_texts(split));
             start += duration;
         }
         periods
@@ -263,6 +284,35 @@ impl Epochs {
 /// A codec without its profile and level.
 fn family(codec: &str) -> &str {
     codec.split('.').next().unwrap_or(codec)
+}
+
+impl Epoch {
+    fn start(&self) -> Duration {
+        Duration::from_millis(self.zero_unix_ms.max(0) as u64)
+    }
+
+    /// Each of these periods of the epoch with its subtitles.
+    fn with_texts(&self, mut periods: Vec<Period>) -> Vec<Period> {
+        for period in &mut periods {
+            let Some(of) = period.sets.first() else { continue };
+            let count = of.first_number.saturating_sub(self.first_msn);
+            // Pictures come first, and these count as they do.
+            let (only, scale) = (of.only.clone(), of.timescale / self.text.timescale.max(1));
+            let only: Vec<u64> = only.iter().map(|ticks| ticks / scale.max(1)).collect();
+            let texts = self.texts.iter().map(|set| AdaptationSet { only: only.clone(), ..moved(set, count) });
+            period.sets.extend(texts);
+        }
+        periods
+    }
+}
+
+/// The set without its first segments.
+fn moved(set: &AdaptationSet, segments: u64) -> AdaptationSet {
+    AdaptationSet {
+        first_number: set.first_number + segments,
+        offset_ticks: set.offset_ticks + segments * set.segment_ticks,
+        ..set.clone()
+    }
 }
 
 /// The set that begins with `representation`; all of one kind count alike.
@@ -281,12 +331,14 @@ fn set(
         timescale: ticks * finer,
         segment_ticks: long * finer / fine,
         offset_ticks: offset * finer,
+        only: Vec::new(),
         first_number: opening.numbers.first_msn,
         early: Some(
             plan.segment().saturating_sub(Duration::from_secs_f64(f64::from(plan.part_frames) / plan.rate.hz())),
         ),
         reference_unix_ms: Some(opening.numbers.zero_unix_ms),
         captions: if kind == Kind::Video { opening.known.captions.channels() } else { Vec::new() },
+        language: None,
         folder: EpochId(opening.numbers.id).to_string(),
         init: "init.mp4".to_owned(),
         protection: None,
@@ -307,14 +359,18 @@ mod tests {
     const ZERO_MS: i64 = 1_795_226_400_500;
 
     fn begin(epochs: &mut Epochs, plan: &Plan, at: (u64, u64, i64)) {
-        begin_encrypted(epochs, plan, at, None);
+        begin_with(epochs, plan, at, (&[], None));
     }
 
-    fn begin_encrypted(
+    fn begin_encrypted(epochs: &mut Epochs, plan: &Plan, at: (u64, u64, i64), told: Option<Arc<Told>>) {
+        begin_with(epochs, plan, at, (&[], told));
+    }
+
+    fn begin_with(
         epochs: &mut Epochs,
         plan: &Plan,
         (id, first_msn, zero_unix_ms): (u64, u64, i64),
-        told: Option<Arc<Told>>,
+        (texts_told, told): (&[TextTrack], Option<Arc<Told>>),
     ) {
         let source = Source { video: avc_config(), audio: Some(aac_config()), rate: plan.rate, gop: Some(60) };
         let known = Known {
@@ -324,8 +380,9 @@ mod tests {
         };
         let tracks = vec![(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
         let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms };
-        let opening = Opening { numbers, joined: 0, known: &known, plan, alone: false, encryption: None, tracks };
-        epochs.begin(&opening, told);
+        let (alone, encryption, texts) = (false, None, Vec::new());
+        let opening = Opening { numbers, joined: 0, known: &known, plan, alone, encryption, tracks, texts };
+        epochs.begin(&opening, texts_told, told);
     }
 
     /// RFC 8216bis, 4.4.6.4.
@@ -371,11 +428,32 @@ mod tests {
     #[test]
     fn a_period_leaves_with_its_last_segment_and_the_mpd_is_then_a_new_one() {
         let epochs = epochs();
-        for (after_ms, periods, published_after_ms) in [(16_000, 2, 15_000), (21_999, 2, 15_000), (22_000, 1, 22_000)] {
+        for (after_ms, periods, published_after_ms) in [(16_000, 3, 15_000), (21_999, 3, 15_000), (22_000, 1, 22_000)] {
             let said = epochs.presentation(shown(102, false), ZERO_MS + after_ms).unwrap();
             let State::Live(live) = said.state else { panic!("it goes on") };
             assert_eq!((said.periods.len(), live.published_unix_ms - ZERO_MS), (periods, published_after_ms));
         }
+    }
+
+    #[test]
+    fn the_end_of_the_newest_period_is_told_with_what_follows() {
+        let mut epochs = epochs();
+        let told = |epochs: &Epochs, after_ms| {
+            let said = epochs.presentation(shown(102, false), ZERO_MS + after_ms).unwrap();
+            let State::Live(live) = said.state else { panic!("it goes on") };
+            let ends = said.periods.iter().map(|period| period.duration.map(|duration| duration.as_millis()));
+            (ends.collect::<Vec<_>>(), live.published_unix_ms - ZERO_MS)
+        };
+        let before = told(&epochs, 16_000);
+        assert_eq!(before, (vec![Some(8_000), Some(1_300), None], 15_000));
+        epochs.end(ZERO_MS + 18_000, Duration::from_secs(3));
+        assert_eq!(told(&epochs, 18_000), before);
+        assert_eq!(told(&epochs, 60_000).0, [None], "however long that takes");
+        begin(&mut epochs, &plan(30, 60, 10), (3, 110, ZERO_MS + 21_000));
+        assert_eq!(told(&epochs, 21_000), (vec![Some(8_000), Some(1_300), Some(2_000), Some(800), None], 21_000));
+        epochs.end(ZERO_MS + 25_000, Duration::from_secs(4));
+        begin(&mut epochs, &plan(30, 60, 10), (4, 112, ZERO_MS + 25_100));
+        assert_eq!(told(&epochs, 25_200).0, [Some(2_000), Some(800), Some(4_000), None], "no gap");
     }
 
     #[test]
@@ -419,10 +497,36 @@ mod tests {
     }
 
     #[test]
+    fn subtitles_are_in_the_periods_that_they_begin_with() {
+        let track = |name: &str, language: &str| TextTrack::new(name.to_owned(), Some(language.to_owned()));
+        let (english, odd) = (track("text-en", "en"), track("text-x_1", "x_1"));
+        let old = TextTrack { has_fragments: false, ..track("text-de", "de") };
+        let mut epochs = Epochs::default();
+        begin_with(&mut epochs, &plan(30, 60, 10), (1, 100, ZERO_MS), (&[english.clone(), old], None));
+        epochs.text(&odd);
+        epochs.end(ZERO_MS + 10_000, Duration::from_millis(9_500));
+        let told = |said: &Presentation| -> Vec<(String, Option<String>, u64, u64)> {
+            let texts = said.periods[0].sets.iter().filter(|set| set.kind == Kind::Text);
+            let of = |set: &AdaptationSet| {
+                let id = set.representations[0].id.clone();
+                (id, set.language.clone(), set.first_number, set.offset_ticks / 30)
+            };
+            texts.map(of).collect()
+        };
+        let expected = |number: u64, at_ms: i64| {
+            let at_ms = at_ms as u64;
+            vec![("cues-en".into(), Some("en".into()), number, at_ms), ("cues-x_1".into(), None, number, at_ms)]
+        };
+        let live = epochs.presentation(shown(102, false), ZERO_MS + 10_000).unwrap();
+        assert_eq!(told(&live), expected(100, ZERO_MS));
+        assert_eq!(told(&epochs.presentation(shown(103, true), 0).unwrap()), expected(103, ZERO_MS + 6_000));
+    }
+
+    #[test]
     fn no_period_is_told_of_segments_that_are_gone() {
         let mut epochs = epochs();
         epochs.lose("another");
-        assert_eq!(epochs.presentation(shown(102, false), ZERO_MS + 16_000).unwrap().periods.len(), 2);
+        assert_eq!(epochs.presentation(shown(102, false), ZERO_MS + 16_000).unwrap().periods.len(), 3);
         epochs.lose("180p");
         let said = epochs.presentation(shown(105, false), ZERO_MS + 16_000).unwrap();
         assert_eq!(

@@ -3,7 +3,7 @@
 use super::Context;
 use super::arrivals::Arrivals;
 use super::stream::{Encrypted, Opening, Stream, THUMBNAILS, Whole};
-use super::subtitles::{Subtitles, Taken};
+use super::subtitles::{Cut, Span, Subtitles, Taken};
 use crate::clock::unix_ms;
 use crate::epoch::{Break, Cutter, EpochId, Known, Numbers, Placer};
 use crate::ingest::Said;
@@ -131,7 +131,11 @@ impl Live {
             (None, None)
         };
         let gop = known.source.gop.filter(|_| passes_through(&plan));
-        let mut subtitles = Subtitles::new(&context.config.subtitles, (&stream.name, &stream.texts()), zero_unix_ms);
+        let mut subtitles = Subtitles::new(
+            &context.config.subtitles,
+            (&stream.name, &stream.texts()),
+            (zero_unix_ms, plan.rate.timescale()),
+        );
         subtitles.join(Duration::from_secs_f64(grid.segment_s() * joined.segments as f64));
         let mut live = Self {
             subtitles,
@@ -339,10 +343,10 @@ impl Live {
         let Self { numbers, joined: Joined { segments: joined, .. }, known, plan, alone, encryption, .. } = &*self;
         let (numbers, joined, alone, encryption) = (*numbers, *joined, *alone, *encryption);
         let encryption = encryption.map(Encrypted::by);
-        self.stream.open(Opening { numbers, joined, known, plan, alone, encryption, tracks }, Instant::now());
+        let texts = self.subtitles.tracks().cloned().collect();
+        self.stream.open(Opening { numbers, joined, known, plan, alone, encryption, tracks, texts }, Instant::now());
         let (epoch, first_msn) = (self.id(), numbers.first_msn + joined);
         tracing::info!(stream = %self.stream.name, %epoch, first_msn, "epoch opened");
-        self.subtitles.tracks().for_each(|track| self.stream.add_text(track.clone(), Instant::now()));
         let early = self.early.take();
         for (index, _) in self.away.iter().enumerate().filter(|(_, away)| **away) {
             self.stream.set_away(index, (first_msn, true));
@@ -379,12 +383,16 @@ impl Live {
 
     /// The text of a segment of the lead, which lasts so many seconds.
     fn publish_texts(&mut self, msn: u64, duration_s: f64) {
-        let begin_s = self.grid.segment_s() * msn.saturating_sub(self.numbers.first_msn) as f64;
-        let end_ms = ((begin_s + duration_s) * 1000.0).round() as i64;
-        for (name, file) in self.subtitles.segment(end_ms) {
-            let whole = Whole { msn, bytes: file.into(), duration_s };
-            // A track that began a moment ago may not have this segment.
-            self.stream.publish_beside(&name, whole, Instant::now());
+        let rate = self.plan.rate;
+        let segment = u64::from(self.plan.segment_frames) * u64::from(rate.frame_ticks());
+        let begin = msn.saturating_sub(self.numbers.first_msn) * segment;
+        let ticks = (duration_s * f64::from(rate.timescale().0)).round() as u64;
+        for Cut { track, file, fragment } in self.subtitles.segment(&Span { msn, ticks: begin..begin + ticks }) {
+            let fragments = track.fragments().zip(fragment);
+            for (name, bytes) in std::iter::once((track.name, file.into())).chain(fragments) {
+                // A track that began a moment ago may not have this segment.
+                self.stream.publish_beside(&name, Whole { msn, bytes, duration_s }, Instant::now());
+            }
         }
     }
 

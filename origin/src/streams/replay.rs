@@ -49,8 +49,8 @@ impl Stream {
                         alone: epoch.alone,
                         encryption: encryption(epoch),
                         tracks: opened.tracks,
+                        texts: epoch.texts.clone(),
                     };
-                    self.restore_texts(&epoch.texts, &opened.plan);
                     self.open(opening, now);
                     (last, cut_off) = (Some(opened.plan), true);
                 }
@@ -316,6 +316,7 @@ mod tests {
                     alone: false,
                     encryption: None,
                     tracks: opened.tracks,
+                    texts: Vec::new(),
                 },
                 Instant::now(),
             );

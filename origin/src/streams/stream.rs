@@ -107,6 +107,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) encryption: Option<Encrypted>,
     /// Set-up and init section of each of the plan's renditions.
     pub(crate) tracks: Vec<(TrackConfig, Bytes)>,
+    /// Subtitles that are there from its first segment on.
+    pub(crate) texts: Vec<TextTrack>,
 }
 
 /// Renditions of earlier plans that are still answered, newest first. A source that changes its size all the time must
@@ -272,13 +274,15 @@ impl Stream {
         };
         let mut shelf = self.shelf.write();
         let told = opening.encryption.as_ref().map(|encrypted| self.told(encrypted));
-        shelf.epochs.begin(&opening, told.clone());
         let method = told.as_ref().map(|told| told.method);
         let medium = Medium::of(method);
         if !medium.has_parts() {
             multivariant.variants.iter_mut().for_each(|variant| variant.trick_play = None);
         }
         let shape = Shape::of(opening.plan, medium, (self.room.length, self.room.in_memory));
+        shelf.beside.expect(&opening.texts, (&self.room, shape));
+        let Shelf { epochs, beside, .. } = &mut *shelf;
+        epochs.begin(&opening, beside.texts(), told.clone());
         let segment_s = Grid::new(opening.plan).segment_s();
         let Numbers { id, first_msn, discontinuities, zero_unix_ms } = opening.numbers;
         let (id, joined_msn) = (EpochId(id), first_msn + opening.joined);

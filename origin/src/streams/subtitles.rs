@@ -1,9 +1,13 @@
-//! Text of a publisher as WebVTT: one file of each track for each segment (RFC 8216bis, 3.1.4). Pure.
+//! Text of a publisher as WebVTT: of each track one file for each segment (RFC 8216bis, 3.1.4), and the same cues in MP4. Pure.
 
 use super::stream::TextTrack;
 use crate::ingest::Said;
+use bytes::Bytes;
+use media::Timescale;
+use media::fmp4;
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::ops::Range;
 use std::time::Duration;
 
 /// The text of an epoch. Times are milliseconds from its zero.
@@ -14,6 +18,8 @@ pub(crate) struct Subtitles {
     shown_max_ms: i64,
     /// The epoch's zero in the media's own time.
     zero_unix_ms: u64,
+    /// Of the pictures, which these go with.
+    timescale: Timescale,
     /// Up to where segments have been cut.
     cut_ms: i64,
 }
@@ -32,6 +38,22 @@ struct Cue {
     text: String,
 }
 
+/// A segment: its number, and where it is, in ticks of the pictures from the epoch's zero.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    pub(crate) msn: u64,
+    pub(crate) ticks: Range<u64>,
+}
+
+/// A segment of a track.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub(crate) track: TextTrack,
+    pub(crate) file: String,
+    /// Where the track has a rendition of that.
+    pub(crate) fragment: Option<Bytes>,
+}
+
 /// What became of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -48,14 +70,18 @@ const CUES_MAX: usize = 64;
 
 impl Subtitles {
     /// Of a stream of this name; `known` tracks are those of earlier epochs.
-    pub(crate) fn new(config: &config::Subtitles, (stream, known): (&str, &[TextTrack]), zero_unix_ms: i64) -> Self {
+    pub(crate) fn new(
+        config: &config::Subtitles,
+        (stream, known): (&str, &[TextTrack]),
+        (zero_unix_ms, timescale): (i64, Timescale),
+    ) -> Self {
         let shown_max_ms = i64::try_from(config.shown_max.as_millis()).unwrap_or(i64::MAX);
         let track = |track: &TextTrack| Track { track: track.clone(), cues: VecDeque::new() };
         let mut known = known.to_vec();
         for expected in config.expected.iter().filter(|expected| expected.streams.cover(stream)) {
             let name = name(expected.language.as_deref(), expected.track);
             if known.len() < config.tracks_max && known.iter().all(|track| track.name != name) {
-                known.push(TextTrack { name, language: expected.language.clone() });
+                known.push(TextTrack::new(name, expected.language.clone()));
             }
         }
         Self {
@@ -63,6 +89,7 @@ impl Subtitles {
             tracks_max: config.tracks_max,
             shown_max_ms,
             zero_unix_ms: zero_unix_ms.max(0) as u64,
+            timescale,
             cut_ms: 0,
         }
     }
@@ -77,7 +104,7 @@ impl Subtitles {
             Some(index) => (index, Taken::Known),
             None if self.tracks.len() >= self.tracks_max => return Taken::TooMany,
             None => {
-                let track = TextTrack { name, language: said.language.clone() };
+                let track = TextTrack::new(name, said.language.clone());
                 self.tracks.push(Track { track: track.clone(), cues: VecDeque::new() });
                 (self.tracks.len() - 1, Taken::New(track))
             }
@@ -100,14 +127,15 @@ impl Subtitles {
         self.tracks.iter().map(|track| &track.track)
     }
 
-    /// Cuts the segment that ends at `end_ms`: a file for each track, by its name. What lasts longer is in the next one
-    /// again.
-    pub(crate) fn segment(&mut self, end_ms: i64) -> Vec<(String, String)> {
+    /// Cuts the next segment. What lasts longer than it is in the one after it again.
+    pub(crate) fn segment(&mut self, span: &Span) -> Vec<Cut> {
+        let end_ms = (self.timescale.seconds(span.ticks.end as i64) * 1000.0).round() as i64;
         let begin_ms = std::mem::replace(&mut self.cut_ms, end_ms);
         // Ticks of 90 kHz as far as 33 bits go. They begin anew every day and a bit: each segment says where it is.
         let mpegts = ((self.zero_unix_ms + begin_ms.max(0) as u64) * 90) & MPEGTS_MASK;
         let head = format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:{},MPEGTS:{mpegts}\n", clock(begin_ms));
-        let files = self.tracks.iter_mut().map(|Track { track, cues }| {
+        let (timescale, zero) = (self.timescale, self.timescale.ticks_of_ms(self.zero_unix_ms as i64).max(0) as u64);
+        let cuts = self.tracks.iter_mut().map(|Track { track, cues }| {
             let mut file = head.clone();
             for cue in cues.iter() {
                 let (start_ms, end_ms) = (cue.start_ms.max(begin_ms), cue.end_ms.min(end_ms));
@@ -117,10 +145,22 @@ impl Subtitles {
                     let _ = write!(file, "\n{start} --> {end}\n{}\n", cue.text);
                 }
             }
+            let ticks = |ms: i64| zero + timescale.ticks_of_ms(ms.max(0)) as u64;
+            let said = cues.iter().map(|cue| fmp4::Cue {
+                shown: ticks(cue.start_ms)..ticks(cue.end_ms),
+                text: cue.text.as_str(),
+                // Anything will do that no other cue has nearby.
+                source_id: (cue.start_ms < begin_ms || cue.end_ms > end_ms).then_some(cue.start_ms as u32),
+            });
+            let said: Vec<_> = said.collect();
+            let whole = zero + span.ticks.start..zero + span.ticks.end;
+            // Its ticks fit, as segments last seconds.
+            let fragment = || fmp4::text_fragment(span.msn as u32, whole, &said).ok();
+            let fragment = if track.has_fragments { fragment() } else { None };
             cues.retain(|cue| cue.end_ms > end_ms);
-            (track.name.clone(), file)
+            Cut { track: track.clone(), file, fragment }
         });
-        files.collect()
+        cuts.collect()
     }
 
     /// Begins at another segment than the first, which another origin has made.
@@ -181,9 +221,17 @@ mod tests {
 
     const ZERO_MS: i64 = 1_795_226_400_500;
 
+    const TIMESCALE: Timescale = Timescale(30_000);
+
     fn subtitles() -> Subtitles {
         let config = config::Subtitles { tracks_max: 2, shown_max: Duration::from_secs(5), expected: Vec::new() };
-        Subtitles::new(&config, ("a", &[]), ZERO_MS)
+        Subtitles::new(&config, ("a", &[]), (ZERO_MS, TIMESCALE))
+    }
+
+    /// The next segment, up to `end_ms`.
+    fn cut(subtitles: &mut Subtitles, end_ms: i64) -> Vec<Cut> {
+        let [begin, end] = [subtitles.cut_ms, end_ms].map(|ms| TIMESCALE.ticks_of_ms(ms) as u64);
+        subtitles.segment(&Span { msn: 7, ticks: begin..end })
     }
 
     fn said(text: &str) -> Said {
@@ -193,8 +241,9 @@ mod tests {
     /// The cues of the only track's next segment.
     fn cues(subtitles: &mut Subtitles, end_ms: i64) -> String {
         let begin_ms = subtitles.cut_ms;
-        let files = subtitles.segment(end_ms);
-        let (head, cues) = files[0].1.split_once("\n\n").unwrap_or_else(|| (files[0].1.trim_end(), ""));
+        let cuts = cut(subtitles, end_ms);
+        let file = &cuts[0].file;
+        let (head, cues) = file.split_once("\n\n").unwrap_or_else(|| (file.trim_end(), ""));
         let mpegts = ((ZERO_MS + begin_ms) as u64 * 90) % (1 << 33);
         assert_eq!(head, format!("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:{},MPEGTS:{mpegts}", clock(begin_ms)));
         cues.to_owned()
@@ -203,7 +252,7 @@ mod tests {
     #[test]
     fn a_text_is_shown_until_the_next_or_as_long_as_is_configured() {
         let mut subtitles = subtitles();
-        let track = TextTrack { name: "text".to_owned(), language: None };
+        let track = TextTrack::new("text".to_owned(), None);
         assert_eq!(subtitles.said(&said("one"), 500), Taken::New(track));
         assert_eq!(subtitles.said(&said("two"), 1500), Taken::Known);
         let first = "00:00:00.500 --> 00:00:01.500\none\n\n00:00:01.500 --> 00:00:02.000\ntwo\n";
@@ -260,8 +309,26 @@ mod tests {
             subtitles.said(&of("en"), ms);
         }
         assert_eq!(subtitles.said(&of("en"), 10_000), Taken::TooMany);
-        assert_eq!(subtitles.segment(2000)[0].1.matches(" --> ").count(), CUES_MAX);
+        assert_eq!(cut(&mut subtitles, 2000)[0].file.matches(" --> ").count(), CUES_MAX);
         assert_eq!(subtitles.said(&of("en"), 10_000), Taken::Known, "there is room again");
+    }
+
+    #[test]
+    fn the_same_cues_are_in_fragments_for_as_long() {
+        let mut subtitles = subtitles();
+        subtitles.said(&said("a < b"), 500);
+        subtitles.said(&said(""), 2500);
+        for (begin_ms, end_ms, shown) in [(0, 2000, 500..2000), (2000, 4000, 2000..2500), (4000, 6000, 0..0)] {
+            let cuts = cut(&mut subtitles, end_ms);
+            let ticks = |ms: i64| TIMESCALE.ticks_of_ms(ZERO_MS + ms) as u64;
+            let cue = fmp4::Cue { shown: ticks(shown.start)..ticks(shown.end), text: "a &lt; b", source_id: Some(500) };
+            let expected = fmp4::text_fragment(7, ticks(begin_ms)..ticks(end_ms), &[cue]).unwrap();
+            assert_eq!(cuts[0].fragment.as_ref(), Some(&expected), "{begin_ms}");
+        }
+        let old = TextTrack { has_fragments: false, ..TextTrack::new("text".to_owned(), None) };
+        let config = config::Subtitles { tracks_max: 2, shown_max: Duration::from_secs(5), expected: Vec::new() };
+        let mut subtitles = Subtitles::new(&config, ("a", &[old]), (ZERO_MS, TIMESCALE));
+        assert_eq!(cut(&mut subtitles, 2000)[0].fragment, None, "a journal of before knows no such rendition");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::rope::Rope;
 use super::segment::{Kept, Segment};
-use super::{EpochStart, Window};
+use super::{EpochStart, Lookup, Window};
+use crate::epoch::EpochId;
 use manifest::Position;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,6 +31,8 @@ pub(crate) struct PartLength {
 /// Sound ends with an access unit (1024 samples at 48 kHz), which is as far from the grid as whole segments are. Their dates
 /// are the grid's, and with that the same at two origins.
 const WHOLE_WITHIN_MS: i64 = 22;
+/// Within so many segments of an epoch every player of an MPD has seen that the one before it has ended.
+const FRESH_SEGMENTS: u64 = 2;
 
 impl Window {
     /// The next segment, which is not here: of the last epoch up to where this one begins. Of epochs that were made
@@ -89,6 +92,16 @@ impl Window {
             let gap = Segment { discontinuity: self.breaks(epoch), ..Segment::new(self.next_msn, Arc::clone(epoch)) };
             self.append(gap, now);
         }
+    }
+
+    /// A segment that is not there: [`Lookup::Over`] where players of an MPD may not know yet that there is none.
+    pub(super) fn over(&self, epoch: EpochId, msn: u64) -> Lookup {
+        let next = self.open.as_ref().map(|open| &open.epoch);
+        let is_fresh = next.is_none_or(|next| self.next_msn - next.first_msn < FRESH_SEGMENTS);
+        let of_next = |last: &&Segment| next.is_some_and(|next| next.id == last.epoch.id);
+        let last = self.segments.iter().rev().skip_while(of_next).find(|last| !last.is_gap());
+        let is_behind = last.is_some_and(|last| last.epoch.id == epoch && last.msn < msn);
+        if is_behind && is_fresh && !self.ended { Lookup::Over } else { Lookup::Unknown }
     }
 
     /// Whether the epoch that runs has nothing yet, and there is a gap before it. Where nothing is to come, gaps are all the

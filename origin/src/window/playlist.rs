@@ -59,7 +59,7 @@ impl Window {
             target_duration_s: self.shape.target_duration_s,
             content: match medium {
                 Medium::Fragments => Content::Parts,
-                Medium::Whole | Medium::Text => Content::Files,
+                Medium::Whole | Medium::Text | Medium::Cues => Content::Files,
                 Medium::Images => Content::Images,
             },
             part_target_s: Some(self.shape.part_target_s).filter(|_| !is_whole),

@@ -1,6 +1,6 @@
 //! A segment of a window: in memory, on disk, or both. Pure.
 
-use super::EpochStart;
+use super::{EpochStart, Lookup};
 use crate::epoch::EpochId;
 use crate::keys::KeyName;
 use crate::segmenter::Part;
@@ -134,6 +134,10 @@ impl OnDisk {
         let end = u64::from(*self.ends.get(index as usize)?);
         let start = index.checked_sub(1).map_or(0, |before| u64::from(self.ends[before as usize]));
         Some(start..end)
+    }
+
+    pub(super) fn found(&self, msn: u64, range: Range<u64>) -> Lookup {
+        Lookup::OnDisk { msn, range, parts: self.ends.len() }
     }
 
     pub(super) fn length(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! The window through its life: golden playlists, and the rules that every one of them keeps.
 
 mod keys;
+mod over;
 mod paused;
 
 use super::*;

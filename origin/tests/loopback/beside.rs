@@ -1,5 +1,6 @@
 //! Thumbnails and subtitles: their segments on the line of the others, told everywhere, and there again after a restart.
 
+use crate::archive::{keeping, recorded};
 use crate::clip::{Clip, Recipe};
 use crate::follower::Follower;
 use crate::http::Client;
@@ -193,6 +194,69 @@ async fn text_of_the_publisher_is_a_rendition_on_the_line_of_the_others() {
         (text(&world.client, "/live/a/text-en/index.m3u8").await, text(&world.client, "/live/a/180p/index.m3u8").await);
     assert_eq!(stems(&subtitles).last(), stems(&pictures).last());
     assert!(subtitles.contains("#EXT-X-DISCONTINUITY\n") && !subtitles.contains("EXT-X-GAP"), "{subtitles}");
+    // A period that was told without them stays as it was; the next one has them from its beginning.
+    let mpd = text(&world.client, "/live/a/index.mpd").await;
+    let periods: Vec<_> = mpd.split("<Period ").skip(1).map(|period| period.matches("wvtt").count()).collect();
+    let (last, before) = periods.split_last().unwrap();
+    assert!(*last == 2 && !before.is_empty() && before.iter().all(|&count| count == 0), "{mpd}");
+}
+
+/// Numbers and folder of a set's segments in an MPD, from its `startNumber` on.
+fn text_set(mpd: &str) -> (u64, String) {
+    let set = mpd
+        .split("<AdaptationSet ")
+        .find(|set| set.contains("contentType=\"text\""))
+        .unwrap_or_else(|| panic!("{mpd}"));
+    let of = |name: &str| set.split_once(&format!("{name}=\"")).unwrap().1.split('"').next().unwrap().to_owned();
+    assert!(set.contains("lang=\"en\" mimeType=\"application/mp4\"") && set.contains("codecs=\"wvtt\""), "{set}");
+    assert_eq!(of("Representation id"), "cues-en");
+    (of("startNumber").parse().unwrap(), of(" media").replace("$RepresentationID$/", "").replace("$Number$.m4s", ""))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_mpd_has_the_same_text_in_mp4_live_and_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let english = ExpectedTrack { streams: Streams::of("a"), language: Some("en".to_owned()), track: None };
+    let mut config = keeping(folder.path(), |_| {});
+    (config.subtitles.expected, config.window.length) = (vec![english], Duration::from_secs(60));
+    let world = World::start(config);
+    let texts = [(4_500, Some("en"), "one & two"), (7_000, Some("en"), "")];
+    let publisher = world.play("a", with_texts(Recipe::regular(10).clip(), &texts), 3.0).await.unwrap();
+    let (first, epoch) = text_set(&text(&world.client, "/live/a/index.mpd").await);
+    let files = text(&world.client, "/live/a/text-en/index.m3u8").await;
+    let mut live = Vec::new();
+    for (index, stem) in stems(&files).iter().enumerate() {
+        assert_eq!(*stem, format!("{epoch}{}", first + index as u64));
+        let segment = world.client.get(&format!("/live/a/cues-en/{stem}.m4s")).await;
+        assert_eq!((segment.status.as_u16(), segment.header("content-type")), (200, "application/mp4"));
+        let file = text(&world.client, &format!("/live/a/text-en/{stem}.vtt")).await;
+        let says = |bytes: &[u8]| bytes.windows(13).any(|window| window == b"one &amp; two");
+        assert_eq!(says(&segment.body), says(file.as_bytes()), "{file}");
+        live.push((format!("{stem}.m4s"), segment.body));
+    }
+    let is_said = |bytes: &[u8]| bytes.windows(4).any(|name| name == b"payl");
+    assert_eq!(
+        live.iter().map(|(_, bytes)| is_said(bytes)).collect::<Vec<_>>()[..5],
+        [false, false, true, true, false]
+    );
+    let init = world.client.get(&format!("/live/a/cues-en/{epoch}init.mp4")).await;
+    assert_eq!((init.status.as_u16(), init.header("content-type")), (200, "application/mp4"));
+    let playlist = text(&world.client, "/live/a/cues-en/index.m3u8").await;
+    assert!(playlist.contains(&format!("#EXT-X-MAP:URI=\"{epoch}init.mp4\"\n")), "{playlist}");
+    let multivariant = text(&world.client, "/live/a/index.m3u8").await;
+    assert!(!multivariant.contains("cues"), "players of HLS have the files: {multivariant}");
+
+    drop(publisher);
+    let recording = recorded(&world.client, 1).await.remove(0).folder;
+    let mpd = text(&world.client, &format!("{recording}/index.mpd")).await;
+    assert_eq!(text_set(&mpd), (first, epoch.clone()));
+    let again = world.client.get(&format!("{recording}/cues-en/{epoch}init.mp4")).await;
+    assert_eq!((again.body, again.headers["content-type"].to_str().unwrap()), (init.body, "application/mp4"));
+    for (name, bytes) in live {
+        let again = world.client.get(&format!("{recording}/cues-en/{name}")).await;
+        assert_eq!((again.status.as_u16(), again.header("content-type")), (200, "application/mp4"), "{name}");
+        assert_eq!(again.body, bytes, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,13 @@
 use crate::clip::Recipe;
 use crate::follower::Follower;
 use crate::returns::told;
-use crate::world::{World, config, send};
+use crate::world::{World, config, send, worker};
+use origin::{PublishRequest, Server};
+use prometheus::Registry;
 use std::path::Path;
 use std::time::Duration;
+use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
 
 const RENDITIONS: [&str; 3] = ["180p", "90p", "audio"];
 
@@ -60,6 +64,42 @@ async fn a_slate_goes_on_in_all_renditions_until_the_publisher_is_back() {
     assert_eq!(world.metric("vivid_origin_epochs_total{reason=\"slate\"}").await, 1.0);
     assert_eq!(world.metric("vivid_origin_epochs_total{reason=\"publisher_back\"}").await, 1.0);
     drop(sending.await.unwrap());
+}
+
+/// Epochs that began for this reason.
+fn epochs(registry: &Registry, reason: &str) -> f64 {
+    let families = registry.gather();
+    let family = families.iter().find(|family| family.name() == "vivid_origin_epochs_total").unwrap();
+    let of_reason = family.get_metric().iter().find(|one| one.get_label()[0].value() == reason);
+    of_reason.map_or(0.0, |one| one.get_counter().get_value())
+}
+
+/// With a jump of dates before it Shaka fails. What is passed through alone needs no worker, so nothing takes time but what the
+/// paused clock counts.
+#[tokio::test(start_paused = true)]
+async fn a_slate_begins_in_the_moment_in_which_its_publisher_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("slate.flv");
+    let clip = Recipe { silent: true, ..Recipe::regular(5) }.clip();
+    Recipe::regular(5).write(&path);
+    let mut config = slated(&path, Duration::from_secs(60));
+    (config.ladder.rungs, config.ladder.thumbnails) = (Vec::new(), None);
+    let registry = Registry::new();
+    let server = Server::bind(config, worker(), &registry).unwrap();
+    let (publishing, stop) = (server.publishing(), CancellationToken::new());
+    let running = tokio::spawn(server.run(stop.clone()));
+    let request = PublishRequest { app: "live".into(), stream: "a".into(), key: None };
+    let publisher = publishing.publish(&request).unwrap();
+    send(&publisher, clip, 1.0).await;
+    assert_eq!((epochs(&registry, "first"), epochs(&registry, "slate")), (1.0, 0.0));
+    drop(publisher);
+    let (gone, mut clock) = (Instant::now(), interval(Duration::from_millis(1)));
+    while epochs(&registry, "slate") == 0.0 && gone.elapsed() < Duration::from_secs(10) {
+        clock.tick().await;
+    }
+    assert!(gone.elapsed() < Duration::from_millis(50), "{:?}", gone.elapsed());
+    stop.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Watches a live MPD and its segments for a while, as players ask for them, and holds all it sees against the rules.
 
+mod cues;
 mod mpd;
 mod rules;
 pub(super) mod segment;
@@ -124,7 +125,7 @@ async fn inits(url: &str, mpd: &Mpd, seen: &mut BTreeSet<String>, checks: &mut C
         let holds = answer.status == 200 && answer.body.get(4..8) == Some(b"ftyp");
         checks.check(SEG_BOXES, holds, || format!("{init}, an init section: {}", answer.status));
         if holds {
-            rules::of_init(representation, &answer.body, checks);
+            rules::of_init((set, representation), &answer.body, checks);
         }
         seen.insert(init);
     }
@@ -224,6 +225,9 @@ async fn follow(asked: &Asked) -> anyhow::Result<Checks> {
         Ok(fragments) => {
             checks.check(SEG_BOXES, true, String::new);
             rules::of_segment((set, template, *number, asked.last), &fragments, &mut checks);
+            if set.is_text() {
+                rules::of_cues(&bytes, &mut checks);
+            }
         }
         Err(error) => checks.check(SEG_BOXES, false, || format!("{}: {error:#}", asked.url)),
     }

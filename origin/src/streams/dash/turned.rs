@@ -48,7 +48,7 @@ impl Turned {
             let count = from - first_msn;
             let since = times(segment, count);
             let rest = period.duration.map(|duration| duration.saturating_sub(since));
-            if rest == Some(Duration::ZERO) {
+            if index > 0 && rest == Some(Duration::ZERO) {
                 break;
             }
             let until = starts.get(index + 1).map(|next| times(segment, next - from));
@@ -86,6 +86,8 @@ mod tests {
         let media = || Media::Video { width: 2, height: 2, rate: (30, 1) };
         let one = |id: &str| Representation { id: id.into(), bitrate: 1, codec: "avc1".into(), media: media() };
         let set = AdaptationSet {
+            only: Vec::new(),
+            language: None,
             kind: Kind::Video,
             timescale: 1,
             segment_ticks: 2,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use manifest::Position;
 use manifest::media::Tiles;
 use manifest::multivariant::{Images, MultivariantPlaylist, SubtitleRendition};
+use media::{Timescale, fmp4};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,9 +25,28 @@ pub(crate) struct TextTrack {
     pub(crate) name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) language: Option<String>,
+    /// There is a rendition of the same cues in MP4.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) has_fragments: bool,
 }
 
 impl TextTrack {
+    pub(crate) fn new(name: String, language: Option<String>) -> Self {
+        Self { name, language, has_fragments: true }
+    }
+
+    /// The rendition of its cues in MP4, if there is one: `cues-en` beside `text-en`.
+    pub(crate) fn fragments(&self) -> Option<String> {
+        let of = self.name.strip_prefix("text").unwrap_or(&self.name);
+        self.has_fragments.then(|| format!("cues{of}"))
+    }
+
+    /// The init section of that rendition in an epoch of this timescale.
+    pub(in crate::streams) fn init(&self, timescale: Timescale) -> Bytes {
+        // Nothing of ours is too large for it.
+        fmp4::text_init(timescale, self.language.as_deref()).unwrap_or_default()
+    }
+
     /// Whether it can be named in paths and playlists.
     pub(crate) fn is_sane(&self) -> bool {
         let language = self.language.as_deref().is_none_or(config::is_stream_name);
@@ -46,8 +66,8 @@ pub(crate) struct Whole {
 pub(super) struct Beside {
     renditions: Vec<Arc<Rendition>>,
     texts: Vec<TextTrack>,
-    /// The epoch that began last, and what holds for all windows of the stream.
-    began: Option<(EpochStart, Shape)>,
+    /// The epoch that began last, what holds for all windows of the stream, and the timescale of its pictures.
+    began: Option<(EpochStart, Shape, Timescale)>,
     /// Of the thumbnails that are made now.
     thumbnails: Option<Thumbnails>,
     /// The most that an image took, in bits per second.
@@ -67,12 +87,13 @@ impl Beside {
         &self.texts
     }
 
-    /// Tracks that an earlier process had, before the epoch that has them begins again.
-    pub(super) fn restore(&mut self, texts: &[TextTrack], (room, shape): (&Room, Shape)) {
+    /// Tracks that are there from the beginning of the epoch that begins next.
+    pub(super) fn expect(&mut self, texts: &[TextTrack], with: (&Room, Shape)) {
         for track in texts {
             if self.find(&track.name).is_none() {
+                let renditions = text_renditions(track, with);
+                self.renditions.extend(renditions);
                 self.texts.push(track.clone());
-                self.renditions.push(Arc::new(rendition(&track.name, Medium::Text, (room, shape))));
             }
         }
     }
@@ -86,21 +107,33 @@ impl Beside {
         self.image_peak =
             plan.thumbnails.as_ref().map_or(0, |thumbnails| expected_bitrate(thumbnails, start.segment_s));
         let tiles = plan.thumbnails.as_ref().map(|thumbnails| tiles(thumbnails, start.segment_s));
+        let timescale = plan.rate.timescale();
         for rendition in &self.renditions {
             let tiles = tiles.filter(|_| rendition.medium == Medium::Images);
-            rendition.begin(EpochStart { tiles, ..start.clone() }, now);
+            let init = self.init(rendition, timescale);
+            rendition.begin(EpochStart { tiles, init, ..start.clone() }, now);
         }
-        self.began = Some((start, shape));
+        self.began = Some((start, shape, timescale));
     }
 
-    /// A track that is new, in the middle of an epoch: its first segment is `msn`.
-    pub(super) fn add(&mut self, track: TextTrack, (room, msn): (&Room, u64), now: Instant) {
-        let Some((start, shape)) = self.began.clone() else { return };
-        let rendition = rendition(&track.name, Medium::Text, (room, shape));
+    fn init(&self, rendition: &Rendition, timescale: Timescale) -> Bytes {
+        let is_of = |track: &&TextTrack| track.fragments().as_ref() == Some(&rendition.name);
+        let track = self.texts.iter().filter(|_| rendition.medium == Medium::Cues).find(is_of);
+        track.map_or_else(Bytes::new, |track| track.init(timescale))
+    }
+
+    /// A track that is new, in the middle of an epoch: its first segment is `msn`. Whether the epoch has none before that.
+    pub(super) fn add(&mut self, track: TextTrack, (room, msn): (&Room, u64), now: Instant) -> bool {
+        let Some((start, shape, timescale)) = self.began.clone() else { return false };
         let joined_msn = msn.max(start.joined_msn);
-        rendition.begin(EpochStart { joined_msn, ..start }, now);
-        self.renditions.push(Arc::new(rendition));
+        let renditions = text_renditions(&track, (room, shape));
         self.texts.push(track);
+        for rendition in renditions {
+            let init = self.init(&rendition, timescale);
+            rendition.begin(EpochStart { joined_msn, init, ..start.clone() }, now);
+            self.renditions.push(rendition);
+        }
+        joined_msn == start.joined_msn
     }
 
     /// Whether it was the first segment of its rendition; `None` where it is not taken. What comes between it and the last
@@ -129,7 +162,7 @@ impl Beside {
         let is_there = |name: &str| self.find(name).is_some_and(|rendition| rendition.has_segment());
         let texts = self.texts.iter().filter(|track| is_there(&track.name));
         playlist.subtitles = texts
-            .map(|TextTrack { name, language }| SubtitleRendition {
+            .map(|TextTrack { name, language, .. }| SubtitleRendition {
                 name: language.clone().unwrap_or_else(|| name.clone()),
                 language: language.clone(),
                 uri: uri(name),
@@ -159,18 +192,16 @@ impl Stream {
     /// Subtitles that begin in the middle of an epoch, with the segment that is being made.
     pub(crate) fn add_text(&self, track: TextTrack, now: Instant) {
         let mut shelf = self.shelf.write();
-        let Some(msn) = shelf.renditions.first().map(|first| first.head().next.msn) else { return };
+        let Some(msn) = shelf.renditions.first().map(|first| first.next().msn) else { return };
         if shelf.beside.find(&track.name).is_some() {
             return;
         }
         self.life().text(track.clone());
-        shelf.beside.add(track, (&self.room, msn), now);
-    }
-
-    /// Subtitles of an earlier process, before the epoch that had them is opened.
-    pub(in crate::streams) fn restore_texts(&self, texts: &[TextTrack], plan: &Plan) {
-        let shape = Shape::of(plan, Medium::Text, (self.room.length, self.room.in_memory));
-        self.shelf.write().beside.restore(texts, (&self.room, shape));
+        let from_first = shelf.beside.add(track.clone(), (&self.room, msn), now);
+        // Once players know a period, what is in it stays.
+        if from_first && !shelf.visible {
+            shelf.epochs.text(&track);
+        }
     }
 
     pub(crate) fn texts(&self) -> Vec<TextTrack> {
@@ -198,6 +229,12 @@ impl Stream {
         shelf.beside.tell(&mut playlist);
         shelf.multivariant = Some(Arc::new(Text::new(playlist.render())));
     }
+}
+
+/// The renditions of a track.
+fn text_renditions(track: &TextTrack, with: (&Room, Shape)) -> Vec<Arc<Rendition>> {
+    let names = [Some((track.name.clone(), Medium::Text)), track.fragments().map(|name| (name, Medium::Cues))];
+    names.into_iter().flatten().map(|(name, medium)| Arc::new(rendition(&name, medium, with))).collect()
 }
 
 fn rendition(name: &str, medium: Medium, (room, shape): (&Room, Shape)) -> Rendition {

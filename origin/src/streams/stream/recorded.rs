@@ -1,6 +1,6 @@
 //! What is said of a stream that has ended, as files: playlists of video on demand, the MPD, and its init sections.
 
-use super::{Markers, Measured, Room, Stream};
+use super::{Markers, Measured, Room, Stream, TextTrack};
 use crate::archive::KeyIds;
 use crate::epoch::EpochId;
 use crate::keys::{KeyName, hex};
@@ -76,9 +76,11 @@ impl Recorded {
             duration_s = duration_s.max(rendition.listed_s());
         }
         let keys = keys(&records);
+        let texts = stream.texts();
         for record in &records {
             if let Record::Epoch(epoch) = record {
                 files.extend(inits(epoch, &keys));
+                files.extend(text_inits(epoch, &texts));
             }
         }
         let duration = Duration::try_from_secs_f64(duration_s).unwrap_or_default();
@@ -167,6 +169,16 @@ fn inits(epoch: &EpochRecord, keys: &BTreeMap<u64, Vec<KeyName>>) -> Vec<(String
         }
     }
     files
+}
+
+/// Those of subtitles in MP4, whether they were said in this epoch or not.
+fn text_inits(epoch: &EpochRecord, texts: &[TextTrack]) -> Vec<(String, Vec<u8>)> {
+    let (id, timescale) = (EpochId(epoch.numbers.id), epoch.opened().map(|opened| opened.plan.rate.timescale()));
+    let of = |track: &TextTrack| {
+        let init = track.init(timescale?);
+        Some((format!("{}/{id}/init.mp4", track.fragments()?), init.to_vec()))
+    };
+    texts.iter().filter_map(of).collect()
 }
 
 fn bytes(text: &Text) -> Vec<u8> {

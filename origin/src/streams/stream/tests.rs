@@ -28,7 +28,16 @@ fn open(stream: &Stream, id: u64, first_msn: u64, top: &str) {
     let init = media::fmp4::init(&aac()).unwrap();
     let tracks = vec![(avc(plan.rate.timescale()), init.clone()), (aac(), init)];
     let numbers = Numbers { id, first_msn, discontinuities: stream.discontinuities(first_msn), zero_unix_ms: 0 };
-    let opening = Opening { numbers, joined: 0, known: &known, plan: &plan, alone: false, encryption: None, tracks };
+    let opening = Opening {
+        numbers,
+        joined: 0,
+        known: &known,
+        plan: &plan,
+        alone: false,
+        encryption: None,
+        tracks,
+        texts: Vec::new(),
+    };
     stream.open(opening, Instant::now());
 }
 
@@ -89,8 +98,16 @@ fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
         let track = (avc(plan.rate.timescale()), Bytes::from_static(b"init"));
         let tracks = vec![track; count as usize];
         let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms: 0 };
-        let opening =
-            Opening { numbers, joined: 0, known: &known, plan: &plan, alone: false, encryption: None, tracks };
+        let opening = Opening {
+            numbers,
+            joined: 0,
+            known: &known,
+            plan: &plan,
+            alone: false,
+            encryption: None,
+            tracks,
+            texts: Vec::new(),
+        };
         stream.open(opening, Instant::now());
         for index in 0..count as usize {
             assert!(stream.publish(index, segment(first_msn), Instant::now()));

@@ -39,8 +39,10 @@ impl Task {
         let holds_until = now + self.stream.part_target().unwrap_or_default() + ABSENCE_MAX;
         // At once: with a jump of dates before the slate Shaka fails, and hls.js stands for ever where a gap is there instead.
         let slate_at = self.plan.as_ref().filter(|_| ingest.while_away == WhileAway::Slate).map(|_| now);
-        // Who waits is answered with the slate, or with the gaps and what is behind them.
-        let holds_until = Some(holds_until).filter(|_| ingest.while_away == WhileAway::Wait);
+        // Who waits is answered with the slate, or with the gaps and what is behind them; or in time, where there is nowhere else
+        // to go: players do not heed Retry-After, and Shaka asks for each playlist ten times a second.
+        let has_twin = self.context().twin.is_some();
+        let holds_until = Some(holds_until).filter(|_| ingest.while_away == WhileAway::Wait && has_twin);
         Phase::Lingering { until, holds_until, slate_at }
     }
 

@@ -261,6 +261,10 @@ impl Set {
     pub(super) fn is_image(&self) -> bool {
         self.kind == "image"
     }
+
+    pub(super) fn is_text(&self) -> bool {
+        self.kind == "text"
+    }
 }
 
 impl Template {

@@ -1,5 +1,6 @@
 //! The rules themselves: of one MPD, of two versions of it, of a segment. Pure.
 
+use super::cues;
 use super::mpd::{Mpd, Period, Representation, Set, Template};
 use super::segment::Fragment;
 use crate::conformance::beside::{jpeg_size, size};
@@ -9,8 +10,8 @@ use crate::conformance::rules::Checks;
 use crate::conformance::text::{Attributes, unix_s};
 use crate::conformance::{
     MPD_DYNAMIC, MPD_EARLY, MPD_KEYS, MPD_LATENCY, MPD_ORDER, MPD_PERIODS, MPD_PUBLISHED, MPD_REPRESENTATIONS,
-    MPD_ROOT, MPD_SETS, MPD_START, MPD_STATIC, MPD_STAYS, MPD_TEMPLATE, SEG_CLOCK, SEG_CODEC, SEG_IMAGE, SEG_KEYS,
-    SEG_LENGTH, SEG_SAP, SEG_TILES, SEG_TIME, SEG_WHOLE,
+    MPD_ROOT, MPD_SETS, MPD_START, MPD_STATIC, MPD_STAYS, MPD_TEMPLATE, SEG_CLOCK, SEG_CODEC, SEG_CUES, SEG_IMAGE,
+    SEG_KEYS, SEG_LENGTH, SEG_SAP, SEG_TEXT, SEG_TILES, SEG_TIME, SEG_WHOLE,
 };
 use std::collections::BTreeSet;
 
@@ -97,7 +98,13 @@ fn digits(uuid: &str) -> String {
 }
 
 /// Of an init section of this representation.
-pub(super) fn of_init(representation: &Representation, init: &[u8], checks: &mut Checks) {
+pub(super) fn of_init((set, representation): (&Set, &Representation), init: &[u8], checks: &mut Checks) {
+    if set.is_text() {
+        let said = |name: &str| representation.attributes.get(name).map_or("", |said| said);
+        let (kind, codec) = (said("mimeType"), said("codecs"));
+        let told = kind == "application/mp4" && (codec != "wvtt" || cues::is_told(init));
+        checks.check(SEG_TEXT, told, || format!("{}: {kind}, {codec}", representation.id));
+    }
     let (named, held) = (representation.attributes.get("codecs"), codecs::of_init(init));
     if let Some((named, held)) = named.zip(held) {
         let agrees = codecs::family(named) == codecs::family(&held);
@@ -128,6 +135,12 @@ pub(super) fn of_image(bytes: &[u8], representation: &Representation, checks: &m
     checks.check(SEG_TILES, fits, || {
         format!("{}: {is:?}, told {told:?} of {:?}", representation.id, representation.tiles)
     });
+}
+
+/// The rules of a segment of WebVTT in MP4, besides those that all have.
+pub(super) fn of_cues(bytes: &[u8], checks: &mut Checks) {
+    let read = cues::read(bytes);
+    checks.check(SEG_CUES, read.is_ok(), || format!("{:#}", read.err().unwrap_or_else(|| anyhow::anyhow!("nothing"))));
 }
 
 /// The rules of a version and a later one.

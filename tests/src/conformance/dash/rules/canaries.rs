@@ -102,6 +102,39 @@ fn images_need_no_codec_and_no_init_section_and_are_whole() {
     assert_eq!(found_of(JPEG, "EssentialProperty", "NoProperty"), [""; 0], "one picture");
 }
 
+#[test]
+fn text_is_what_it_is_told_to_be_in_every_sample() {
+    const TEXT: &str = "<AdaptationSet contentType=\"text\" mimeType=\"application/mp4\" segmentAlignment=\"true\">\
+        <SegmentTemplate media=\"t/$Number$.m4s\" initialization=\"t/init.mp4\" duration=\"2000\" timescale=\"1000\" \
+        startNumber=\"100\"/><Representation id=\"t\" bandwidth=\"9000\" codecs=\"wvtt\"/></AdaptationSet></Period>";
+    let cue = fmp4::Cue { shown: 500..900, text: "x &lt; y", source_id: Some(1) };
+    let segment = fmp4::text_fragment(1, 0..2000, &[cue]).unwrap().to_vec();
+    let init = fmp4::text_init(Timescale(1000), Some("deu")).unwrap().to_vec();
+    let found_of = |told: &str, init: &[u8], segment: &[u8]| {
+        let mut checks = Checks::default();
+        let mpd = mpd::read(&BEFORE.replacen("</Period>", told, 1)).unwrap();
+        of_one(&mpd, &mut checks);
+        let set = &mpd.periods[0].sets[1];
+        of_init((set, &set.representations[0]), init, &mut checks);
+        of_cues(segment, &mut checks);
+        found(&checks)
+    };
+    assert_eq!(found_of(TEXT, &init, &segment), [""; 0]);
+    assert_eq!(found_of(&TEXT.replace("application/mp4", "text/vtt"), &init, &segment), ["SEG_TEXT"]);
+    let broken = |right: &[u8; 4], wrong: &[u8; 4], bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        let at = bytes.windows(4).position(|window| window == right).unwrap();
+        bytes[at..at + 4].copy_from_slice(wrong);
+        bytes
+    };
+    for wrong in [(b"wvtt", b"stpp"), (b"vttC", b"vlab"), (b"WEBV", b"WEBM")] {
+        assert!(found_of(TEXT, &broken(wrong.0, wrong.1, &init), &segment).contains(&"SEG_TEXT"), "{wrong:?}");
+    }
+    for wrong in [(b"vttc", b"tx3g"), (b"payl", b"iden"), (b"vtte", b"vttc"), (b"x &l", b"-->y")] {
+        assert_eq!(found_of(TEXT, &init, &broken(wrong.0, wrong.1, &segment)), ["SEG_CUES"], "{wrong:?}");
+    }
+}
+
 /// With its samples under a key.
 fn protected(init: &[u8]) -> Vec<u8> {
     fmp4::protected_init(init, [0xab; 16], [7; 16]).unwrap().to_vec()
@@ -119,7 +152,8 @@ fn what_is_encrypted_tells_its_key_as_its_init_section_does() {
         let mut checks = Checks::default();
         let mpd = mpd::read(text).unwrap();
         of_one(&mpd, &mut checks);
-        of_init(&mpd.periods[0].sets[0].representations[0], init, &mut checks);
+        let set = &mpd.periods[0].sets[0];
+        of_init((set, &set.representations[0]), init, &mut checks);
         found(&checks)
     };
     assert_eq!(named(&with(TOLD), &protected(&clear)), [""; 0]);
