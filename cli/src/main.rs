@@ -8,6 +8,7 @@ mod page;
 mod sign_url;
 mod source;
 mod tier;
+mod worker;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -43,6 +44,8 @@ enum Command {
     SignUrl(sign_url::Args),
     /// Publishes a test picture with a clock that can be read off the screen
     Source(source::Args),
+    /// Encodes on this machine for an origin elsewhere
+    Worker(worker::Args),
     /// The encoder of one stream; the origin starts it
     #[command(hide = true)]
     TranscodeWorker,
@@ -100,6 +103,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             logging::init(&config::Log::default())?;
             source::run(&args)
         }
+        Command::Worker(args) => worker::run(&args),
         Command::TranscodeWorker => Ok(transcode::worker::main()?),
     }
 }

@@ -80,7 +80,7 @@ fn section<T>(section: Option<T>, name: &str, path: &Path) -> anyhow::Result<T> 
 }
 
 /// Runs `tier` on all cores and cancels its token on SIGTERM, SIGINT or SIGQUIT.
-fn until_signalled<F>(tier: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+pub(crate) fn until_signalled<F>(tier: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {

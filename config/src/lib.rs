@@ -33,7 +33,7 @@ pub use log::{Log, LogFormat};
 pub use origin::{
     ANY_STREAM, Admin as OriginAdmin, Archive, Disk as OriginDisk, EncryptedStreams, Encryption, EncryptionMethod,
     ExpectedTrack, HOT, HlsKeys, Ingest, KeyServer, KeySource, Markers, Origin, Place, Profile, PublishRule, S3,
-    Subtitles, Thumbnails, Tier, Twin, WhileAway, Window, fill_key_uri, is_stream_name,
+    Subtitles, Thumbnails, Tier, Twin, WhileAway, Window, Workers, fill_key_uri, is_stream_name,
 };
 pub use problem::{ConfigError, Problem};
 pub use router::{Cdn, Manifest, Probe, Router, Steering};

@@ -11,6 +11,7 @@ mod subtitles;
 mod thumbnails;
 mod twin;
 mod window;
+mod workers;
 
 pub use admin::Admin;
 pub use archive::{Archive, HOT, Place, S3, Tier};
@@ -25,6 +26,7 @@ pub use subtitles::{ExpectedTrack, Subtitles};
 pub use thumbnails::Thumbnails;
 pub use twin::Twin;
 pub use window::Window;
+pub use workers::Workers;
 
 use crate::Problem;
 use crate::bounded::{address, within};
@@ -49,6 +51,8 @@ pub struct Origin {
     /// The first that names a stream replaces `ladder` for it.
     pub ladders: Vec<LadderRule>,
     pub worker: Worker,
+    /// Machines that encode for this one.
+    pub workers: Option<Workers>,
     pub admin: Admin,
     pub window: Window,
     pub markers: Markers,
@@ -101,6 +105,7 @@ pub(crate) struct Raw {
     ladder: ladder::Raw,
     ladders: Vec<ladder::RawRule>,
     worker: RawWorker,
+    workers: workers::Raw,
     admin: admin::Raw,
     window: window::Raw,
     markers: markers::Raw,
@@ -149,6 +154,7 @@ impl Default for Raw {
             window: window::Raw::default(),
             markers: markers::Raw::default(),
             admin: admin::Raw::default(),
+            workers: workers::Raw::default(),
             subtitles: subtitles::Raw::default(),
             thumbnails: thumbnails::Raw::default(),
             encryption: encryption::Raw::default(),
@@ -199,6 +205,7 @@ impl Raw {
             profiles,
             markers: self.markers.valid(problems),
             admin: self.admin.valid(problems),
+            workers: self.workers.valid(problems),
             subtitles: self.subtitles.valid(problems),
             encryption,
             twin,

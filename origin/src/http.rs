@@ -459,7 +459,7 @@ mod tests {
         let program = WorkerProgram { path: "none".into(), args: Vec::new() };
         let transcode_metrics = transcode::Metrics::register(&registry).unwrap();
         let directory =
-            Directory::new(Context::new(config.clone(), program, (metrics.clone(), transcode_metrics), None).0);
+            Directory::new(Context::new(config.clone(), (program, None), (metrics.clone(), transcode_metrics), None).0);
         let app = App::new(&config, (directory, None), (metrics, registry), 1935);
         TowerToHyperService::new(app.router()).call(request.body(Body::empty()).unwrap()).await.unwrap()
     }

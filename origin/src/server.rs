@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use transcode::{MissingEncoder, WorkerProgram};
+use transcode::{MissingEncoder, Remote, WorkerProgram};
 
 /// Bound to its ports, and ready to run.
 pub struct Server {
     http: std::net::TcpListener,
     http_addr: SocketAddr,
     rtmp: Listener,
+    workers: Option<(std::net::TcpListener, Remote)>,
     directory: Directory,
     app: App,
     left: Vec<Recovered>,
@@ -42,6 +43,10 @@ pub enum OriginError {
     DiskTaken { path: PathBuf },
     #[error("origin.ladder, or one of origin.ladders, cannot be made: {0}")]
     Encoder(#[from] MissingEncoder),
+    #[error(
+        "cannot listen for workers on {addr}: {source}; stop what uses the port, or set origin.workers.listen to a free one"
+    )]
+    ListenForWorkers { addr: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Rtmp(#[from] ListenError),
     #[error("cannot register metrics: {0}")]
@@ -71,17 +76,25 @@ impl Server {
         let metrics = Metrics::register(registry)?;
         let transcode_metrics = transcode::Metrics::register(registry)?;
         let (archive, keeping) = archive(&config, &metrics).unzip();
-        let (context, left) = Context::new(config.clone(), program, (metrics.clone(), transcode_metrics), keeping);
+        let workers = workers(&config, &transcode_metrics)?;
+        let remote = workers.as_ref().map(|(_, remote)| remote.clone());
+        let (context, left) =
+            Context::new(config.clone(), (program, remote), (metrics.clone(), transcode_metrics), keeping);
         let directory = Directory::new(context);
         let publishing = Arc::new(directory.clone());
         let rtmp = Listener::bind(config.rtmp_listen, config.ingest.clone(), publishing, registry)?;
         let app =
             App::new(&config, (directory.clone(), archive.clone()), (metrics, registry.clone()), rtmp.addr().port());
-        Ok(Self { http, http_addr, rtmp, directory, app, left, disk, archive })
+        Ok(Self { http, http_addr, rtmp, workers, directory, app, left, disk, archive })
     }
 
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
+    }
+
+    /// Where workers of other machines call, if they may.
+    pub fn workers_addr(&self) -> Option<SocketAddr> {
+        self.workers.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
     }
 
     pub fn rtmp_addr(&self) -> SocketAddr {
@@ -96,11 +109,19 @@ impl Server {
     /// Serves until `stop` is cancelled, then drains; returns within five seconds of that.
     pub async fn run(self, stop: CancellationToken) {
         tracing::info!(http = %self.http_addr, rtmp = %self.rtmp_addr(), "origin serves");
-        let Self { http, rtmp, directory, app, left, disk: _disk, archive, .. } = self;
+        let Self { http, rtmp, workers, directory, app, left, disk: _disk, archive, .. } = self;
         directory.recover(left);
         if let Some(archive) = archive {
             let (directory, stop) = (directory.clone(), stop.clone());
             tokio::spawn(async move { archive.keep(directory, stop).await });
+        }
+        if let Some((listener, remote)) = workers {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => drop(tokio::spawn(remote.listen(listener, stop.clone()))),
+                Err(error) => {
+                    tracing::error!(%error, "the socket for workers cannot be served; this machine works alone")
+                }
+            }
         }
         let http = match TcpListener::from_std(http) {
             Ok(http) => http,
@@ -117,6 +138,18 @@ impl Server {
         tokio::join!(serving, rtmp.run(stop.clone()));
         directory.stop().await;
     }
+}
+
+/// Where workers of other machines call, where that is configured.
+fn workers(
+    config: &config::Origin,
+    metrics: &transcode::Metrics,
+) -> Result<Option<(std::net::TcpListener, Remote)>, OriginError> {
+    let Some(workers) = &config.workers else { return Ok(None) };
+    let failed = |source| OriginError::ListenForWorkers { addr: workers.listen, source };
+    let listener = std::net::TcpListener::bind(workers.listen).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(Some((listener, Remote::new(workers.token.clone(), workers.waiting_max, metrics))))
 }
 
 /// What is kept of streams that have ended, where that is configured.

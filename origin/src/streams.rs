@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use transcode::WorkerProgram;
+use transcode::{Remote, WorkerProgram};
 
 /// Shared by ingest, which fills it, and HTTP, which reads it.
 #[derive(Clone)]
@@ -52,6 +52,8 @@ struct Inner {
 pub(crate) struct Context {
     pub(crate) config: Origin,
     pub(crate) program: WorkerProgram,
+    /// Workers of other machines.
+    pub(crate) remote: Option<Remote>,
     pub(crate) metrics: Metrics,
     pub(crate) transcode_metrics: transcode::Metrics,
     /// The other of two origins that are fed alike.
@@ -67,7 +69,7 @@ impl Context {
     /// And what an earlier process left.
     pub(crate) fn new(
         config: Origin,
-        program: WorkerProgram,
+        (program, remote): (WorkerProgram, Option<Remote>),
         (metrics, transcode_metrics): (Metrics, transcode::Metrics),
         keeping: Option<Keeping>,
     ) -> (Self, Vec<Recovered>) {
@@ -83,7 +85,7 @@ impl Context {
         let memory = Memory::new(config.window.memory_bytes_max, metrics.disk.shortened.clone());
         let keys = Keys::new(&config, &metrics.keys);
         let slate = slate.map(Arc::new);
-        (Self { config, program, metrics, transcode_metrics, twin, slate, store, memory, keys }, left)
+        (Self { config, program, remote, metrics, transcode_metrics, twin, slate, store, memory, keys }, left)
     }
 }
 
@@ -285,7 +287,7 @@ mod tests {
         let metrics = Metrics::register(&registry).unwrap();
         let program = WorkerProgram { path: "none".into(), args: Vec::new() };
         let transcode_metrics = transcode::Metrics::register(&registry).unwrap();
-        Directory::new(Context::new(config, program, (metrics, transcode_metrics), None).0)
+        Directory::new(Context::new(config, (program, None), (metrics, transcode_metrics), None).0)
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 mod keeping;
 mod metrics;
 mod plan;
+mod remote;
 mod supervise;
 pub mod wire;
 pub mod worker;
@@ -12,6 +13,7 @@ pub use metrics::Metrics;
 pub use plan::{
     ACCESS_UNIT_SAMPLES, AUDIO_RATE, Encoding, Make, Plan, Rendition, Source, Thumbnails, channels, plan, plan_after,
 };
+pub use remote::{Relay, RelayError, Remote};
 pub use supervise::{EndReason, Input, Limits, Made, Worker, WorkerError, WorkerInput, WorkerProgram};
 pub use wire::Job;
 pub use worker::{MissingEncoder, check_encoders};

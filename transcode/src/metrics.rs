@@ -24,6 +24,9 @@ pub struct Metrics {
     pub(crate) steps: IntCounterVec,
     pub(crate) presets_refused: IntCounter,
     pub(crate) stderr_suppressed: IntCounter,
+    pub(crate) remote_idle: IntGauge,
+    pub(crate) remote_jobs: IntCounter,
+    pub(crate) remote_refused: IntCounter,
 }
 
 impl Metrics {
@@ -79,6 +82,15 @@ impl Metrics {
                 "vivid_transcode_log_lines_suppressed_total",
                 "lines of workers that were not logged because they came too fast",
             )?,
+            remote_idle: IntGauge::with_opts(opts!(
+                "vivid_transcode_remote_waiting",
+                "workers of other machines that wait for a job"
+            ))?,
+            remote_jobs: counter("vivid_transcode_remote_jobs_total", "jobs given to workers of other machines")?,
+            remote_refused: counter(
+                "vivid_transcode_remote_refused_total",
+                "workers of other machines that were sent away: wrong token, other release, or more than may wait",
+            )?,
         };
         metrics.register_all(registry)?;
         Ok(metrics)
@@ -89,10 +101,11 @@ impl Metrics {
             registry.register(Box::new(vec.clone()))?;
         }
         let counters = [&self.thumbnails, &self.refused, &self.started, &self.stderr_suppressed, &self.presets_refused];
-        for counter in counters {
+        for counter in counters.into_iter().chain([&self.remote_jobs, &self.remote_refused]) {
             registry.register(Box::new(counter.clone()))?;
         }
         registry.register(Box::new(self.running.clone()))?;
+        registry.register(Box::new(self.remote_idle.clone()))?;
         registry.register(Box::new(self.lag.clone()))?;
         registry.register(Box::new(self.rung_lag.clone()))?;
         registry.register(Box::new(self.shedding.clone()))?;

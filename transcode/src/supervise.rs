@@ -1,24 +1,28 @@
-//! Runs one worker process per epoch: feeds it, reads it, ends it when it hangs or is no longer wanted.
+//! Runs one worker per epoch, here or elsewhere: feeds it, reads it, ends it when it hangs or is no longer wanted.
 
 mod diary;
+mod link;
 mod progress;
 mod shedding;
 
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
 use crate::{Keeping, Metrics, Plan};
 use bytes::{Bytes, BytesMut};
+pub(crate) use link::command;
+use link::{Far, Link};
 use media::{Frame, TrackConfig};
 use progress::Progress;
 use prometheus::{Histogram, IntCounter};
 use shedding::Shedding;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
 /// The command that runs [`crate::worker::main`]: in production `vivid transcode-worker`.
@@ -139,45 +143,57 @@ impl Worker {
     /// Starts a process for one epoch; must be called in a tokio runtime. **Dropping the receiver kills the process.**
     ///
     /// What the worker logs appears in the caller's `tracing` span, so open one with the stream's name.
+    ///
+    /// # Errors
+    /// The program cannot be started, or the job is too long for the protocol.
     pub fn start(
         program: &WorkerProgram,
         job: &Job,
         limits: &Limits,
         metrics: &Metrics,
     ) -> Result<(WorkerInput, mpsc::Receiver<Made>), WorkerError> {
-        let mut hello = BytesMut::new();
-        let backlog_max = u32::try_from(limits.queue).unwrap_or(u32::MAX);
-        let keeping = limits.keeping.clone();
-        let greeting = ToWorker::Hello { job: Box::new(job.clone()), backlog_max, keeping };
-        wire::encode(&greeting, &mut hello).map_err(WorkerError::Job)?;
-        let mut child = Command::new(&program.path)
-            .args(&program.args)
-            // SVT-AV1 says much on standard error, past FFmpeg's level: errors alone.
-            .env("SVT_LOG", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Ctrl-C at a terminal reaches the whole group; the origin alone decides when a worker ends.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| WorkerError::Start { path: program.path.clone(), source })?;
-        let (queue, fed) = mpsc::channel(limits.queue);
-        let (made, received) = mpsc::channel(MADE_QUEUE);
-        let progress = Arc::new(Progress::new(&job.plan));
-        metrics.started.inc();
-        metrics.running.inc();
-        let pid = child.id();
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(diary::keep(stderr, pid, metrics.stderr_suppressed.clone()).in_current_span());
-        }
-        if let Some(stdin) = child.stdin.take() {
-            tokio::spawn(feed(stdin, hello, fed, Arc::clone(&progress)).in_current_span());
-        }
-        let watch = Watch::new(job, limits, metrics, &progress);
-        tokio::spawn(watch.over(child, made).in_current_span());
-        Ok((WorkerInput { pid, queue, progress, metrics: metrics.clone() }, received))
+        let hello = hello(job, limits)?;
+        Ok(run(Link::process(program, metrics)?, hello, (job, limits, metrics)))
     }
+
+    /// The same by a worker of another machine that waits at the other end of a connection; see [`crate::Remote`].
+    ///
+    /// # Errors
+    /// The job is too long for the protocol.
+    pub fn start_elsewhere(
+        call: TcpStream,
+        job: &Job,
+        limits: &Limits,
+        metrics: &Metrics,
+    ) -> Result<(WorkerInput, mpsc::Receiver<Made>), WorkerError> {
+        Ok(run(Link::elsewhere(call), hello(job, limits)?, (job, limits, metrics)))
+    }
+}
+
+fn hello(job: &Job, limits: &Limits) -> Result<BytesMut, WorkerError> {
+    let mut hello = BytesMut::new();
+    let backlog_max = u32::try_from(limits.queue).unwrap_or(u32::MAX);
+    let greeting = ToWorker::Hello { job: Box::new(job.clone()), backlog_max, keeping: limits.keeping.clone() };
+    wire::encode(&greeting, &mut hello).map_err(WorkerError::Job)?;
+    Ok(hello)
+}
+
+fn run(
+    Link { input, output, far }: Link,
+    hello: BytesMut,
+    (job, limits, metrics): (&Job, &Limits, &Metrics),
+) -> (WorkerInput, mpsc::Receiver<Made>) {
+    let (queue, fed) = mpsc::channel(limits.queue);
+    let (made, received) = mpsc::channel(MADE_QUEUE);
+    let progress = Arc::new(Progress::new(&job.plan));
+    metrics.started.inc();
+    metrics.running.inc();
+    let (pid, over) = (far.pid(), CancellationToken::new());
+    let feeding = feed(input, hello, fed, Arc::clone(&progress));
+    tokio::spawn(over.clone().run_until_cancelled_owned(feeding).in_current_span());
+    let watch = Watch::new(job, limits, metrics, &progress);
+    tokio::spawn(watch.over((far, output), made, over.drop_guard()).in_current_span());
+    (WorkerInput { pid, queue, progress, metrics: metrics.clone() }, received)
 }
 
 impl WorkerInput {
@@ -226,10 +242,15 @@ impl WorkerInput {
 }
 
 /// Writes to the worker until there is no more, or it does not read any more.
-async fn feed(mut stdin: ChildStdin, hello: BytesMut, mut queue: mpsc::Receiver<Input>, progress: Arc<Progress>) {
+async fn feed(
+    mut worker: impl AsyncWrite + Unpin,
+    hello: BytesMut,
+    mut queue: mpsc::Receiver<Input>,
+    progress: Arc<Progress>,
+) {
     let mut buffer = hello;
     let mut finished = false;
-    while stdin.write_all(&buffer).await.is_ok() && !finished {
+    while worker.write_all(&buffer).await.is_ok() && !finished {
         buffer.clear();
         let message = match queue.recv().await {
             Some(Input::Video(frame) | Input::Audio(frame)) => ToWorker::Frame(frame),
@@ -268,16 +289,21 @@ impl Watch {
         }
     }
 
-    async fn over(mut self, mut child: Child, made: mpsc::Sender<Made>) {
-        let stdout = child.stdout.take();
+    /// `_over` closes the worker's input, which may have no room for ever, once this returns.
+    async fn over(
+        mut self,
+        (mut far, output): (Far, impl AsyncRead + Unpin),
+        made: mpsc::Sender<Made>,
+        _over: DropGuard,
+    ) {
         let (hang, queue, progress) = (self.limits.hang, self.limits.queue, Arc::clone(&self.progress));
         let verdict = tokio::select! {
-            verdict = self.read(stdout, &made) => verdict,
+            verdict = self.read(output, &made) => verdict,
             () = progress.hung(hang) => Some(EndReason::Hung(hang)),
             () = progress.overran() => Some(EndReason::Overrun(queue)),
             () = made.closed() => Some(EndReason::Abandoned),
         };
-        let reason = self.end(&mut child, verdict).await;
+        let reason = far.end(verdict, (hang, progress.is_finishing())).await;
         self.shed.end();
         self.metrics.running.dec();
         self.metrics.ended.with_label_values(&[reason.label()]).inc();
@@ -290,11 +316,10 @@ impl Watch {
     }
 
     /// Passes on what the worker makes, until its output ends; what it said of its end.
-    async fn read(&mut self, stdout: Option<ChildStdout>, made: &mpsc::Sender<Made>) -> Option<EndReason> {
-        let mut stdout = stdout?;
+    async fn read(&mut self, mut output: impl AsyncRead + Unpin, made: &mpsc::Sender<Made>) -> Option<EndReason> {
         let mut buffer = BytesMut::with_capacity(1 << 16);
         loop {
-            match stdout.read_buf(&mut buffer).await {
+            match output.read_buf(&mut buffer).await {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => (),
             }
@@ -362,19 +387,6 @@ impl Watch {
 
     fn counter(&self, rendition: u16) -> Result<&IntCounter, WireError> {
         self.renditions.get(usize::from(rendition)).ok_or(WireError::Invalid("rendition"))
-    }
-
-    /// Sees the process off. One that ended its output has a moment to end itself; one that misbehaved has none.
-    async fn end(&self, child: &mut Child, verdict: Option<EndReason>) -> EndReason {
-        if verdict.as_ref().is_none_or(|verdict| matches!(verdict, EndReason::Failed(_)))
-            && let Ok(Ok(status)) = tokio::time::timeout(self.limits.hang, child.wait()).await
-        {
-            return verdict.unwrap_or_else(|| EndReason::of_status(status));
-        }
-        if let Err(error) = child.kill().await {
-            tracing::error!(%error, "cannot kill a transcoding worker");
-        }
-        verdict.unwrap_or(EndReason::Hung(self.limits.hang))
     }
 }
 

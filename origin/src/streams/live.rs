@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use transcode::{Input, Job, Limits, Made, Make, Plan, Worker, WorkerError, WorkerInput};
+use transcode::{Input, Job, Limits, Made, Make, Plan, Remote, Worker, WorkerError, WorkerInput};
 
 pub(super) struct Live {
     pub(super) known: Known,
@@ -125,7 +125,11 @@ impl Live {
             let limits = Limits::from(&context.config.worker);
             let limits = Limits { queue: limits.queue + zero.backlog, ..limits };
             let job = Job { source: known.source.clone(), plan: plan.clone() };
-            let (input, made) = Worker::start(&context.program, &job, &limits, &context.transcode_metrics)?;
+            let metrics = &context.transcode_metrics;
+            let (input, made) = match context.remote.as_ref().and_then(Remote::take) {
+                Some(call) => Worker::start_elsewhere(call, &job, &limits, metrics)?,
+                None => Worker::start(&context.program, &job, &limits, metrics)?,
+            };
             (Some(input), Some(made))
         } else {
             (None, None)

@@ -23,4 +23,5 @@ mod returns;
 mod slates;
 mod trick_play;
 mod twins;
+mod workers;
 mod world;

@@ -16,6 +16,7 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) addr: std::net::SocketAddr,
     pub(crate) rtmp_addr: std::net::SocketAddr,
+    pub(crate) workers_addr: Option<std::net::SocketAddr>,
     publishing: Arc<dyn origin::Publishing>,
     stop: CancellationToken,
     running: JoinHandle<()>,
@@ -40,9 +41,10 @@ impl World {
     pub(crate) fn start_with(config: Origin, program: WorkerProgram) -> Self {
         let server = Server::bind(config, program, &Registry::new()).unwrap();
         let (addr, rtmp_addr, publishing) = (server.http_addr(), server.rtmp_addr(), server.publishing());
+        let workers_addr = server.workers_addr();
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(stop.clone()));
-        Self { client: Client::new(addr), addr, rtmp_addr, publishing, stop, running }
+        Self { client: Client::new(addr), addr, rtmp_addr, workers_addr, publishing, stop, running }
     }
 
     pub(crate) fn publish(&self, stream: &str) -> Result<Publisher, Refusal> {

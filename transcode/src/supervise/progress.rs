@@ -56,6 +56,10 @@ impl Progress {
         self.state().finishing = true;
     }
 
+    pub(super) fn is_finishing(&self) -> bool {
+        self.state().finishing
+    }
+
     pub(super) fn overrun(&self) {
         self.overrun.notify_one();
     }

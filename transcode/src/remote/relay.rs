@@ -1,0 +1,125 @@
+//! The other machine: calls an origin, waits for jobs, and runs a worker process of its own for each.
+
+use super::{CALLS_ANEW, GREETING, GREETING_BYTES_MAX, GREETING_MAX, WELCOME};
+use crate::WorkerProgram;
+use crate::supervise::command;
+use crate::wire::VERSION;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// Runs workers for an origin elsewhere.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// `HOST:PORT`.
+    pub origin: String,
+    pub token: String,
+    pub program: WorkerProgram,
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    #[error("cannot reach {origin}: {source}; check the address, and origin.workers.listen there")]
+    Reach { origin: String, source: std::io::Error },
+    #[error("{0} did not answer in time; check the address")]
+    Silent(String),
+    #[error("{origin} says: {said}")]
+    Denied { origin: String, said: String },
+    #[error("cannot start {path}: {source}", path = path.display())]
+    Start { path: std::path::PathBuf, source: std::io::Error },
+    #[error("the connection broke: {0}")]
+    Broken(#[from] std::io::Error),
+}
+
+const BACK_OFF_MIN: Duration = Duration::from_millis(500);
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// How long a worker may take over its last frames once the origin has closed the connection.
+const LAST_FRAMES: Duration = Duration::from_secs(5);
+
+impl Relay {
+    /// One job after the other, for ever; dropping it ends the job that runs.
+    pub async fn work(&self) {
+        let mut back_off = BACK_OFF_MIN;
+        loop {
+            match self.once().await {
+                Ok(()) => back_off = BACK_OFF_MIN,
+                Err(error) => {
+                    tracing::warn!(%error, ?back_off, "no work; calling again");
+                    sleep(back_off).await;
+                    back_off = (back_off * 2).min(BACK_OFF_MAX);
+                }
+            }
+        }
+    }
+
+    /// Calls, waits for a job, and does it. Returns without one after a while: the origin trusts fresh calls only.
+    ///
+    /// # Errors
+    /// The origin cannot be reached or wants no such worker, or the job broke off.
+    pub async fn once(&self) -> Result<(), RelayError> {
+        let silent = |_| RelayError::Silent(self.origin.clone());
+        let call = timeout(GREETING_MAX, self.call()).await.map_err(silent)??;
+        match timeout(CALLS_ANEW, call.readable()).await {
+            Ok(readable) => readable?,
+            Err(_) => return Ok(()),
+        }
+        // What is readable may be the end: the origin stops, or has taken another.
+        if call.peek(&mut [0]).await? == 0 {
+            return Err(RelayError::Broken(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        tracing::info!(origin = %self.origin, "a job");
+        let worked = self.run(call).await;
+        tracing::info!(origin = %self.origin, "the job is over");
+        worked
+    }
+
+    async fn call(&self) -> Result<TcpStream, RelayError> {
+        let reach = |source| RelayError::Reach { origin: self.origin.clone(), source };
+        let mut call = TcpStream::connect(&self.origin).await.map_err(reach)?;
+        call.set_nodelay(true)?;
+        call.write_all(format!("{GREETING} {VERSION} {}\n", self.token).as_bytes()).await?;
+        // Byte by byte: behind the line a job may follow, which is not this reader's.
+        let mut said = Vec::new();
+        while said.last() != Some(&b'\n') && (said.len() as u64) < GREETING_BYTES_MAX {
+            said.push(call.read_u8().await?);
+        }
+        let said = String::from_utf8_lossy(&said).trim_end().to_owned();
+        if said == WELCOME { Ok(call) } else { Err(RelayError::Denied { origin: self.origin.clone(), said }) }
+    }
+
+    /// A worker process whose input and output are the connection.
+    async fn run(&self, call: TcpStream) -> Result<(), RelayError> {
+        let start = |source| RelayError::Start { path: self.program.path.clone(), source };
+        let mut child = command(&self.program).spawn().map_err(start)?;
+        let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Ok(());
+        };
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                tracing::warn!("worker: {line}");
+            }
+        });
+        let (mut from, mut to) = call.into_split();
+        let given = async {
+            let copied = tokio::io::copy(&mut from, &mut stdin).await;
+            // A worker whose input ends gives what it has, and ends.
+            drop(stdin);
+            copied
+        };
+        let made = async { tokio::io::copy(&mut stdout, &mut to).await };
+        tokio::pin!(made);
+        let copied = tokio::select! {
+            copied = &mut made => copied,
+            given = given => match given {
+                Ok(_) => timeout(LAST_FRAMES, &mut made).await.unwrap_or(Ok(0)),
+                Err(error) => Err(error),
+            },
+        };
+        copied.map(|_| ()).map_err(RelayError::Broken)
+    }
+}
