@@ -48,7 +48,7 @@ pub struct Rung {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coding {
     pub codec: VideoCodec,
-    /// The encoder's constant rate factor, under the cap of the bit rate; `None` aims at the bit rate itself.
+    /// The quantizer of the encoder that no picture is finer than (x265: its constant rate factor); `None` spends the bit rate.
     pub quality: Option<u8>,
     /// One that the encoder knows.
     pub preset: String,

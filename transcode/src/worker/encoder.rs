@@ -258,18 +258,16 @@ impl Drop for Encoder {
     }
 }
 
-/// No segment has more than the peak, which players are told. An encoder that aims at a bit rate keeps below it with a
-/// second of the peak. One that aims at a quality would take all that it may for as long as it may, so what it may on
-/// average is the bit rate, and a segment may borrow what is between that and the peak.
+/// No segment has more than the peak, which players are told. An encoder that keeps to a bit rate keeps below it with a second of
+/// the peak. One with a constant rate factor would take all that it may for as long as it may, so what it may on average
+/// is the bit rate, and a segment may borrow what is between that and the peak.
 fn bucket(plan: &Plan, make: &Make, encoding: &Encoding) -> (u32, u32) {
     let peak = make.peak_bitrate().unwrap_or(encoding.bitrate);
-    match encoding.quality {
-        None => (peak, peak),
-        Some(_) => {
-            let borrowed = f64::from(peak - encoding.bitrate) * plan.segment().as_secs_f64();
-            (encoding.bitrate, borrowed as u32)
-        }
+    if encoding.quality.is_none() || encoding.codec == VideoCodec::H264 {
+        return (peak, peak);
     }
+    let borrowed = f64::from(peak - encoding.bitrate) * plan.segment().as_secs_f64();
+    (encoding.bitrate, borrowed as u32)
 }
 
 /// Cuts cost quality, so small pictures, which one core encodes many times faster than live, are not cut.

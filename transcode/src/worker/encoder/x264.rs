@@ -25,9 +25,11 @@ fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
     options.set("keyint_min", &segment);
     options.set("sc_threshold", "0");
     options.set("flags", "+cgop+global_header");
-    match encoding.quality {
-        Some(quality) => options.set("crf", &quality.to_string()),
-        None => options.set("b", &encoding.bitrate.to_string()),
+    options.set("b", &encoding.bitrate.to_string());
+    // A constant rate factor under a cap would do the same for what is easy. Where the cap bites it costs more than a decibel
+    // beside a bit rate that is kept to, as each picture has to fit for itself.
+    if let Some(finest) = encoding.quality {
+        options.set("qmin", &finest.to_string());
     }
     options.set("maxrate", &runs.to_string());
     options.set("bufsize", &holds.to_string());
