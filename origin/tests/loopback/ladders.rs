@@ -39,7 +39,7 @@ async fn rungs_come_and_go_while_whoever_watches_the_source_stays() {
     let wanted = r#"{"rungs": [{"height": 120, "bitrate": 150000}, {"height": 90, "bitrate": 100000}]}"#;
     let told = ask(&world, Method::PUT, (TOKEN, wanted)).await;
     assert_eq!(told.status, 200, "{}", told.text());
-    assert!(told.text().contains("\"edited\": true") && told.text().contains("\"120p\""), "{}", told.text());
+    assert!(told.text().contains("\"edited\": true") && told.text().contains("\"height\": 120"), "{}", told.text());
     until(&mut follower, &world, |text| text.contains("120p/index.m3u8")).await;
     let mut rung = Follower::join(&world.client, "a", "120p").await;
     assert!(rung.step().await);
@@ -67,7 +67,7 @@ async fn what_cannot_be_a_ladder_is_refused_with_a_reason_and_changes_nothing() 
     assert!(before.contains("\"edited\": false"), "{before}");
     for (body, told) in [
         (r#"{"rungs": "huge"}"#, "\"mobile\", \"standard\", \"uhd\""),
-        (r#"{"preset": "swift"}"#, "ladder.preset: \"swift\" is not an x264 preset"),
+        (r#"{"preset": "swift"}"#, "ladder.preset: \"swift\" is no preset of x264"),
         (r#"{"rungs": [{"height": 91, "bitrate": 100000}]}"#, "must be even"),
         (r#"{"rung": []}"#, "unknown field"),
         ("", "EOF"),
