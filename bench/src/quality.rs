@@ -12,19 +12,20 @@ use crate::stats::number;
 use crate::{sys, table};
 use anyhow::Context;
 use clap::ValueEnum;
-use config::Coding;
+use config::{Coding, VideoCodec};
 use curve::{Curve, Point};
 use encode::Trial;
 use scenes::Scene;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Length of each scene, in seconds
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(4..=120))]
     seconds: u32,
-    /// The constant rate factor that is aimed at; by default the configuration's
+    /// The quality that is aimed at, as in origin.ladder.quality; by default the configuration's
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=51))]
     quality: Option<u8>,
     /// A Markdown page to put the results into, between its two marks
@@ -40,6 +41,9 @@ pub(crate) const MARKS: (&str, &str) = ("<!-- bench:quality -->", "<!-- /bench:q
 const LADDER_RATE: u32 = 3_000_000;
 /// What else is spent, so that there is a rate for every quality.
 const RATES: [u32; 9] = [50_000, 100_000, 200_000, 400_000, 800_000, 1_500_000, LADDER_RATE, 6_000_000, 12_000_000];
+/// Those at which AV1 is tried, and the presets of SVT-AV1.
+const AV1_RATES: [u32; 5] = [200_000, 400_000, 800_000, 1_500_000, LADDER_RATE];
+const AV1_PRESETS: [&str; 3] = ["8", "10", "12"];
 /// The reference configuration's.
 const QUALITY: u8 = 23;
 
@@ -61,6 +65,16 @@ struct Found {
     spent: Point,
     /// Rates, spent: what each looks like.
     constant: Curve,
+    av1: Vec<Av1>,
+}
+
+/// One preset of SVT-AV1.
+#[derive(Debug, Serialize)]
+struct Av1 {
+    preset: &'static str,
+    curve: Curve,
+    /// Of all its rates together, which are encoded at once.
+    pictures_per_s: f64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -80,19 +94,35 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn look(scene: Scene, quality: u8, seconds: u32, folder: &Path) -> anyhow::Result<Found> {
     let source = folder.join("source.flv");
     scene.make(&source, seconds)?;
-    let coding = |quality| Coding { codec: config::VideoCodec::H264, quality, preset: "veryfast".to_owned() };
+    let coding = |quality| Coding { codec: VideoCodec::H264, quality, preset: "veryfast".to_owned() };
     let aimed = Trial { bitrate: LADDER_RATE, coding: coding(Some(quality)) };
     let spent = RATES.iter().map(|&bitrate| Trial { bitrate, coding: coding(None) });
     let trials: Vec<Trial> = std::iter::once(aimed).chain(spent).collect();
-    let mut points = Vec::new();
-    for made in encode::all(&source, &trials, folder)? {
-        points.push(judge::point(&made, &source)?);
-    }
-    let mut points = points.into_iter();
+    let mut points = points(&source, &trials, folder)?.0.into_iter();
     let aimed = points.next().context("the first trial has a point")?;
     let constant: Vec<Point> = points.collect();
     let spent = RATES.iter().position(|&rate| rate == LADDER_RATE).and_then(|index| constant.get(index));
-    Ok(Found { aimed, spent: *spent.context("the ladder's rate was tried")?, constant: Curve::new(constant) })
+    let spent = *spent.context("the ladder's rate was tried")?;
+    let av1 = AV1_PRESETS.map(|preset| av1(preset, &source, folder));
+    let av1 = av1.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Found { aimed, spent, constant: Curve::new(constant), av1 })
+}
+
+fn av1(preset: &'static str, source: &Path, folder: &Path) -> anyhow::Result<Av1> {
+    let coding = Coding { codec: VideoCodec::Av1, quality: None, preset: preset.to_owned() };
+    let trials = AV1_RATES.map(|bitrate| Trial { bitrate, coding: coding.clone() });
+    let (points, pictures_per_s) = points(source, &trials, folder)?;
+    Ok(Av1 { preset, curve: Curve::new(points), pictures_per_s })
+}
+
+/// Of each trial, and how many pictures of all were encoded in a second.
+fn points(source: &Path, trials: &[Trial], folder: &Path) -> anyhow::Result<(Vec<Point>, f64)> {
+    let began = Instant::now();
+    let made = encode::all(source, trials, folder)?;
+    let pictures: usize = made.iter().map(|made| made.pictures).sum();
+    let pictures_per_s = pictures as f64 / began.elapsed().as_secs_f64();
+    let points = made.iter().map(|made| judge::point(made, source)).collect::<anyhow::Result<_>>()?;
+    Ok((points, pictures_per_s))
 }
 
 impl Found {
@@ -104,6 +134,12 @@ impl Found {
     /// Decibels of PSNR that are lost beside a rate of as many bits.
     fn lost_db(&self) -> Option<f64> {
         Some(self.constant.db_at(self.aimed.bits_per_s, |point| point.psnr_db)? - self.aimed.psnr_db)
+    }
+
+    /// How many more bits a preset takes for the same SSIM than x264, in per cent.
+    fn delta_rates(&self) -> impl Iterator<Item = (&Av1, Option<f64>)> {
+        let delta = |av1: &Av1| Some(100.0 * av1.curve.delta_rate(&self.constant, |point| point.ssim_db)?);
+        self.av1.iter().map(move |av1| (av1, delta(av1)))
     }
 
     fn row(&self, scene: Scene) -> Vec<String> {
@@ -126,7 +162,28 @@ impl Report {
         self.scenes.iter().find(|(known, _)| *known == scene).map(|(_, found)| found)
     }
 
-    fn verdicts(&self) -> [Verdict; 3] {
+    /// Of a preset, the mean over the scenes in which there is anything to be seen again; what it took to encode them.
+    fn av1(&self, preset: &str) -> (Option<f64>, f64) {
+        let scenes = || self.scenes.iter().filter(|(scene, _)| *scene != Scene::Noise);
+        let of = |found: &Found| found.delta_rates().find(|(av1, _)| av1.preset == preset).and_then(|(_, delta)| delta);
+        let deltas: Option<Vec<f64>> = scenes().map(|(_, found)| of(found)).collect();
+        let speeds = self.scenes.iter().flat_map(|(_, found)| &found.av1).filter(|av1| av1.preset == preset);
+        let slowest = speeds.map(|av1| av1.pictures_per_s).fold(f64::INFINITY, f64::min);
+        (deltas.map(|deltas| deltas.iter().sum::<f64>() / deltas.len() as f64), slowest)
+    }
+
+    fn av1_rows(&self) -> Vec<Vec<String>> {
+        let row = |preset: &&str| {
+            let of =
+                |found: &Found| found.delta_rates().find(|(av1, _)| av1.preset == *preset).and_then(|(_, delta)| delta);
+            let percent = |delta: Option<f64>| delta.map_or_else(|| "–".to_owned(), |delta| format!("{delta:+.0} %"));
+            let scenes = self.scenes.iter().map(|(_, found)| percent(of(found)));
+            std::iter::once((*preset).to_owned()).chain(scenes).chain([number(self.av1(preset).1)]).collect()
+        };
+        AV1_PRESETS.iter().map(row).collect()
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
         let bits = |scene: Scene, share: f64| {
             let aim = format!("bits on {} by those of a constant rate of equal SSIM", scene.name());
             let found = self.of(scene).and_then(Found::at_equal_ssim);
@@ -134,7 +191,14 @@ impl Report {
         };
         let lost = "PSNR lost on motion beside a constant rate of as many bits".to_owned();
         let motion = self.of(Scene::Motion).and_then(Found::lost_db);
-        [bits(Scene::Slides, 0.5), bits(Scene::Talk, 0.8), Verdict::at_most("L3", lost, motion, 0.2, " dB")]
+        let mut all =
+            vec![bits(Scene::Slides, 0.5), bits(Scene::Talk, 0.8), Verdict::at_most("L3", lost, motion, 0.2, " dB")];
+        all.extend(AV1_PRESETS.iter().map(|preset| {
+            let aim =
+                format!("bits of AV1, preset {preset}, for the SSIM of H.264, slides, talk and motion: -30 % or less");
+            Verdict::at_most("L4", aim, self.av1(preset).0, -30.0, " %")
+        }));
+        all
     }
 
     fn markdown(&self) -> String {
@@ -155,6 +219,12 @@ impl Report {
         ];
         let table = table::render(&header, &rows);
         out.push_str(&format!("\n{}\n### Scenes\n\n{table}", case::markdown(&self.verdicts())));
+        let scenes: Vec<String> = self.scenes.iter().map(|(scene, _)| scene.name()).collect();
+        let names = scenes.iter().map(String::as_str);
+        let header: Vec<&str> =
+            std::iter::once("SVT-AV1 preset").chain(names).chain(["pictures/s, five encoders at once"]).collect();
+        let table = table::render(&header, &self.av1_rows());
+        out.push_str(&format!("\n### AV1: bits for the same SSIM, beside x264 veryfast (BD-rate)\n\n{table}"));
         out
     }
 }

@@ -11,6 +11,9 @@ pub(crate) struct Point {
     pub(crate) psnr_db: f64,
 }
 
+/// Of the range that two curves share.
+const STEPS: u32 = 200;
+
 /// Encodings of one scene that differ in their rate alone, from the least bits to the most.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Curve(Vec<Point>);
@@ -30,6 +33,26 @@ impl Curve {
     /// The decibels that so many bits give.
     pub(crate) fn db_at(&self, bits_per_s: f64, of: impl Fn(&Point) -> f64) -> Option<f64> {
         self.between(bits_per_s.ln(), |point| (point.bits_per_s.ln(), of(point)))
+    }
+
+    /// How many more bits this one takes than `other`, as a share of the other's, on average over what both come up to
+    /// (Bjøntegaard's delta rate, between points on straight lines). `None` where they have nothing in common.
+    pub(crate) fn delta_rate(&self, other: &Self, of: impl Fn(&Point) -> f64) -> Option<f64> {
+        let ends = |curve: &Self| {
+            let all = || curve.0.iter().map(&of);
+            (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max))
+        };
+        let ((low, high), (other_low, other_high)) = (ends(self), ends(other));
+        let (low, high) = (low.max(other_low), high.min(other_high));
+        if low >= high {
+            return None;
+        }
+        let steps = (0..STEPS).map(|step| low + (high - low) * (f64::from(step) + 0.5) / f64::from(STEPS));
+        let mut sum = 0.0;
+        for db in steps {
+            sum += (self.bits_at(db, &of)? / other.bits_at(db, &of)?).ln();
+        }
+        Some((sum / f64::from(STEPS)).exp() - 1.0)
     }
 
     /// On the straight line between the first two neighbours that have `x` between them.
@@ -59,6 +82,15 @@ mod tests {
         assert!((bits - 2000.0).abs() < 1e-6, "{bits}");
         let db = curve.db_at(2000.0, |point| point.psnr_db).unwrap();
         assert!((db - 22.0).abs() < 1e-9, "{db}");
+    }
+
+    #[test]
+    fn half_the_bits_for_the_same_pictures_are_half_the_bits() {
+        let half = curve(&[(500.0, 10.0), (2000.0, 12.0)]);
+        let whole = curve(&[(1000.0, 10.0), (4000.0, 12.0), (16_000.0, 14.0)]);
+        let delta = half.delta_rate(&whole, |point| point.ssim_db).unwrap();
+        assert!((delta + 0.5).abs() < 1e-9, "{delta}");
+        assert_eq!(half.delta_rate(&curve(&[(1000.0, 13.0), (2000.0, 14.0)]), |point| point.ssim_db), None);
     }
 
     #[test]

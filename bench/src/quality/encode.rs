@@ -27,6 +27,7 @@ pub(crate) struct Made {
     pub(crate) path: PathBuf,
     /// Of coded pictures, without their container.
     pub(crate) bits_per_s: f64,
+    pub(crate) pictures: usize,
 }
 
 /// What the worker gave of one rendition.
@@ -36,7 +37,7 @@ struct Track {
     frames: Vec<Frame>,
 }
 
-/// In the order of the trials.
+/// In the order of the trials, which work at once, each in a thread or more of its own.
 pub(crate) fn all(source: &Path, trials: &[Trial], folder: &Path) -> anyhow::Result<Vec<Made>> {
     let clip = clip::read(source)?;
     let tracks = on_runtime(worker(Job { plan: plan(&clip, trials), source: clip.source }, clip.inputs))?;
@@ -48,7 +49,7 @@ fn plan(clip: &clip::Clip, trials: &[Trial]) -> Plan {
     let rendition = |(index, trial): (usize, &Trial)| Rendition {
         name: format!("trial-{index}"),
         make: Make::Video(Encoding {
-            codec: config::VideoCodec::H264,
+            codec: trial.coding.codec,
             width: WIDTH,
             height: HEIGHT,
             every: 1,
@@ -123,6 +124,6 @@ impl Track {
         std::fs::write(&path, bytes)?;
         let coded: usize = self.frames.iter().map(|frame| frame.data.len()).sum();
         let seconds = self.frames.len() as f64 / f64::from(FPS);
-        Ok(Made { path, bits_per_s: coded as f64 * 8.0 / seconds })
+        Ok(Made { path, bits_per_s: coded as f64 * 8.0 / seconds, pictures: self.frames.len() })
     }
 }
