@@ -3,6 +3,7 @@
 use crate::logging;
 use crate::tier::until_signalled;
 use anyhow::{Context, ensure};
+use prometheus::IntCounter;
 use std::path::PathBuf;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -34,7 +35,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     let program = std::env::current_exe().context("the path of this binary is unknown")?;
     let program = WorkerProgram { path: program, args: vec!["transcode-worker".into()] };
-    let relay = Relay { origin, token: token.trim().to_owned(), program };
+    let suppressed =
+        IntCounter::new("vivid_worker_log_lines_suppressed_total", "lines of workers that were not logged")?;
+    let relay = Relay { origin, token: token.trim().to_owned(), program, suppressed };
     let jobs = args.jobs;
     until_signalled(async move |stop| {
         info!(origin = %relay.origin, jobs, "waiting for jobs");

@@ -9,6 +9,7 @@ pub use relay::{Relay, RelayError};
 use crate::Metrics;
 use crate::wire::VERSION;
 use parking_lot::Mutex;
+use socket2::{SockRef, TcpKeepalive};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use subtle::ConstantTimeEq;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Connections that wait for a job. Cheap to clone.
@@ -43,6 +44,10 @@ const CALLS_ANEW: Duration = Duration::from_secs(20);
 const TRUSTED: Duration = Duration::from_secs(45);
 /// Calls that are being greeted at once; more wait in the kernel.
 const GREETED_AT_ONCE: usize = 16;
+/// After so long without a word the other end is asked for a sign of life.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often those that wait are counted.
+const COUNTED: Duration = Duration::from_secs(5);
 /// After an accept that failed, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -55,11 +60,22 @@ impl Remote {
     /// Takes calls until `stop`.
     pub async fn listen(self, listener: TcpListener, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(GREETED_AT_ONCE));
+        let mut counted = interval(COUNTED);
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stop.cancelled() => return self.0.idle.lock().clear(),
+            let accept = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (listener.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
+                accepted = accept => accepted,
+                _ = counted.tick() => {
+                    self.count();
+                    continue;
+                }
+                () = stop.cancelled() => {
+                    self.0.idle.lock().clear();
+                    return self.count();
+                }
             };
             match accepted {
                 Ok((call, from)) => {
@@ -88,7 +104,7 @@ impl Remote {
 
     async fn greet(&self, mut call: TcpStream) -> Result<(), String> {
         let words = |error: std::io::Error| error.to_string();
-        call.set_nodelay(true).map_err(words)?;
+        set_up(&call).map_err(words)?;
         let mut line = String::new();
         // A worker says nothing more until it has a job, so nothing is lost with the reader.
         BufReader::new((&mut call).take(GREETING_BYTES_MAX)).read_line(&mut line).await.map_err(words)?;
@@ -144,8 +160,16 @@ impl Remote {
     }
 
     fn count(&self) {
-        self.0.metrics.remote_idle.set(i64::try_from(self.0.idle.lock().len()).unwrap_or(i64::MAX));
+        self.0.metrics.remote_idle.set(i64::try_from(self.idle()).unwrap_or(i64::MAX));
     }
+}
+
+/// Either end is known to be gone within half a minute, whatever there is to send. A picture does not wait for others.
+fn set_up(call: &TcpStream) -> std::io::Result<()> {
+    call.set_nodelay(true)?;
+    let socket = SockRef::from(call);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE).with_retries(2))?;
+    socket.set_tcp_user_timeout(Some(2 * SILENCE))
 }
 
 /// One that waits says nothing, so that anything to read is its end.

@@ -1,6 +1,6 @@
 //! Runs one worker per epoch, here or elsewhere: feeds it, reads it, ends it when it hangs or is no longer wanted.
 
-mod diary;
+pub(crate) mod diary;
 mod link;
 mod progress;
 mod shedding;
@@ -250,7 +250,10 @@ async fn feed(
 ) {
     let mut buffer = hello;
     let mut finished = false;
-    while worker.write_all(&buffer).await.is_ok() && !finished {
+    while worker.write_all(&buffer).await.is_ok() {
+        if finished {
+            return progress.finishing();
+        }
         buffer.clear();
         let message = match queue.recv().await {
             Some(Input::Video(frame) | Input::Audio(frame)) => ToWorker::Frame(frame),
@@ -261,11 +264,11 @@ async fn feed(
             tracing::warn!(%error, "source frame not given to the worker");
         }
     }
-    progress.finishing();
 }
 
 /// What the supervising task needs besides the process itself.
 struct Watch {
+    part_frames: u32,
     renditions: Vec<IntCounter>,
     /// Of those that are encoded pictures.
     lags: Vec<Option<Histogram>>,
@@ -280,6 +283,7 @@ impl Watch {
     fn new(job: &Job, limits: &Limits, metrics: &Metrics, progress: &Arc<Progress>) -> Self {
         let Plan { renditions, .. } = &job.plan;
         Self {
+            part_frames: job.plan.part_frames,
             renditions: renditions.iter().map(|rendition| metrics.frames_out_of(&rendition.make)).collect(),
             lags: (0..renditions.len()).map(|index| metrics.lag_of(&job.plan, index)).collect(),
             shed: Shedding::new(metrics),
@@ -364,6 +368,10 @@ impl Watch {
             }
             FromWorker::Turn { rendition, segment, every } => {
                 self.counter(rendition)?;
+                let fits = every == 0 || self.part_frames.is_multiple_of(every);
+                if !fits || segment > SEGMENTS_MAX {
+                    return Err(WireError::Invalid("turn"));
+                }
                 Ok(Some(Made::Turn { rendition: usize::from(rendition), segment, every }))
             }
             FromWorker::TurnRefused { rendition } => {
@@ -410,6 +418,8 @@ impl EndReason {
     }
 }
 
+/// More than any epoch has.
+const SEGMENTS_MAX: u64 = 1 << 32;
 /// Frames that wait for the packager, which only copies them: more is never needed, less would stall the worker.
 const MADE_QUEUE: usize = 256;
 

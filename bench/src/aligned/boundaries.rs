@@ -14,6 +14,8 @@ pub(super) struct Boundaries {
     ticks_per_s: u32,
     /// Parts that some renditions still lack: when each of the others begins it, in its own ticks.
     open: BTreeMap<Position, Vec<(usize, u64)>>,
+    /// That all renditions have.
+    last: Option<Position>,
     found: Found,
 }
 
@@ -42,6 +44,7 @@ impl Boundaries {
             renditions: plan.renditions.len(),
             ticks_per_s: plan.rate.timescale().0,
             open: BTreeMap::new(),
+            last: None,
             found: Found::default(),
         }
     }
@@ -57,6 +60,7 @@ impl Boundaries {
             if begun.len() == self.renditions {
                 let all = std::mem::take(begun);
                 self.open.remove(&cut.at);
+                self.last = self.last.max(Some(cut.at));
                 self.found.segments += u64::from(cut.at.part == 0);
                 self.found.misaligned += self.apart(&all);
             }
@@ -75,7 +79,9 @@ impl Boundaries {
     }
 
     /// A part that one rendition has and another has not, before the last that all have, was cut elsewhere.
-    pub(super) fn found(self) -> Found {
+    pub(super) fn found(mut self) -> Found {
+        let last = self.last.unwrap_or(Position { msn: 0, part: 0 });
+        self.found.misaligned += self.open.range(..last).count() as u64;
         self.found
     }
 
@@ -109,12 +115,38 @@ mod tests {
 
     #[test]
     fn renditions_that_begin_elsewhere_are_counted() {
-        let boundaries =
-            Boundaries { sound: 2, renditions: 3, ticks_per_s: 30_000, open: BTreeMap::new(), found: Found::default() };
+        let boundaries = Boundaries {
+            sound: 2,
+            renditions: 3,
+            ticks_per_s: 30_000,
+            open: BTreeMap::new(),
+            last: None,
+            found: Found::default(),
+        };
         // Half a second: 24,000 samples, the next unit begins at 24 * 1024.
         assert_eq!(boundaries.apart(&[(0, 15_000), (1, 15_000), (2, 24_576)]), 0);
         assert_eq!(boundaries.apart(&[(1, 16_001), (0, 15_000), (2, 24_576)]), 2);
         assert_eq!(boundaries.apart(&[(0, 15_000), (1, 15_000), (2, 23_552)]), 1);
+    }
+
+    #[test]
+    fn a_part_that_one_rendition_lacks_is_counted_once_all_have_gone_on() {
+        let part = |rendition, part| {
+            let mut bytes = b"....tfdt\x01\0\0\0".to_vec();
+            bytes.extend_from_slice(&(u64::from(part) * 1000).to_be_bytes());
+            let at = Position { msn: 1, part };
+            Cut { rendition, at, bytes: bytes.into(), independent: true, ends_segment: false }
+        };
+        let mut boundaries = Boundaries {
+            sound: usize::MAX,
+            renditions: 2,
+            ticks_per_s: 30_000,
+            open: BTreeMap::new(),
+            last: None,
+            found: Found::default(),
+        };
+        boundaries.take(vec![part(0, 1), part(0, 2), part(1, 2), part(0, 3)]).unwrap();
+        assert_eq!(boundaries.found().misaligned, 1);
     }
 
     #[test]

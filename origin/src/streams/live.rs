@@ -65,6 +65,8 @@ pub(super) struct Zero {
     pub(super) backlog: usize,
     /// Without a worker: what is passed through and nothing else. Counts only where something is.
     pub(super) alone: bool,
+    /// Whatever has a worker has one of this machine: those of others have failed.
+    pub(super) here: bool,
 }
 
 /// Where this origin begins in an epoch that another one has begun: at its zero, if it has begun it itself.
@@ -126,7 +128,7 @@ impl Live {
             let limits = Limits { queue: limits.queue + zero.backlog, ..limits };
             let job = Job { source: known.source.clone(), plan: plan.clone() };
             let metrics = &context.transcode_metrics;
-            let (input, made) = match context.remote.as_ref().and_then(Remote::take) {
+            let (input, made) = match context.remote.as_ref().filter(|_| !zero.here).and_then(Remote::take) {
                 Some(call) => Worker::start_elsewhere(call, &job, &limits, metrics)?,
                 None => Worker::start(&context.program, &job, &limits, metrics)?,
             };
@@ -252,8 +254,12 @@ impl Live {
     fn keep_ahead(&mut self, frame: &Frame) {
         match frame.kind {
             TrackKind::Video => self.ahead.retain(|sound| sound.pts >= frame.dts),
-            TrackKind::Audio if self.ahead.len() < AHEAD_MAX => self.ahead.push_back(frame.clone()),
-            TrackKind::Audio => {}
+            TrackKind::Audio => {
+                self.ahead.push_back(frame.clone());
+                if self.ahead.len() > AHEAD_MAX {
+                    self.ahead.pop_front();
+                }
+            }
         }
     }
 
@@ -328,15 +334,23 @@ impl Live {
         }
         if self.early.is_none() {
             self.stream.set_away(index, (msn, every == 0));
+            if every > 0 {
+                // It may come back within a segment of the lead, of which it has listed a part as missing.
+                self.stream.miss(index, Position { msn, part: 0 }, self.part_length(), Instant::now());
+            }
             self.lack();
         }
         Ok(())
     }
 
+    fn part_length(&self) -> PartLength {
+        let per_segment = self.grid.parts_per_segment();
+        PartLength { s: self.grid.segment_s() / f64::from(per_segment), per_segment }
+    }
+
     /// What the lead has and others lack, because they are away, is listed as gaps.
     fn lack(&self) {
-        let per_segment = self.grid.parts_per_segment();
-        let part = PartLength { s: self.grid.segment_s() / f64::from(per_segment), per_segment };
+        let part = self.part_length();
         for (index, _) in self.away.iter().enumerate().filter(|(_, away)| **away) {
             self.stream.miss(index, self.next, part, Instant::now());
         }

@@ -73,8 +73,10 @@ pub(crate) fn faster_preset(codec: VideoCodec, preset: &str, steps: u8) -> &str 
 const PRESETS: [&str; 10] =
     ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"];
 
-/// A part has a whole number of pictures, before and after.
+/// A part has a whole number of pictures, before and after. The frame rate is in what players are told of AV1: its level.
 fn can_thin(rung: &Encoding, plan: &Plan, keeping: &Keeping) -> bool {
     let every = 2 * rung.every.max(1);
-    plan.part_frames.is_multiple_of(every) && plan.rate.hz() / f64::from(every) >= f64::from(keeping.fps_min)
+    rung.codec != VideoCodec::Av1
+        && plan.part_frames.is_multiple_of(every)
+        && plan.rate.hz() / f64::from(every) >= f64::from(keeping.fps_min)
 }

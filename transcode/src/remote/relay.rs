@@ -1,11 +1,12 @@
 //! The other machine: calls an origin, waits for jobs, and runs a worker process of its own for each.
 
-use super::{CALLS_ANEW, GREETING, GREETING_BYTES_MAX, GREETING_MAX, WELCOME};
+use super::{CALLS_ANEW, GREETING, GREETING_BYTES_MAX, GREETING_MAX, WELCOME, set_up};
 use crate::WorkerProgram;
-use crate::supervise::command;
+use crate::supervise::{command, diary};
 use crate::wire::VERSION;
+use prometheus::IntCounter;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -16,6 +17,8 @@ pub struct Relay {
     pub origin: String,
     pub token: String,
     pub program: WorkerProgram,
+    /// Lines of workers that were too many for the log.
+    pub suppressed: IntCounter,
 }
 
 /// Why a call came to nothing.
@@ -25,7 +28,7 @@ pub enum RelayError {
     Reach { origin: String, source: std::io::Error },
     #[error("{0} did not answer in time; check the address")]
     Silent(String),
-    #[error("{origin} says: {said}")]
+    #[error("{origin} says: {said:?}")]
     Denied { origin: String, said: String },
     #[error("cannot start {path}: {source}", path = path.display())]
     Start { path: std::path::PathBuf, source: std::io::Error },
@@ -35,8 +38,8 @@ pub enum RelayError {
 
 const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
-/// How long a worker may take over its last frames once the origin has closed the connection.
-const LAST_FRAMES: Duration = Duration::from_secs(5);
+/// How long a worker may take over its last frames once the origin has closed its side: as long as an origin can be set to wait.
+const LAST_FRAMES: Duration = Duration::from_secs(60);
 
 impl Relay {
     /// One job after the other, for ever; dropping it ends the job that runs.
@@ -61,13 +64,8 @@ impl Relay {
     pub async fn once(&self) -> Result<(), RelayError> {
         let silent = |_| RelayError::Silent(self.origin.clone());
         let call = timeout(GREETING_MAX, self.call()).await.map_err(silent)??;
-        match timeout(CALLS_ANEW, call.readable()).await {
-            Ok(readable) => readable?,
-            Err(_) => return Ok(()),
-        }
-        // What is readable may be the end: the origin stops, or has taken another.
-        if call.peek(&mut [0]).await? == 0 {
-            return Err(RelayError::Broken(std::io::ErrorKind::UnexpectedEof.into()));
+        if !has_job(&call).await? {
+            return Ok(());
         }
         tracing::info!(origin = %self.origin, "a job");
         let worked = self.run(call).await;
@@ -78,7 +76,7 @@ impl Relay {
     async fn call(&self) -> Result<TcpStream, RelayError> {
         let reach = |source| RelayError::Reach { origin: self.origin.clone(), source };
         let mut call = TcpStream::connect(&self.origin).await.map_err(reach)?;
-        call.set_nodelay(true)?;
+        set_up(&call)?;
         call.write_all(format!("{GREETING} {VERSION} {}\n", self.token).as_bytes()).await?;
         // Byte by byte: behind the line a job may follow, which is not this reader's.
         let mut said = Vec::new();
@@ -98,12 +96,7 @@ impl Relay {
         else {
             return Ok(());
         };
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(stderr).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                tracing::warn!("worker: {line}");
-            }
-        });
+        tokio::spawn(diary::keep(stderr, child.id(), self.suppressed.clone()));
         let (mut from, mut to) = call.into_split();
         let given = async {
             let copied = tokio::io::copy(&mut from, &mut stdin).await;
@@ -116,10 +109,20 @@ impl Relay {
         let copied = tokio::select! {
             copied = &mut made => copied,
             given = given => match given {
-                Ok(_) => timeout(LAST_FRAMES, &mut made).await.unwrap_or(Ok(0)),
+                Ok(_) => timeout(LAST_FRAMES, &mut made).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())),
                 Err(error) => Err(error),
             },
         };
         copied.map(|_| ()).map_err(RelayError::Broken)
+    }
+}
+
+/// Whether a job comes while the call is fresh.
+pub(super) async fn has_job(call: &TcpStream) -> Result<bool, RelayError> {
+    match timeout(CALLS_ANEW, call.peek(&mut [0])).await {
+        // The end: the origin stops.
+        Ok(Ok(0)) => Err(RelayError::Broken(std::io::ErrorKind::UnexpectedEof.into())),
+        Ok(readable) => Ok(readable? > 0),
+        Err(_) => Ok(false),
     }
 }

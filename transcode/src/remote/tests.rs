@@ -87,9 +87,30 @@ async fn a_worker_that_is_gone_or_speaks_out_of_turn_is_not_given_a_job() {
 async fn a_relay_says_what_it_is_refused_for() {
     let (_remote, addr, _stop) = origin(4).await;
     let program = crate::WorkerProgram { path: "none".into(), args: Vec::new() };
-    let relay = Relay { origin: addr.to_string(), token: "wrong".to_owned(), program };
+    let suppressed = Metrics::register(&Registry::new()).unwrap().stderr_suppressed;
+    let relay = Relay { origin: addr.to_string(), token: "wrong".to_owned(), program, suppressed };
     let told = relay.once().await.unwrap_err().to_string();
-    assert!(told.ends_with("says: its token is not that of origin.workers.token"), "{told}");
+    assert!(told.ends_with("says: \"its token is not that of origin.workers.token\""), "{told}");
     let nobody = Relay { origin: "127.0.0.1:1".to_owned(), ..relay };
     assert!(nobody.once().await.unwrap_err().to_string().contains("origin.workers.listen"));
+}
+
+#[tokio::test]
+async fn a_relay_without_a_job_calls_anew_before_it_is_not_trusted_any_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut worker = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut origin, _) = listener.accept().await.unwrap();
+    // The last byte of the welcome: what was readable is no more.
+    origin.write_all(b"\n").await.unwrap();
+    worker.read_u8().await.unwrap();
+    tokio::time::pause();
+    let began = Instant::now();
+    assert!(!relay::has_job(&worker).await.unwrap());
+    assert!(began.elapsed() < TRUSTED, "{:?}", began.elapsed());
+    tokio::time::resume();
+    origin.write_all(b"job").await.unwrap();
+    assert!(relay::has_job(&worker).await.unwrap());
+    drop(origin);
+    worker.read_exact(&mut [0; 3]).await.unwrap();
+    assert!(relay::has_job(&worker).await.is_err());
 }

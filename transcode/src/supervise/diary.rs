@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::time::Instant;
 
 /// Logs every line until the worker ends. A broken source makes FFmpeg say the same thing for every frame.
-pub(super) async fn keep(stderr: impl AsyncRead + Unpin, pid: Option<u32>, suppressed: IntCounter) {
+pub(crate) async fn keep(stderr: impl AsyncRead + Unpin, pid: Option<u32>, suppressed: IntCounter) {
     let mut reader = BufReader::new(stderr);
     let mut budget = Budget { since: Instant::now(), left: LINES_PER_PERIOD };
     while let Some(line) = next_line(&mut reader).await {
