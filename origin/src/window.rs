@@ -272,7 +272,7 @@ impl Window {
             // The rest of it was made elsewhere: under its name there are other bytes than these.
             Some(open) => {
                 self.free(open.weight());
-                self.vacant = Some(Segment { parts: Vec::new(), ..open });
+                self.vacant = Some(Segment { parts: Vec::new(), missed: Vec::new(), ..open });
             }
             None => self.break_off(now),
         }
@@ -375,7 +375,7 @@ impl Window {
     /// Ends an epoch: what is open becomes a segment, whatever its length.
     pub(crate) fn break_off(&mut self, now: Instant) {
         match self.open.take() {
-            Some(open) if open.parts.is_empty() => self.vacant = Some(open),
+            Some(open) if open.parts.is_empty() => self.vacant = Some(Segment { missed: Vec::new(), ..open }),
             Some(open) => self.append(open, now),
             None => {}
         }

@@ -43,9 +43,11 @@ const JUMP_FORWARD_MS: i64 = 5_000;
 const JUMP_BACK_MS: i64 = 1_000;
 /// A key frame may be this far from its place, in frames: late by a scheduler's whim, or by the drift of one GOP.
 const OFF_FRAMES: f64 = 1.5;
-/// A frame that is less early or late than this, in frames, is the next one: encoders that stamp on arrival are off by nearly
-/// half a frame, and so was the key frame that it is measured by. What was left out is whole frames.
-const FOLLOWS_FRAMES: f64 = 0.8;
+/// A frame that is less late than this, in frames, is the next one: encoders that stamp on arrival are off by half a frame, and
+/// so was the key frame that it is measured by. What was left out is whole frames.
+const FOLLOWS_FRAMES: f64 = 0.95;
+/// So is one that is less early. Nothing is lost by waiting longer here: more frames than there are places come all the time.
+const BEHIND_FRAMES: f64 = 1.5;
 /// How much of the distance between clocks a key frame tells at once.
 const AHEAD_SHARE: f64 = 1.0 / 8.0;
 
@@ -103,7 +105,7 @@ impl Placer {
         let next = self.last_decode_index.map(|last| last + 1);
         let cts = self.rate.index_of_ms(frame.pts - frame.dts);
         let (decode, show) = match next.map(|next| (next, measured(frame.dts) - next as f64)) {
-            Some((next, early)) if early > -FOLLOWS_FRAMES => {
+            Some((next, early)) if early > -BEHIND_FRAMES => {
                 let missing = (early + 1.0 - FOLLOWS_FRAMES).max(0.0) as i64;
                 (next + missing, next + missing + cts)
             }
@@ -114,7 +116,11 @@ impl Placer {
                 (index(frame.dts), index(frame.pts))
             }
         };
-        if show < 0 {
+        let is_anchor = frame.keyframe && frame.pts == anchor_ms;
+        let show = if is_anchor { anchor_index } else { show };
+        // That place is the next key frame's. Whatever comes behind it without one tells that key frames come otherwise now.
+        let is_taken = !frame.keyframe && self.gop.is_some_and(|gop| show == anchor_index + i64::from(gop));
+        if show < 0 || is_taken {
             return Ok(None);
         }
         self.last_decode_index = Some(decode);
@@ -235,6 +241,26 @@ mod tests {
         let placed: Vec<_> =
             kept.iter().map(|&i| placer.place(&video(ms(i), i % 60 == 0)).unwrap().unwrap().pts / 1000).collect();
         assert_eq!(placed, kept);
+    }
+
+    /// More than half a frame either way makes holes where none are, and takes no key frame its place.
+    #[test]
+    fn jitter_of_more_than_a_frame_leaves_key_frames_where_they_are() {
+        let rate = FrameRate::new(60, 1).unwrap();
+        let mut placer = Placer::new(rate, Some(60), (7000, 0));
+        let (mut random, mut last) = (1_u64, -1);
+        for index in 0..60_000_i64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let jitter_ms = if index == 0 { 0 } else { ((random >> 40) % 25) as i64 - 12 };
+            let ms = 7000 + rate.ticks_of_index(index, Timescale::MILLISECONDS) + jitter_ms;
+            let Some(placed) = placer.place(&video(ms, index % 60 == 0)).unwrap() else { continue };
+            let (show, decode) =
+                (placed.pts / i64::from(rate.frame_ticks()), placed.dts / i64::from(rate.frame_ticks()));
+            assert_eq!(show % 60 == 0, index % 60 == 0, "picture {index} is put at {show}");
+            assert!(index % 60 > 0 || (show, decode) == (index, index), "key frame {index} is put at {show}, {decode}");
+            assert!(decode > last, "picture {index} is decoded at {decode}");
+            last = decode;
+        }
     }
 
     /// Early and late by up to 12 ms, key frames too, and one picture of a hundred left out, at 29.97 a second.

@@ -1,7 +1,7 @@
 //! `/_vivid/ladders/{stream}`: whoever has the token sees the ladder of a stream that runs, changes it, or takes it back to the
 //! configuration's.
 
-use super::posted::{Rule, posted};
+use super::posted::{Rule, object, posted};
 use super::{App, Refusal, Steps, answer, bearer, classed};
 use crate::streams::Stream;
 use axum::body::Body;
@@ -47,7 +47,7 @@ pub(super) async fn edited(
     if app.0.directory.has_twin() {
         return Err(Refusal::TwinLadder);
     }
-    let edit: LadderEdit = serde_json::from_slice(&body).map_err(|error| Refusal::Ladder(error.to_string()))?;
+    let edit: LadderEdit = object(&body).map_err(Refusal::Ladder)?;
     let ladder = edit.apply(&app.0.directory.ladder(&stream)).map_err(|problems| {
         let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Refusal::Ladder(all.join("; "))

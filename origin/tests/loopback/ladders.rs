@@ -70,7 +70,8 @@ async fn what_cannot_be_a_ladder_is_refused_with_a_reason_and_changes_nothing() 
         (r#"{"preset": "swift"}"#, "ladder.preset: \"swift\" is no preset of x264"),
         (r#"{"rungs": [{"height": 91, "bitrate": 100000}]}"#, "must be even"),
         (r#"{"rung": []}"#, "unknown field"),
-        ("", "EOF"),
+        ("[]", "it is no JSON object"),
+        ("", "it is no JSON object"),
     ] {
         let refused = ask(&world, Method::PUT, (TOKEN, body)).await;
         assert_eq!(refused.status, 400);

@@ -130,10 +130,12 @@ impl Task {
             key: (frames.first().map_or(0, |first| first.pts), frame),
             backlog: frames.len(),
             alone: std::mem::take(&mut self.alone) || Instant::now() < self.ladder_from,
+            here: self.failures > 1,
         };
         let context = &self.directory.0.context;
-        let plan = self.plan_of(&known);
+        // Asked for before the plan: an edit that comes meanwhile is one more change.
         self.ladder = self.stream.edited_ladder();
+        let plan = self.plan_of(&known);
         let passes = live::passes_through(&plan);
         match Live::start(context, &self.stream, known.clone(), (zero, plan.clone(), self.protection.clone())) {
             Ok((live, made)) => {
