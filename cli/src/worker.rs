@@ -3,7 +3,6 @@
 use crate::logging;
 use crate::tier::until_signalled;
 use anyhow::{Context, ensure};
-use prometheus::IntCounter;
 use std::path::PathBuf;
 use tokio::task::JoinSet;
 use tracing::info;
@@ -35,9 +34,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     let program = std::env::current_exe().context("the path of this binary is unknown")?;
     let program = WorkerProgram { path: program, args: vec!["transcode-worker".into()] };
-    let suppressed =
-        IntCounter::new("vivid_worker_log_lines_suppressed_total", "lines of workers that were not logged")?;
-    let relay = Relay { origin, token: token.trim().to_owned(), program, suppressed };
+    let relay = Relay { origin, token: token.trim().to_owned(), program };
     let jobs = args.jobs;
     until_signalled(async move |stop| {
         info!(origin = %relay.origin, jobs, "waiting for jobs");

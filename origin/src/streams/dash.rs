@@ -60,6 +60,24 @@ pub(super) struct Shown {
     pub(super) planned: Planned,
 }
 
+/// What is said after `before`: whatever is new of it, `@publishTime` is (ISO/IEC 23009-1, 5.4), and it never goes back. Changes
+/// are told when media or a disk brings them about, which is not always when the clock would have it.
+pub(super) fn published(before: Option<Presentation>, mut next: Presentation, now_unix_ms: i64) -> Presentation {
+    let Some(Presentation { state: State::Live(told), .. }) = &before else { return next };
+    let told_unix_ms = told.published_unix_ms;
+    let State::Live(live) = &mut next.state else { return next };
+    live.published_unix_ms = live.published_unix_ms.max(told_unix_ms);
+    if before.as_ref() == Some(&next) {
+        return next;
+    }
+    if let State::Live(live) = &mut next.state
+        && live.published_unix_ms == told_unix_ms
+    {
+        live.published_unix_ms = now_unix_ms.max(told_unix_ms + 1);
+    }
+    next
+}
+
 /// Epochs kept; a publisher that comes and goes all the time must not fill the memory or the MPD.
 const EPOCHS_MAX: usize = 32;
 /// Part durations between the live edge and the player, as in PART-HOLD-BACK.
@@ -433,6 +451,29 @@ mod tests {
             let State::Live(live) = said.state else { panic!("it goes on") };
             assert_eq!((said.periods.len(), live.published_unix_ms - ZERO_MS), (periods, published_after_ms));
         }
+    }
+
+    #[test]
+    fn whatever_is_new_is_published_anew_and_nothing_else_is() {
+        let of = |length, after_ms| {
+            let shown = Shown { length: Duration::from_secs(length), ..shown(102, false) };
+            epochs().presentation(shown, ZERO_MS + after_ms).unwrap()
+        };
+        let since = |said: &Presentation| match &said.state {
+            State::Live(live) => live.published_unix_ms - ZERO_MS,
+            State::Ended { .. } => panic!("it goes on"),
+        };
+        let first = published(None, of(12, 16_000), ZERO_MS + 16_000);
+        assert_eq!(since(&first), 15_000);
+        let same = published(Some(first.clone()), of(12, 17_000), ZERO_MS + 17_000);
+        assert_eq!(same, first);
+        // The disk is lost, and the window is shorter for a while.
+        let shorter = published(Some(same), of(11, 18_000), ZERO_MS + 18_000);
+        assert_eq!(since(&shorter), 18_000);
+        let again = published(Some(shorter.clone()), of(11, 19_000), ZERO_MS + 19_000);
+        assert_eq!(again, shorter);
+        let back = published(Some(again), of(12, 18_000), ZERO_MS + 18_000);
+        assert_eq!(since(&back), 18_001, "twice in a millisecond");
     }
 
     #[test]

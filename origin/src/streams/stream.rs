@@ -10,7 +10,7 @@ pub(crate) use beside::{THUMBNAILS, TextTrack, Whole};
 pub(crate) use keys::Encrypted;
 pub(crate) use recorded::{Recorded, Unreadable};
 
-use super::dash::{Epochs, Shown};
+use super::dash::{Epochs, Shown, published};
 use super::ladder;
 use super::markers::{Bounds, MarkError, Marked, Markers};
 use super::measured::Measured;
@@ -26,6 +26,7 @@ use bytes::Bytes;
 use config::Ladder;
 use manifest::media::RenditionReport;
 use manifest::multivariant::MultivariantPlaylist;
+use manifest::presentation::Presentation;
 use manifest::{DateRange, Skip};
 use media::TrackConfig;
 use parking_lot::{Mutex, RwLock};
@@ -53,12 +54,18 @@ pub(crate) struct Stream {
     keyless: AtomicBool,
     /// The keys of its segments, while it has a task.
     ring: OnceLock<Arc<Mutex<KeyRing>>>,
-    /// The MPD, and the second in which it was rendered.
-    mpd: Mutex<Option<(i64, Arc<Text>)>>,
+    mpd: Mutex<Mpd>,
     markers: Mutex<Markers>,
     /// Instead of the configuration's.
     ladder: Mutex<Option<Arc<Ladder>>>,
     measured: Mutex<Measured>,
+}
+
+/// The MPD, and the second in which it was rendered; and what was said last.
+#[derive(Debug, Default)]
+struct Mpd {
+    now: Option<(i64, Arc<Text>)>,
+    last: Option<Presentation>,
 }
 
 /// What a stream may take up, and where it is kept.
@@ -156,15 +163,17 @@ impl Stream {
     pub(crate) fn mpd(&self, now_unix_ms: i64) -> Option<Arc<Text>> {
         let second = now_unix_ms.div_euclid(1000);
         let mut said = self.mpd.lock();
-        if let Some((_, text)) = said.as_ref().filter(|(of, _)| *of == second) {
+        if let Some((_, text)) = said.now.as_ref().filter(|(of, _)| *of == second) {
             return Some(text.clone());
         }
-        let text = Arc::new(self.render_mpd(now_unix_ms)?);
-        *said = Some((second, text.clone()));
+        let next = self.presentation(now_unix_ms)?;
+        let presentation = published(said.last.take(), next, now_unix_ms);
+        let text = Arc::new(Text::new(presentation.render()));
+        *said = Mpd { now: Some((second, text.clone())), last: Some(presentation) };
         Some(text)
     }
 
-    fn render_mpd(&self, now_unix_ms: i64) -> Option<Text> {
+    fn presentation(&self, now_unix_ms: i64) -> Option<Presentation> {
         let shelf = self.shelf.read();
         let current = &shelf.renditions[..shelf.current];
         let shown = Shown {
@@ -176,7 +185,7 @@ impl Stream {
         let markers = self.markers.lock();
         let mut presentation = shelf.epochs.presentation(shown, now_unix_ms).filter(|_| shelf.visible)?;
         markers.tell(&mut presentation);
-        Some(Text::new(presentation.render()))
+        Some(presentation)
     }
 
     /// A rendition that players may know of.
@@ -429,7 +438,7 @@ impl Stream {
         let first_unix_ms = self.shelf.read().renditions.iter().map(|rendition| rendition.first_unix_ms()).min();
         self.markers.lock().forget(first_unix_ms.unwrap_or(0));
         let marked = self.markers.lock().add(range, when)?;
-        *self.mpd.lock() = None;
+        self.mpd.lock().now = None;
         self.generation.fetch_add(1, Ordering::AcqRel);
         Ok(marked)
     }
@@ -484,7 +493,7 @@ impl Stream {
     }
 
     fn announce(&self) {
-        *self.mpd.lock() = None;
+        self.mpd.lock().now = None;
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.shelf.read().all().for_each(|rendition| rendition.announce());
     }

@@ -3,7 +3,6 @@
 use crate::clip::Recipe;
 use crate::follower::Follower;
 use crate::world::{World, config, worker};
-use prometheus::IntCounter;
 use tokio::task::JoinHandle;
 use transcode::Relay;
 
@@ -23,8 +22,7 @@ fn world() -> World {
 async fn machine(world: &World) -> JoinHandle<()> {
     let before = world.metric(WAITING).await;
     let origin = world.workers_addr.unwrap().to_string();
-    let suppressed = IntCounter::new("suppressed", "in tests").unwrap();
-    let relay = Relay { origin, token: TOKEN.to_owned(), program: worker(), suppressed };
+    let relay = Relay { origin, token: TOKEN.to_owned(), program: worker() };
     let machine = tokio::spawn(async move { relay.work().await });
     while world.metric(WAITING).await <= before {
         tokio::task::yield_now().await;

@@ -4,7 +4,6 @@ use super::{CALLS_ANEW, GREETING, GREETING_BYTES_MAX, GREETING_MAX, WELCOME, set
 use crate::WorkerProgram;
 use crate::supervise::{command, diary};
 use crate::wire::VERSION;
-use prometheus::IntCounter;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,8 +16,6 @@ pub struct Relay {
     pub origin: String,
     pub token: String,
     pub program: WorkerProgram,
-    /// Lines of workers that were too many for the log.
-    pub suppressed: IntCounter,
 }
 
 /// Why a call came to nothing.
@@ -96,7 +93,7 @@ impl Relay {
         else {
             return Ok(());
         };
-        tokio::spawn(diary::keep(stderr, child.id(), self.suppressed.clone()));
+        tokio::spawn(diary::keep(stderr, child.id(), None));
         let (mut from, mut to) = call.into_split();
         let given = async {
             let copied = tokio::io::copy(&mut from, &mut stdin).await;

@@ -87,8 +87,7 @@ async fn a_worker_that_is_gone_or_speaks_out_of_turn_is_not_given_a_job() {
 async fn a_relay_says_what_it_is_refused_for() {
     let (_remote, addr, _stop) = origin(4).await;
     let program = crate::WorkerProgram { path: "none".into(), args: Vec::new() };
-    let suppressed = Metrics::register(&Registry::new()).unwrap().stderr_suppressed;
-    let relay = Relay { origin: addr.to_string(), token: "wrong".to_owned(), program, suppressed };
+    let relay = Relay { origin: addr.to_string(), token: "wrong".to_owned(), program };
     let told = relay.once().await.unwrap_err().to_string();
     assert!(told.ends_with("says: \"its token is not that of origin.workers.token\""), "{told}");
     let nobody = Relay { origin: "127.0.0.1:1".to_owned(), ..relay };

@@ -5,20 +5,30 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::time::Instant;
 
-/// Logs every line until the worker ends. A broken source makes FFmpeg say the same thing for every frame.
-pub(crate) async fn keep(stderr: impl AsyncRead + Unpin, pid: Option<u32>, suppressed: IntCounter) {
+/// Logs every line until the worker ends. A broken source makes FFmpeg say the same thing for every frame: what is too much is
+/// counted in `suppressed`, where metrics are served, and told in one line.
+pub(crate) async fn keep(stderr: impl AsyncRead + Unpin, pid: Option<u32>, suppressed: Option<IntCounter>) {
     let mut reader = BufReader::new(stderr);
     let mut budget = Budget { since: Instant::now(), left: LINES_PER_PERIOD };
+    let mut unsaid = 0_u64;
+    let tell = |unsaid: u64| {
+        if unsaid > 0 {
+            tracing::warn!(pid, "{unsaid} lines of a worker were too many for the log");
+        }
+    };
     while let Some(line) = next_line(&mut reader).await {
         if !budget.take(Instant::now()) {
-            suppressed.inc();
+            unsaid += 1;
+            suppressed.iter().for_each(IntCounter::inc);
             continue;
         }
+        tell(std::mem::take(&mut unsaid));
         match line.strip_prefix(INFO) {
             Some(line) => tracing::info!(pid, "worker: {line}"),
             None => tracing::warn!(pid, "worker: {line}"),
         }
     }
+    tell(unsaid);
 }
 
 /// Lines with this in front are no complaints.
@@ -87,7 +97,7 @@ mod tests {
     async fn a_flood_is_counted_and_not_logged() {
         let suppressed = IntCounter::new("suppressed", "test").unwrap();
         let flood = "broken\n".repeat(100);
-        keep(flood.as_bytes(), None, suppressed.clone()).await;
+        keep(flood.as_bytes(), None, Some(suppressed.clone())).await;
         assert_eq!(suppressed.get(), 100 - u64::from(LINES_PER_PERIOD));
 
         let mut budget = Budget { since: Instant::now(), left: 0 };

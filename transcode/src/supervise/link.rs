@@ -48,7 +48,7 @@ impl Link {
         let Some(((input, output), stderr)) = pipes else {
             return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
         };
-        tokio::spawn(diary::keep(stderr, child.id(), metrics.stderr_suppressed.clone()).in_current_span());
+        tokio::spawn(diary::keep(stderr, child.id(), Some(metrics.stderr_suppressed.clone())).in_current_span());
         Ok(Self { input: Box::new(input), output: Box::new(output), far: Far::Process(child) })
     }
 

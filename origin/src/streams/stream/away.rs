@@ -16,7 +16,7 @@ impl Stream {
         shelf.epochs.turned(msn, &rendition.name, away);
         self.tell_multivariant(&mut shelf);
         drop(shelf);
-        *self.mpd.lock() = None;
+        self.mpd.lock().now = None;
         self.generation.fetch_add(1, Ordering::AcqRel);
         rendition.announce();
     }

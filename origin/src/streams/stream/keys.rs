@@ -42,7 +42,7 @@ impl Stream {
             let oldest = first.saturating_sub(part.at.msn.saturating_sub(first));
             shelf.epochs.keyed((part.at.msn, name), oldest);
         }
-        *self.mpd.lock() = None;
+        self.mpd.lock().now = None;
         self.tell();
     }
 
