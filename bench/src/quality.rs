@@ -3,6 +3,7 @@
 mod curve;
 mod encode;
 mod judge;
+mod plot;
 mod scenes;
 
 use crate::case::{self, Verdict};
@@ -37,6 +38,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) const MARKS: (&str, &str) = ("<!-- bench:quality -->", "<!-- /bench:quality -->");
+/// Beside the page.
+const PLOT: &str = "quality.svg";
 /// That of the 720p rung of the named ladder "standard", in bits per second.
 const LADDER_RATE: u32 = 3_000_000;
 /// What else is spent, so that there is a rate for every quality.
@@ -59,7 +62,7 @@ struct Report {
 /// Of one scene.
 #[derive(Debug, Serialize)]
 struct Found {
-    /// A quality under the cap of the ladder's rate.
+    /// The ladder's rate, and no more than a quality takes.
     aimed: Point,
     /// The ladder's rate, spent.
     spent: Point,
@@ -88,6 +91,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         report.scenes.push((scene, look(scene, quality, arguments.seconds, folder.path())?));
     }
     let files = (arguments.json.as_deref(), arguments.write.as_deref());
+    if let Some(page) = files.1 {
+        std::fs::write(page.with_file_name(PLOT), plot::svg(&report.scenes)?)?;
+    }
     give((&report, &report.machine), &report.markdown(), MARKS, files)
 }
 
@@ -185,11 +191,11 @@ impl Report {
 
     fn verdicts(&self) -> Vec<Verdict> {
         let bits = |scene: Scene, share: f64| {
-            let aim = format!("bits on {} by those of a constant rate of equal SSIM", scene.name());
+            let aim = format!("bits on {} by those of a spent rate of equal SSIM", scene.name());
             let found = self.of(scene).and_then(Found::at_equal_ssim);
             Verdict::at_most("L3", aim, found, share, " x")
         };
-        let lost = "PSNR lost on motion beside a constant rate of as many bits".to_owned();
+        let lost = "PSNR lost on motion beside a spent rate of as many bits".to_owned();
         let motion = self.of(Scene::Motion).and_then(Found::lost_db);
         let mut all =
             vec![bits(Scene::Slides, 0.5), bits(Scene::Talk, 0.8), Verdict::at_most("L3", lost, motion, 0.2, " dB")];
@@ -211,7 +217,7 @@ impl Report {
         let header = [
             "720p30, x264 veryfast",
             &format!("{rate} kbit/s spent: kbit/s"),
-            &format!("quality {} under that cap: kbit/s", self.quality),
+            &format!("at most quality {}: kbit/s", self.quality),
             "SSIM, dB",
             "PSNR, dB",
             "bits at equal SSIM",
@@ -225,6 +231,7 @@ impl Report {
             std::iter::once("SVT-AV1 preset").chain(names).chain(["pictures/s, five encoders at once"]).collect();
         let table = table::render(&header, &self.av1_rows());
         out.push_str(&format!("\n### AV1: bits for the same SSIM, beside x264 veryfast (BD-rate)\n\n{table}"));
+        out.push_str(&format!("\n![Bits and SSIM of each scene, codec and preset]({PLOT})\n"));
         out
     }
 }

@@ -24,6 +24,10 @@ impl Curve {
         Self(points)
     }
 
+    pub(crate) fn points(&self) -> &[Point] {
+        &self.0
+    }
+
     /// The bits that are needed for so many decibels; `None` where no encoding is so bad, or so good.
     pub(crate) fn bits_at(&self, db: f64, of: impl Fn(&Point) -> f64) -> Option<f64> {
         let along = |point: &Point| (of(point), point.bits_per_s.ln());
