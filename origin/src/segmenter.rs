@@ -155,9 +155,9 @@ impl Segmenter {
     }
 
     /// From a segment on, counted from the epoch's zero, one of `every` frames of the grid comes: with 0 none, until it is said
-    /// again. What is open ends as it is.
+    /// again. What is open lasts to its end, though its last frames may have been left out.
     pub(crate) fn turn(&mut self, segment: u64, every: u32) -> Result<Vec<Part>, Violation> {
-        let whole = self.close(None)?;
+        let whole = self.close(Some(self.grid.part_start(self.part + 1, self.timescale)))?;
         if every > 0 {
             self.frame_ticks = i64::from(self.grid.rate.frame_ticks()) * i64::from(every);
             let first = segment * u64::from(self.grid.parts_per_segment());

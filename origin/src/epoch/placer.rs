@@ -128,19 +128,26 @@ impl Placer {
         Ok(Some(Frame { dts: decode * ticks, pts: show * ticks, ..frame.clone() }))
     }
 
+    /// The index of a key frame of this presentation time: where one is expected, if it is near.
+    pub(crate) fn key_index_at(&self, pts: i64) -> i64 {
+        self.expected(pts).unwrap_or_else(|| self.index_at(pts))
+    }
+
+    /// `None` for a key frame out of turn, at a scene cut for example. It is a frame like others.
+    fn expected(&self, pts: i64) -> Option<i64> {
+        let gop = f64::from(self.gop?);
+        let frames_since_zero = self.anchor.1 as f64 + (pts - self.anchor.0) as f64 * self.rate.hz() / 1000.0;
+        let expected = (frames_since_zero / gop).round() * gop;
+        ((frames_since_zero - expected).abs() <= OFF_FRAMES).then_some(expected as i64)
+    }
+
     /// Counts from this key frame on, if it is where key frames are expected.
     fn anchor(&mut self, pts: i64) -> Result<(), Break> {
-        let Some(gop) = self.gop else { return Ok(()) };
-        let frames_since_zero = self.anchor.1 as f64 + (pts - self.anchor.0) as f64 * self.rate.hz() / 1000.0;
-        let expected = (frames_since_zero / f64::from(gop)).round() * f64::from(gop);
-        if (frames_since_zero - expected).abs() > OFF_FRAMES {
-            // A key frame out of turn, at a scene cut for example. It is a frame like others.
-            return Ok(());
-        }
-        let ahead_ms = (pts - self.zero_ms) as f64 - expected * 1000.0 / self.rate.hz();
+        let Some(expected) = self.expected(pts) else { return Ok(()) };
+        let ahead_ms = (pts - self.zero_ms) as f64 - expected as f64 * 1000.0 / self.rate.hz();
         self.ahead_ms += (ahead_ms - self.ahead_ms) * AHEAD_SHARE;
-        self.anchor = (pts, expected as i64);
-        self.pace.key_frame(pts, expected as i64).map_or(Ok(()), |hz| Err(Break::Rate { hz }))
+        self.anchor = (pts, expected);
+        self.pace.key_frame(pts, expected).map_or(Ok(()), |hz| Err(Break::Rate { hz }))
     }
 
     fn audio(&self, frame: &Frame) -> Option<Frame> {
@@ -173,6 +180,17 @@ mod tests {
     #[test]
     fn rounded_milliseconds_give_exact_indices() {
         assert_eq!(place_all(30.0, 3000), Ok((0..3000).collect()));
+    }
+
+    #[test]
+    fn a_key_frame_is_expected_where_it_is_placed() {
+        let mut placer = Placer::new(rate(), Some(60), (7000, 0));
+        for (pts, index) in [(9040, 60), (11_015, 120), (11_515, 135)] {
+            assert_eq!(placer.key_index_at(pts), index);
+            if index % 60 == 0 {
+                assert_eq!(placer.place(&video(pts, true)).unwrap().unwrap().pts, index * 1000);
+            }
+        }
     }
 
     #[test]

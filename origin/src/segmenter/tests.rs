@@ -96,12 +96,12 @@ fn a_rendition_that_goes_and_comes_back_has_its_parts_where_the_others_have_them
 }
 
 #[test]
-fn a_turn_ends_what_is_open_and_what_comes_too_early_is_left_out() {
+fn a_turn_ends_a_part_whose_last_frames_were_left_out_and_leaves_out_what_comes_too_early() {
     let mut segmenter = video_segmenter();
     cut(&mut segmenter, plain(60, 55)).unwrap();
     let whole = segmenter.turn(1, 0).unwrap();
     assert_eq!(whole.len(), 1);
-    assert!(whole[0].ends_segment && (whole[0].duration_s - 1.0 / 6.0).abs() < 1e-9);
+    assert!(whole[0].ends_segment && (whole[0].duration_s - 1.0 / 3.0).abs() < 1e-9);
     segmenter.turn(3, 1).unwrap();
     let parts = cut(&mut segmenter, plain(60, 190).into_iter().skip(120)).unwrap();
     assert_eq!(parts[0].at, Position { msn: 103, part: 0 }, "another than was told was missed");

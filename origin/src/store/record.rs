@@ -62,7 +62,6 @@ pub(crate) enum Record {
 pub(crate) struct Epoch {
     pub(crate) numbers: Numbers,
     pub(crate) joined: u64,
-    pub(crate) alone: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) encryption: Option<Method>,
     /// What players are told of its keys.
@@ -229,7 +228,7 @@ pub(crate) fn crc(bytes: &[u8]) -> u32 {
 
 impl Epoch {
     pub(crate) fn new(
-        (numbers, joined, alone): (Numbers, u64, bool),
+        (numbers, joined): (Numbers, u64),
         (known, plan, encryption): (&Known, &Plan, Option<EncryptionMethod>),
         tracks: &[(TrackConfig, Bytes)],
     ) -> Self {
@@ -243,7 +242,6 @@ impl Epoch {
         Self {
             numbers,
             joined,
-            alone,
             encryption: encryption.map(Method::of),
             keys: None,
             average_bitrate: known.bitrate.average,
@@ -344,7 +342,7 @@ mod tests {
         let ticks = plan.rate.timescale();
         let tracks = [(avc(ticks), init.clone()), (avc(ticks), init.clone()), (aac(), init)];
         let numbers = Numbers { id: 7, first_msn: 100, discontinuities: 3, zero_unix_ms: 1_795_226_400_500 };
-        let epoch = Epoch::new((numbers, 0, false), (&known, &plan, Some(EncryptionMethod::Cbcs)), &tracks);
+        let epoch = Epoch::new((numbers, 0), (&known, &plan, Some(EncryptionMethod::Cbcs)), &tracks);
         assert_eq!(epoch.opened(), Some(Opened { known, plan, tracks: tracks.to_vec() }));
         let segment = |msn| Segment {
             medium: Medium::Fragments,

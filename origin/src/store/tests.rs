@@ -45,7 +45,7 @@ fn epoch(id: u64, first_msn: u64) -> Epoch {
     let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 }, captions: media::Captions::default() };
     let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
     let numbers = Numbers { id, first_msn, discontinuities: 0, zero_unix_ms: unix_ms() };
-    Epoch::new((numbers, 0, false), (&known, &plan, None), &tracks)
+    Epoch::new((numbers, 0), (&known, &plan, None), &tracks)
 }
 
 fn window(metrics: &DiskMetrics) -> Arc<Mutex<Window>> {

@@ -2,6 +2,7 @@
 
 mod gap;
 mod keyed;
+mod published;
 mod texts;
 mod turned;
 
@@ -14,6 +15,7 @@ use keyed::Keyed;
 use manifest::presentation::{AdaptationSet, Kind, Live, Media, Period, Presentation, Representation, State};
 use manifest::protection::Key;
 use media::Timescale;
+pub(super) use published::published;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,24 +62,6 @@ pub(super) struct Shown {
     pub(super) planned: Planned,
 }
 
-/// What is said after `before`: whatever is new of it, `@publishTime` is (ISO/IEC 23009-1, 5.4), and it never goes back. Changes
-/// are told when media or a disk brings them about, which is not always when the clock would have it.
-pub(super) fn published(before: Option<Presentation>, mut next: Presentation, now_unix_ms: i64) -> Presentation {
-    let Some(Presentation { state: State::Live(told), .. }) = &before else { return next };
-    let told_unix_ms = told.published_unix_ms;
-    let State::Live(live) = &mut next.state else { return next };
-    live.published_unix_ms = live.published_unix_ms.max(told_unix_ms);
-    if before.as_ref() == Some(&next) {
-        return next;
-    }
-    if let State::Live(live) = &mut next.state
-        && live.published_unix_ms == told_unix_ms
-    {
-        live.published_unix_ms = now_unix_ms.max(told_unix_ms + 1);
-    }
-    next
-}
-
 /// Epochs kept; a publisher that comes and goes all the time must not fill the memory or the MPD.
 const EPOCHS_MAX: usize = 32;
 /// Part durations between the live edge and the player, as in PART-HOLD-BACK.
@@ -94,8 +78,9 @@ impl Epochs {
         let part = Duration::from_secs_f64(f64::from(part_frames) / rate.hz());
         // Another origin may have gone on with it meanwhile.
         let again = self.0.iter().position(|before| before.id == id).and_then(|index| self.0.remove(index));
-        let (keyed, turned) =
+        let (keyed, mut turned) =
             again.map_or_else(|| (Keyed::new(told), Turned::default()), |before| (before.keyed, before.turned));
+        turned.all_back(first_msn + opening.joined);
         let (segment, sets) = (plan.segment(), Vec::new());
         let text = text(opening);
         let texts = texts.iter().filter_map(|track| of_track(&text, track)).collect();
@@ -161,8 +146,11 @@ impl Epochs {
     pub(super) fn lose(&mut self, rendition: &str) {
         for epoch in self.0.iter_mut().rev().skip(1) {
             epoch.sets.iter_mut().for_each(|set| set.representations.retain(|one| one.id != rendition));
-            if epoch.sets.iter().any(|set| set.representations.is_empty()) {
-                epoch.sets.clear();
+            let (sets, empty): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut epoch.sets).into_iter().partition(|set| !set.representations.is_empty());
+            // Other codecs may be left of a kind.
+            if empty.iter().all(|lost| sets.iter().any(|set| set.kind == lost.kind)) {
+                epoch.sets = sets;
             }
         }
     }
@@ -398,8 +386,8 @@ mod tests {
         };
         let tracks = vec![(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
         let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms };
-        let (alone, encryption, texts) = (false, None, Vec::new());
-        let opening = Opening { numbers, joined: 0, known: &known, plan, alone, encryption, tracks, texts };
+        let (encryption, texts) = (None, Vec::new());
+        let opening = Opening { numbers, joined: 0, known: &known, plan, encryption, tracks, texts };
         epochs.begin(&opening, texts_told, told);
     }
 
@@ -451,29 +439,6 @@ mod tests {
             let State::Live(live) = said.state else { panic!("it goes on") };
             assert_eq!((said.periods.len(), live.published_unix_ms - ZERO_MS), (periods, published_after_ms));
         }
-    }
-
-    #[test]
-    fn whatever_is_new_is_published_anew_and_nothing_else_is() {
-        let of = |length, after_ms| {
-            let shown = Shown { length: Duration::from_secs(length), ..shown(102, false) };
-            epochs().presentation(shown, ZERO_MS + after_ms).unwrap()
-        };
-        let since = |said: &Presentation| match &said.state {
-            State::Live(live) => live.published_unix_ms - ZERO_MS,
-            State::Ended { .. } => panic!("it goes on"),
-        };
-        let first = published(None, of(12, 16_000), ZERO_MS + 16_000);
-        assert_eq!(since(&first), 15_000);
-        let same = published(Some(first.clone()), of(12, 17_000), ZERO_MS + 17_000);
-        assert_eq!(same, first);
-        // The disk is lost, and the window is shorter for a while.
-        let shorter = published(Some(same), of(11, 18_000), ZERO_MS + 18_000);
-        assert_eq!(since(&shorter), 18_000);
-        let again = published(Some(shorter.clone()), of(11, 19_000), ZERO_MS + 19_000);
-        assert_eq!(again, shorter);
-        let back = published(Some(again), of(12, 18_000), ZERO_MS + 18_000);
-        assert_eq!(since(&back), 18_001, "twice in a millisecond");
     }
 
     #[test]
@@ -567,7 +532,18 @@ mod tests {
     fn no_period_is_told_of_segments_that_are_gone() {
         let mut epochs = epochs();
         epochs.lose("another");
-        assert_eq!(epochs.presentation(shown(102, false), ZERO_MS + 16_000).unwrap().periods.len(), 3);
+        let sets_of = |epochs: &Epochs| -> Vec<usize> {
+            let said = epochs.presentation(shown(102, false), ZERO_MS + 16_000).unwrap();
+            said.periods.iter().map(|period| period.sets.len()).collect()
+        };
+        assert_eq!(sets_of(&epochs), [2, 2, 2]);
+        let mut other = epochs.0[0].sets[0].clone();
+        (other.representations[0].id, other.representations[0].codec) =
+            ("180pav1".to_owned(), "av01.0.00M.08".to_owned());
+        epochs.0[0].sets.push(other);
+        assert_eq!(sets_of(&epochs), [3, 3, 2]);
+        epochs.lose("180pav1");
+        assert_eq!(sets_of(&epochs), [2, 2, 2], "another codec is left");
         epochs.lose("180p");
         let said = epochs.presentation(shown(105, false), ZERO_MS + 16_000).unwrap();
         assert_eq!(

@@ -192,13 +192,13 @@ impl Live {
     /// Whether the epoch can end before a key frame with this presentation time, on the source's clock: where a segment
     /// begins. Those of a source that is encoded anew need not be there, and any will do.
     pub(super) fn can_end_before(&self, pts_ms: i64) -> bool {
-        !self.passes_through() || self.placer.index_at(pts_ms) % i64::from(self.plan.segment_frames) == 0
+        !self.passes_through() || self.placer.key_index_at(pts_ms) % i64::from(self.plan.segment_frames) == 0
     }
 
     /// The epoch is to have nothing behind this key frame. What came of sound that is: it belongs to the next.
     pub(super) fn end_before(&mut self, pts_ms: i64) -> Vec<Frame> {
         if self.passes_through() {
-            let segments = self.grid.segments_before(self.placer.index_at(pts_ms).max(0) as u64);
+            let segments = self.grid.segments_before(self.placer.key_index_at(pts_ms).max(0) as u64);
             self.ends_before = Some(self.numbers.first_msn + segments);
         }
         self.ahead.drain(..).filter(|sound| sound.pts >= pts_ms).collect()
@@ -348,21 +348,20 @@ impl Live {
         PartLength { s: self.grid.segment_s() / f64::from(per_segment), per_segment }
     }
 
-    /// What the lead has and others lack, because they are away, is listed as gaps.
+    /// What the lead has and others lack, because they are away or of another plan, is listed as gaps.
     fn lack(&self) {
-        let part = self.part_length();
-        for (index, _) in self.away.iter().enumerate().filter(|(_, away)| **away) {
-            self.stream.miss(index, self.next, part, Instant::now());
+        if self.early.is_none() {
+            self.stream.miss_away(self.next, self.part_length(), Instant::now());
         }
     }
 
     fn open(&mut self, context: &Context) {
         let Some(tracks) = self.cutter.opened() else { return };
-        let Self { numbers, joined: Joined { segments: joined, .. }, known, plan, alone, encryption, .. } = &*self;
-        let (numbers, joined, alone, encryption) = (*numbers, *joined, *alone, *encryption);
+        let Self { numbers, joined: Joined { segments: joined, .. }, known, plan, encryption, .. } = &*self;
+        let (numbers, joined, encryption) = (*numbers, *joined, *encryption);
         let encryption = encryption.map(Encrypted::by);
         let texts = self.subtitles.tracks().cloned().collect();
-        self.stream.open(Opening { numbers, joined, known, plan, alone, encryption, tracks, texts }, Instant::now());
+        self.stream.open(Opening { numbers, joined, known, plan, encryption, tracks, texts }, Instant::now());
         let (epoch, first_msn) = (self.id(), numbers.first_msn + joined);
         tracing::info!(stream = %self.stream.name, %epoch, first_msn, "epoch opened");
         let early = self.early.take();

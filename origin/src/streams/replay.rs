@@ -4,8 +4,9 @@ use super::stream::{Encrypted, GAPS_MAX, Opening, Stream};
 use crate::epoch::EpochId;
 use crate::store::{EpochRecord, Record};
 use crate::window::OnDisk;
+use std::collections::BTreeSet;
 use std::time::Instant;
-use transcode::Plan;
+use transcode::{Make, Plan};
 
 /// What its task goes on from.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Stream {
 
     fn read(&self, records: &[Record], now: Instant, now_unix_ms: i64) -> Option<Resumed> {
         let (mut last, mut cut_off, mut ended) = (None, false, false);
-        for record in records {
+        for (index, record) in records.iter().enumerate() {
             match record {
                 Record::Stream { .. } => {}
                 Record::Epoch(epoch) => {
@@ -46,12 +47,12 @@ impl Stream {
                         joined: epoch.joined,
                         known: &opened.known,
                         plan: &opened.plan,
-                        alone: epoch.alone,
                         encryption: encryption(epoch),
                         tracks: opened.tracks,
                         texts: epoch.texts.clone(),
                     };
                     self.open(opening, now);
+                    self.turned(&turns(&opened.plan, &records[index + 1..]));
                     (last, cut_off) = (Some(opened.plan), true);
                 }
                 Record::Segment(segment) => {
@@ -135,6 +136,32 @@ impl Stream {
     }
 }
 
+/// From which segment on which rungs of an epoch are away or there again: what there is of others is said by an MPD too, which
+/// knows no gaps. `records` are those behind its own.
+fn turns<'a>(plan: &'a Plan, records: &[Record]) -> Vec<(u64, &'a str, bool)> {
+    let pictures = plan.renditions.iter().filter(|rendition| !matches!(rendition.make, Make::Audio { .. }));
+    let mut rungs: Vec<(&str, BTreeSet<u64>)> = pictures.map(|rung| (rung.name.as_str(), BTreeSet::new())).collect();
+    for record in records.iter().take_while(|record| !matches!(record, Record::Epoch(_))) {
+        let Record::Segment(segment) = record else { continue };
+        let of = rungs.iter_mut().find(|(name, _)| *name == segment.rendition);
+        of.into_iter().for_each(|(_, here)| {
+            here.insert(segment.msn);
+        });
+    }
+    let all: BTreeSet<u64> = rungs.iter().flat_map(|(_, here)| here).copied().collect();
+    let mut turns = Vec::new();
+    let mut away = vec![false; rungs.len()];
+    for msn in all {
+        for ((name, here), away) in rungs.iter().zip(&mut away) {
+            if *away == here.contains(&msn) {
+                *away = !*away;
+                turns.push((msn, *name, *away));
+            }
+        }
+    }
+    turns
+}
+
 fn encryption(epoch: &EpochRecord) -> Option<Encrypted> {
     epoch.encryption.map(|method| Encrypted { method: method.method(), before: epoch.keys.clone() })
 }
@@ -169,7 +196,7 @@ mod tests {
         let known = Known { source, bitrate: Bitrate { average: 1, peak: 2 }, captions: media::Captions::default() };
         let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
         let numbers = Numbers { id: 7 + discontinuities, first_msn, discontinuities, zero_unix_ms };
-        Record::Epoch(Box::new(EpochRecord::new((numbers, 0, false), (&known, &plan, encryption), &tracks)))
+        Record::Epoch(Box::new(EpochRecord::new((numbers, 0), (&known, &plan, encryption), &tracks)))
     }
 
     /// An epoch of five segments in both renditions.
@@ -313,7 +340,6 @@ mod tests {
                     joined: 0,
                     known: &opened.known,
                     plan: &opened.plan,
-                    alone: false,
                     encryption: None,
                     tracks: opened.tracks,
                     texts: Vec::new(),

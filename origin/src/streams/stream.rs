@@ -108,8 +108,6 @@ pub(crate) struct Opening<'a> {
     pub(crate) joined: u64,
     pub(crate) known: &'a Known,
     pub(crate) plan: &'a Plan,
-    /// What the plan lacks is away for this epoch only.
-    pub(crate) alone: bool,
     /// How its segments are encrypted.
     pub(crate) encryption: Option<Encrypted>,
     /// Set-up and init section of each of the plan's renditions.
@@ -274,8 +272,8 @@ impl Stream {
         self.shelf.read().shape.map_or(self.room.length, |shape| Duration::from_secs_f64(shape.length_s))
     }
 
-    /// Begins an epoch in every rendition at once. Renditions that its plan does not have end, or where it is alone,
-    /// pause: what they lack of it is listed as gaps when they go on.
+    /// Begins an epoch in every rendition at once. Those that its plan does not have go on with gaps: hls.js and Shaka leave
+    /// one for another then, and take its end for that of the stream.
     pub(crate) fn open(&self, opening: Opening<'_>, now: Instant) {
         let mut multivariant = {
             let tracks: Vec<_> = opening.tracks.iter().map(|(config, _)| config.clone()).collect();
@@ -307,8 +305,8 @@ impl Stream {
             tiles: None,
             told: told.clone(),
         };
-        let Opening { numbers, joined, known, plan, alone, .. } = opening;
-        let mut record = EpochRecord::new((numbers, joined, alone), (known, plan, method), &opening.tracks);
+        let Opening { numbers, joined, known, plan, .. } = opening;
+        let mut record = EpochRecord::new((numbers, joined), (known, plan, method), &opening.tracks);
         record.keys = told.as_ref().map(|told| told.access.clone());
         record.texts = shelf.beside.texts().to_vec();
         let mut before = std::mem::take(&mut shelf.renditions);
@@ -326,11 +324,12 @@ impl Stream {
         let is_planned =
             |left: &Arc<Rendition>| opening.plan.renditions.iter().any(|planned| planned.name == left.name);
         let (replaced, before): (Vec<_>, Vec<_>) = before.into_iter().partition(is_planned);
-        let (mut paused, mut left): (Vec<_>, Vec<_>) =
-            before.into_iter().partition(|rendition| opening.alone && !rendition.head().ended);
-        left.extend(paused.split_off(paused.len().min(PAUSED_MAX)));
+        let (mut paused, ended): (Vec<_>, Vec<_>) = before.into_iter().partition(|rendition| !rendition.head().ended);
+        let mut left = paused.split_off(paused.len().min(PAUSED_MAX));
+        left.extend(ended);
         for rendition in &paused {
             rendition.begin(start(Bytes::new()), now);
+            rendition.pause(true);
         }
         left.iter().for_each(|left| left.end(now));
         let dropped = left.split_off(left.len().min(LEFT_MAX));

@@ -171,9 +171,9 @@ async fn a_segment_that_its_epoch_never_has_is_not_refused_before_an_mpd_says_so
         assert_eq!(text.matches("<Period ").count(), 2, "{text}");
         assert!(!asking.is_finished(), "{while_away:?}: who has an MPD of before asks still");
         // Once nobody has.
-        let published = sending.await.unwrap();
-        drop(published);
-        asking.abort();
+        let publisher = sending.await.unwrap();
+        assert_eq!(asking.await.unwrap(), 404, "{while_away:?}");
+        drop(publisher);
     }
 }
 

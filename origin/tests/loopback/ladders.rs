@@ -46,6 +46,11 @@ async fn rungs_come_and_go_while_whoever_watches_the_source_stays() {
 
     assert_eq!(ask(&world, Method::DELETE, (TOKEN, "")).await.status, 200);
     let text = until(&mut follower, &world, |text| !text.contains("120p/index.m3u8")).await;
+    // Whoever watches it goes over to another, and does not take its end for that of the stream.
+    while !rung.text.contains("#EXT-X-GAP") {
+        assert!(rung.step().await, "{}", rung.text);
+    }
+    assert!(!rung.text.contains("#EXT-X-ENDLIST"), "{}", rung.text);
     assert!(text.contains("90p/index.m3u8"), "{text}");
     assert!(follower.media.head.next > before);
     // Both changes are where a segment begins, and the source lost nothing by them.

@@ -29,6 +29,12 @@ impl Turned {
         }
     }
 
+    /// All are there from this segment on.
+    pub(super) fn all_back(&mut self, msn: u64) {
+        let away = self.0.back().map(|(_, names)| names.clone()).unwrap_or_default();
+        away.iter().for_each(|rendition| self.note(msn, rendition, false));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -132,6 +138,21 @@ mod tests {
         assert_eq!(told(&ended), expected[..2]);
         let ids: Vec<_> = ended.iter().map(|period| period.id.as_str()).collect();
         assert_eq!(ids, ["e", "e-110"]);
+    }
+
+    #[test]
+    fn who_begins_an_epoch_anew_has_all_of_it() {
+        let mut turned = Turned::default();
+        turned.all_back(100);
+        assert!(turned.is_empty());
+        turned.note(110, "1080p", true);
+        turned.note(112, "720p", true);
+        turned.all_back(115);
+        let there: Vec<_> =
+            told(&turned.split(period(None), SEGMENT)).into_iter().map(|told| (told.2, told.4)).collect();
+        let all = "1080p 720p 360p";
+        let expected = [(100, all), (110, "720p 360p"), (112, "360p"), (115, all)];
+        assert_eq!(there, expected.map(|(msn, names)| (msn, names.to_owned())));
     }
 
     #[test]

@@ -21,12 +21,31 @@ impl Stream {
         rendition.announce();
     }
 
+    /// The same of segments on disk, some of which the newest epoch does not have in all renditions.
+    pub(crate) fn turned(&self, turns: &[(u64, &str, bool)]) {
+        let mut shelf = self.shelf.write();
+        turns.iter().for_each(|&(msn, rendition, away)| shelf.epochs.turned(msn, rendition, away));
+    }
+
     /// Others have come so far, which the rendition lacks.
     pub(crate) fn miss(&self, index: usize, others: Position, part: PartLength, now: Instant) {
         let Some(rendition) = self.shelf.read().renditions.get(index).cloned() else { return };
         rendition.lack(others, part, now);
         self.generation.fetch_add(1, Ordering::AcqRel);
         rendition.announce();
+    }
+
+    /// The same of all that get nothing now.
+    pub(crate) fn miss_away(&self, others: Position, part: PartLength, now: Instant) {
+        let away: Vec<_> = {
+            let shelf = self.shelf.read();
+            shelf.renditions.iter().filter(|rendition| rendition.is_paused()).cloned().collect()
+        };
+        away.iter().for_each(|rendition| rendition.lack(others, part, now));
+        if !away.is_empty() {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            away.iter().for_each(|rendition| rendition.announce());
+        }
     }
 
     /// The first segment of a rendition of which nothing has been said.

@@ -47,7 +47,6 @@ impl Recorded {
         (markers, room): (&Markers, Room),
     ) -> Result<Option<Self>, Unreadable> {
         close(&mut records, ended_unix_ms);
-        pause_renditions(&mut records);
         let stream = Stream::new(name.to_owned(), room);
         *stream.markers.lock() = markers.clone();
         stream.replay(&records, Instant::now(), ended_unix_ms).ok_or(Unreadable)?;
@@ -102,16 +101,6 @@ fn close(records: &mut Vec<Record>, unix_ms: i64) {
     // Whatever else there was, the disk has not taken.
     records.push(Record::Break { unix_ms: broke_off, next_msn: 0 });
     records.push(Record::End { unix_ms });
-}
-
-/// A rendition that an epoch did not have ended for those who watched. For who has all of it at once it goes on where it comes
-/// back, behind gaps.
-fn pause_renditions(records: &mut [Record]) {
-    for record in records {
-        if let Record::Epoch(epoch) = record {
-            epoch.alone = true;
-        }
-    }
 }
 
 /// Over all epochs: no segment of the recording is larger than what is said.
@@ -191,7 +180,7 @@ mod tests {
     use crate::epoch::{Bitrate, Known, Numbers};
     use crate::medium::Medium;
     use crate::store::SegmentRecord;
-    use crate::testing::{aac, aac_config, avc, avc_config, plan};
+    use crate::testing::{aac, aac_config, avc, avc_config, plan, rung};
     use bytes::Bytes;
     use transcode::Source;
 
@@ -205,7 +194,7 @@ mod tests {
         let known = Known { source, bitrate, captions: media::Captions::default() };
         let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
         let numbers = Numbers { id: 7, first_msn: 100, discontinuities: 0, zero_unix_ms: ZERO_MS };
-        let epoch = EpochRecord::new((numbers, 0, false), (&known, &plan, None), &tracks);
+        let epoch = EpochRecord::new((numbers, 0), (&known, &plan, None), &tracks);
         let segment = |rendition: &str, msn: u64, bytes: u32| {
             Record::Segment(SegmentRecord {
                 rendition: rendition.to_owned(),
@@ -245,7 +234,7 @@ mod tests {
                     let tracks = [(avc(plan.rate.timescale()), Bytes::new()), (aac(), Bytes::new())];
                     let zero_unix_ms = ZERO_MS + 10_000 * index as i64;
                     let numbers = Numbers { id, first_msn, discontinuities: index, zero_unix_ms };
-                    let epoch = EpochRecord::new((numbers, 0, false), (&known, &plan, None), &tracks);
+                    let epoch = EpochRecord::new((numbers, 0), (&known, &plan, None), &tracks);
                     *record = Record::Epoch(Box::new(epoch));
                 }
             }
@@ -269,6 +258,34 @@ mod tests {
             assert!(text.contains("#EXT-X-MEDIA-SEQUENCE:100\n"), "{text}");
         }
         assert_eq!(text("index.mpd").matches("<Period ").count(), 3);
+    }
+
+    #[test]
+    fn an_mpd_names_no_segment_that_a_rung_lacks() {
+        let mut records = short();
+        let Record::Epoch(first) = &mut records[0] else { unreachable!() };
+        let mut plan = plan(30, 60, 10);
+        plan.renditions.insert(1, transcode::Rendition { name: "90p".to_owned(), make: rung(160, 90, 100_000) });
+        let opened = first.opened().unwrap();
+        let picture = (avc(plan.rate.timescale()), Bytes::new());
+        let tracks = [picture.clone(), picture, (aac(), Bytes::new())];
+        let numbers = first.numbers;
+        **first = EpochRecord::new((numbers, 0), (&opened.known, &plan, None), &tracks);
+        let rungs = records.clone().into_iter().filter_map(|record| match record {
+            Record::Segment(segment) if segment.rendition == "180p" && ![102, 103].contains(&segment.msn) => {
+                Some(Record::Segment(SegmentRecord { rendition: "90p".to_owned(), ..segment }))
+            }
+            _ => None,
+        });
+        let rungs: Vec<Record> = rungs.collect();
+        records.extend(rungs);
+        let room = Room::for_tests(Duration::from_secs(300));
+        let recorded = Recorded::of("a", records, (&Markers::default(), room)).unwrap().unwrap();
+        let (_, bytes) = recorded.files.iter().find(|(name, _)| name == "index.mpd").unwrap();
+        let text = String::from_utf8_lossy(bytes);
+        let of_period = |period: &str| (period.contains("startNumber=\"102\""), period.contains("id=\"90p\""));
+        let periods: Vec<_> = text.split("<Period ").skip(1).map(of_period).collect();
+        assert_eq!(periods, [(false, true), (true, false), (false, true)], "{text}");
     }
 
     #[test]

@@ -28,16 +28,8 @@ fn open(stream: &Stream, id: u64, first_msn: u64, top: &str) {
     let init = media::fmp4::init(&aac()).unwrap();
     let tracks = vec![(avc(plan.rate.timescale()), init.clone()), (aac(), init)];
     let numbers = Numbers { id, first_msn, discontinuities: stream.discontinuities(first_msn), zero_unix_ms: 0 };
-    let opening = Opening {
-        numbers,
-        joined: 0,
-        known: &known,
-        plan: &plan,
-        alone: false,
-        encryption: None,
-        tracks,
-        texts: Vec::new(),
-    };
+    let opening =
+        Opening { numbers, joined: 0, known: &known, plan: &plan, encryption: None, tracks, texts: Vec::new() };
     stream.open(opening, Instant::now());
 }
 
@@ -88,7 +80,7 @@ fn reports_are_those_of_the_moment() {
 #[test]
 fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
     let stream = Stream::new("a".into(), room());
-    let count = 2 + LEFT_MAX as u32;
+    let count = 2 + (PAUSED_MAX + LEFT_MAX) as u32;
     let open = |id, first_msn, height: u32| {
         let mut plan = plan(30, 60, 10);
         let rung = |index| Rendition { name: format!("{}p", height + index), make: Make::Passthrough };
@@ -98,16 +90,8 @@ fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
         let track = (avc(plan.rate.timescale()), Bytes::from_static(b"init"));
         let tracks = vec![track; count as usize];
         let numbers = Numbers { id, first_msn, discontinuities: id, zero_unix_ms: 0 };
-        let opening = Opening {
-            numbers,
-            joined: 0,
-            known: &known,
-            plan: &plan,
-            alone: false,
-            encryption: None,
-            tracks,
-            texts: Vec::new(),
-        };
+        let opening =
+            Opening { numbers, joined: 0, known: &known, plan: &plan, encryption: None, tracks, texts: Vec::new() };
         stream.open(opening, Instant::now());
         for index in 0..count as usize {
             assert!(stream.publish(index, segment(first_msn), Instant::now()));
@@ -120,7 +104,7 @@ fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
     waited.iter().for_each(|rendition| drop(stream.playlist(rendition, Skip::Nothing)));
     open(2, 101, 200);
     assert!(stream.rendition(&waited[count as usize - 1].name).is_none(), "it is dropped");
-    for (rendition, head) in waited.iter().zip(heads) {
+    for (rendition, head) in waited.iter().zip(heads).skip(PAUSED_MAX) {
         assert!(head.has_changed().unwrap() && head.borrow().ended, "{}", rendition.name);
         let text = stream.playlist(rendition, Skip::Nothing).identity();
         assert!(text.ends_with(b"#EXT-X-ENDLIST\n"), "{}", rendition.name);
@@ -128,7 +112,7 @@ fn who_waits_for_a_rendition_that_is_dropped_is_told_its_end() {
 }
 
 #[test]
-fn an_mpd_tells_no_period_of_a_rendition_that_came_anew() {
+fn a_rendition_that_is_planned_again_goes_on() {
     let stream = Stream::new("a".into(), room());
     for (id, top) in [(1, "720p"), (2, "1080p"), (3, "720p")] {
         open(&stream, id, 99 + id, top);
@@ -137,9 +121,13 @@ fn an_mpd_tells_no_period_of_a_rendition_that_came_anew() {
         }
         stream.break_off(Instant::now(), 1000 * id as i64);
     }
-    assert_eq!(stream.rendition("720p").unwrap().first_msn(), 102, "what it had before is answered no more");
+    let playlist = stream.playlist(&stream.rendition("720p").unwrap(), Skip::Nothing).identity();
+    let playlist = std::str::from_utf8(&playlist).unwrap();
+    assert_eq!((playlist.matches("#EXTINF:").count(), playlist.matches("#EXT-X-GAP\n").count()), (3, 1), "{playlist}");
     let mpd = String::from_utf8(stream.mpd(4000).unwrap().identity().to_vec()).unwrap();
-    assert_eq!(mpd.matches("<Period ").count(), 2, "{mpd}");
+    let of_period = |period: &str| ["720p", "1080p"].map(|name| period.contains(&format!("id=\"{name}\"")));
+    let periods: Vec<_> = mpd.split("<Period ").skip(1).map(of_period).collect();
+    assert_eq!(periods, [[true, false], [false, true], [true, false]], "{mpd}");
 }
 
 /// The number of the discontinuities up to the newest segment, as players count them.
@@ -186,9 +174,9 @@ fn only_renditions_of_the_current_epoch_are_reported() {
 }
 
 #[test]
-fn renditions_that_are_planned_no_more_end_and_are_bounded() {
+fn renditions_that_are_planned_no_more_have_gaps_and_are_bounded() {
     let stream = Stream::new("a".into(), room());
-    for epoch in 0..20 {
+    for epoch in 0..30 {
         let msn = 100 + epoch;
         open(&stream, epoch, msn, &format!("{}p", 100 + epoch));
         for index in 0..2 {
@@ -196,12 +184,15 @@ fn renditions_that_are_planned_no_more_end_and_are_bounded() {
         }
         stream.break_off(Instant::now(), 0);
     }
-    assert!(stream.rendition("118p").unwrap().head().ended);
-    assert!(!stream.rendition("119p").unwrap().head().ended);
-    assert!(stream.rendition("101p").is_none());
-    assert_eq!(stream.shelf.read().renditions.len(), 2 + LEFT_MAX);
-    open(&stream, 20, 120, "118p");
-    assert!(!stream.rendition("118p").unwrap().head().ended, "it is there again");
+    let of = |name: &str| stream.rendition(name).map(|known| (known.is_paused(), known.head().ended));
+    assert_eq!(of("129p"), Some((false, false)));
+    assert_eq!(of("128p"), Some((true, false)));
+    assert_eq!(of("113p"), Some((true, false)));
+    assert_eq!(of("112p").map(|(_, ended)| ended), Some(true));
+    assert!(of("101p").is_none());
+    assert_eq!(stream.shelf.read().renditions.len(), 2 + PAUSED_MAX + LEFT_MAX);
+    open(&stream, 30, 130, "128p");
+    assert_eq!(of("128p"), Some((false, false)), "it is there again");
 }
 
 #[test]
