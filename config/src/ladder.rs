@@ -48,7 +48,7 @@ pub struct Rung {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coding {
     pub codec: VideoCodec,
-    /// The quantizer of the encoder that no picture is finer than (x265: its constant rate factor); `None` spends the bit rate.
+    /// The quantizer of the encoder that no picture is finer than; `None` spends the bit rate.
     pub quality: Option<u8>,
     /// One that the encoder knows.
     pub preset: String,

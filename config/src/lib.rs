@@ -16,6 +16,7 @@ mod origin;
 mod problem;
 mod router;
 mod streams;
+mod token;
 mod transcode;
 
 pub use edge::{
@@ -32,13 +33,14 @@ pub use ladder::{Audio, AudioCodec, Coding, Ladder, LadderEdit, LadderRule, Ladd
 pub use log::{Log, LogFormat};
 pub use origin::{
     ANY_STREAM, Admin as OriginAdmin, Archive, Disk as OriginDisk, EncryptedStreams, Encryption, EncryptionMethod,
-    ExpectedTrack, HOT, HlsKeys, Ingest, KeyServer, KeySource, Markers, Origin, Place, Profile, PublishRule, S3,
-    Subtitles, Thumbnails, Tier, Twin, WhileAway, Window, Workers, fill_key_uri, is_stream_name,
+    ExpectedTrack, HOT, HlsKeys, Ingest, KeyServer, KeySource, Markers, Origin, Place, Profile, PublishRule,
+    RemoteWorkers, S3, Subtitles, Thumbnails, Tier, Twin, WhileAway, Window, fill_key_uri, is_stream_name,
 };
 pub use problem::{ConfigError, Problem};
 pub use router::{Cdn, Manifest, Probe, Router, Steering};
 pub use streams::Streams;
-pub use transcode::{Segmenting, Worker};
+pub use token::Token;
+pub use transcode::{Hardware, Segmenting, Worker};
 
 use environment::Overlaid;
 use serde::Deserialize;

@@ -7,7 +7,8 @@ pub(crate) fn check(config: &Config, problems: &mut Vec<Problem>) {
     let mut listeners: Vec<(&str, SocketAddr)> = Vec::new();
     if let Some(origin) = &config.origin {
         listeners.extend([("origin.rtmp_listen", origin.rtmp_listen), ("origin.http_listen", origin.http_listen)]);
-        listeners.extend(origin.workers.as_ref().map(|workers| ("origin.workers.listen", workers.listen)));
+        listeners
+            .extend(origin.remote_workers.as_ref().map(|workers| ("origin.remote_workers.listen", workers.listen)));
     }
     if let Some(edge) = &config.edge {
         listeners.push(("edge.listen", edge.listen));
@@ -50,10 +51,10 @@ mod tests {
             ),
             ("[origin]\nrtmp_listen = \"0.0.0.0:8081\"\n", Some("origin.http_listen: ")),
             (
-                "[origin]\n[origin.workers]\nlisten = \"0.0.0.0:8081\"\ntoken = \"0123456789abcdef\"\n",
-                Some("line 3: origin.workers.listen: 0.0.0.0:8081 is taken by origin.http_listen"),
+                "[origin]\n[origin.remote_workers]\nlisten = \"0.0.0.0:8081\"\ntoken = \"0123456789abcdef\"\n",
+                Some("line 3: origin.remote_workers.listen: 0.0.0.0:8081 is taken by origin.http_listen"),
             ),
-            ("[origin.workers]\nlisten = \"0.0.0.0:8090\"\n", Some("needs origin.workers.token")),
+            ("[origin.remote_workers]\nlisten = \"0.0.0.0:8090\"\n", Some("needs origin.remote_workers.token")),
             ("[edge]\nlisten = \"127.0.0.1:0\"\n[edge.admin]\nlisten = \"127.0.0.1:0\"\n", None),
             ("[edge]\nlisten = \"0.0.0.0:8443\"\n[edge.admin]\nlisten = \"[::]:8443\"\n", None),
             ("[edge]\nlisten = \"127.0.0.1:80\"\n[edge.admin]\nlisten = \"127.0.0.2:80\"\n", None),

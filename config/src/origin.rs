@@ -7,11 +7,11 @@ mod disk;
 mod encryption;
 mod markers;
 mod profiles;
+mod remote_workers;
 mod subtitles;
 mod thumbnails;
 mod twin;
 mod window;
-mod workers;
 
 pub use admin::Admin;
 pub use archive::{Archive, HOT, Place, S3, Tier};
@@ -22,16 +22,16 @@ pub use encryption::{
 };
 pub use markers::Markers;
 pub use profiles::Profile;
+pub use remote_workers::RemoteWorkers;
 pub use subtitles::{ExpectedTrack, Subtitles};
 pub use thumbnails::Thumbnails;
 pub use twin::Twin;
 pub use window::Window;
-pub use workers::Workers;
 
 use crate::Problem;
 use crate::bounded::{address, within};
 use crate::ladder::{self, Ladder, LadderRule};
-use crate::transcode::{RawSegmenting, RawWorker, Segmenting, Worker};
+use crate::transcode::{Hardware, RawSegmenting, RawWorker, Segmenting, Worker};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub struct Origin {
     pub ladders: Vec<LadderRule>,
     pub worker: Worker,
     /// Machines that encode for this one.
-    pub workers: Option<Workers>,
+    pub remote_workers: Option<RemoteWorkers>,
     pub admin: Admin,
     pub window: Window,
     pub markers: Markers,
@@ -105,7 +105,7 @@ pub(crate) struct Raw {
     ladder: ladder::Raw,
     ladders: Vec<ladder::RawRule>,
     worker: RawWorker,
-    workers: workers::Raw,
+    remote_workers: remote_workers::Raw,
     admin: admin::Raw,
     window: window::Raw,
     markers: markers::Raw,
@@ -154,7 +154,7 @@ impl Default for Raw {
             window: window::Raw::default(),
             markers: markers::Raw::default(),
             admin: admin::Raw::default(),
-            workers: workers::Raw::default(),
+            remote_workers: remote_workers::Raw::default(),
             subtitles: subtitles::Raw::default(),
             thumbnails: thumbnails::Raw::default(),
             encryption: encryption::Raw::default(),
@@ -190,6 +190,16 @@ impl Raw {
             let text = "must be \"wait\" where origin.twin.url is set: an edge goes to the other origin if this one stands still";
             problems.push(Problem::new("origin.ingest.while_away", text));
         }
+        let worker = self.worker.valid(problems);
+        let worker = match (&twin, worker.hardware) {
+            (None, _) | (_, Hardware::Off) => worker,
+            (Some(_), Hardware::Auto) => Worker { hardware: Hardware::Off, ..worker },
+            (Some(_), _) => {
+                let text = "must be \"off\" or \"auto\", which is the same, where origin.twin.url is set: no two devices make the same bytes";
+                problems.push(Problem::new("origin.worker.hardware", text));
+                worker
+            }
+        };
         let disk = self.disk.valid(problems);
         let thumbnails = self.thumbnails.valid(problems);
         let with_images = |ladder| Ladder { thumbnails: thumbnails.clone(), ..ladder };
@@ -205,7 +215,7 @@ impl Raw {
             profiles,
             markers: self.markers.valid(problems),
             admin: self.admin.valid(problems),
-            workers: self.workers.valid(problems),
+            remote_workers: self.remote_workers.valid(problems),
             subtitles: self.subtitles.valid(problems),
             encryption,
             twin,
@@ -221,7 +231,7 @@ impl Raw {
             segment: self.segment.valid(problems),
             ladder,
             ladders,
-            worker: self.worker.valid(problems),
+            worker,
             window: self.window.valid(problems),
             archive: self.archive.valid(&disk, problems),
             disk,

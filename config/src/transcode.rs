@@ -29,6 +29,24 @@ pub struct Worker {
     pub preset_steps: u8,
     /// No rung gets fewer pictures a second.
     pub fps_min: u32,
+    pub hardware: Hardware,
+}
+
+/// Which devices of the machine that works may encode pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hardware {
+    /// Whatever is there and works.
+    #[default]
+    Auto,
+    /// None: x264 and its like alone.
+    Off,
+    /// NVIDIA's.
+    Nvenc,
+    /// Of Intel and AMD, through VA-API.
+    Vaapi,
+    /// Intel's Quick Sync Video.
+    Qsv,
 }
 
 #[derive(Deserialize)]
@@ -40,6 +58,7 @@ pub(crate) struct RawWorker {
     recover_ms: u64,
     preset_steps: u8,
     fps_min: u32,
+    hardware: Hardware,
 }
 
 #[derive(Deserialize)]
@@ -58,7 +77,15 @@ impl Default for RawSegmenting {
 
 impl Default for RawWorker {
     fn default() -> Self {
-        Self { queue_frames: 512, hang_ms: 5000, behind_ms: 300, recover_ms: 20_000, preset_steps: 2, fps_min: 12 }
+        Self {
+            queue_frames: 512,
+            hang_ms: 5000,
+            behind_ms: 300,
+            recover_ms: 20_000,
+            preset_steps: 2,
+            fps_min: 12,
+            hardware: Hardware::Auto,
+        }
     }
 }
 
@@ -77,6 +104,7 @@ impl RawWorker {
             recover,
             preset_steps: within(problems, "origin.worker.preset_steps", self.preset_steps, 0..=4),
             fps_min: within(problems, "origin.worker.fps_min", self.fps_min, 1..=120),
+            hardware: self.hardware,
         }
     }
 }

@@ -47,7 +47,7 @@ pub fn config(data: &[u8]) -> Result<VideoConfig, CodecError> {
     let mut record = BytesMut::with_capacity(8 + obu.payload.len());
     record.put_slice(&[MARKER_AND_VERSION, profile << 5 | level, flags | header.chroma_position, 0]);
     obu.put(&mut record);
-    Ok(VideoConfig { record: record.freeze(), width: header.width, height: header.height })
+    Ok(VideoConfig { record: record.freeze(), width: header.width, height: header.height, pixel_aspect: None })
 }
 
 /// `av01.0.04M.08` is Main profile, level 3.0, main tier, 8 bits (section 5).

@@ -5,6 +5,9 @@ use crate::{AvcConfig, CodecError};
 use bytes::{BufMut, Bytes, BytesMut};
 
 impl AvcConfig {
+    /// The largest picture that a level allows (H.264, table A-1: MaxFS of level 6.2), in luma samples before cropping.
+    pub const PIXELS_MAX: u32 = 139_264 * 256;
+
     /// Reads an AVCDecoderConfigurationRecord of at most 4096 bytes. The record kept is the one given, except that it
     /// announces 4-byte NAL unit lengths: what [`Frame::data`](crate::Frame::data) holds, whatever the source used.
     pub fn parse(record: Bytes) -> Result<Self, CodecError> {

@@ -21,6 +21,8 @@ pub struct VideoConfig {
     /// Picture size in luma samples.
     pub width: u32,
     pub height: u32,
+    /// Width and height of a sample as it is shown, where it is no square and the bitstream does not tell.
+    pub pixel_aspect: Option<(u32, u32)>,
 }
 
 /// AAC set-up, from an AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1).

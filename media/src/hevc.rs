@@ -54,7 +54,7 @@ pub fn config<'a>(nals: impl IntoIterator<Item = &'a [u8]>) -> Result<VideoConfi
             record.put_slice(nal);
         }
     }
-    Ok(VideoConfig { record: record.freeze(), width: syntax.width, height: syntax.height })
+    Ok(VideoConfig { record: record.freeze(), width: syntax.width, height: syntax.height, pixel_aspect: None })
 }
 
 /// `hvc1.1.6.L93.90` is Main profile, main tier, level 3.1 (ISO/IEC 14496-15, annex E.3).

@@ -1,8 +1,8 @@
 //! What an H.264 sequence parameter set declares: the picture's size, and what slice headers are read by
 //! (ISO/IEC 14496-10, 7.3.2.1.1).
 
-use crate::CodecError;
 use crate::bits::BitReader;
+use crate::{AvcConfig, CodecError};
 
 /// Picture size in luma samples after cropping, from a whole SPS NAL unit, header byte included.
 pub(crate) fn picture_size(nal: &[u8]) -> Result<(u32, u32), CodecError> {
@@ -58,7 +58,8 @@ struct Geometry {
 }
 
 impl Geometry {
-    /// Clause 7.4.2.1.1, equations 7-13 to 7-22. `None` for an empty picture or one above 16384 samples a side.
+    /// Clause 7.4.2.1.1, equations 7-13 to 7-22. `None` for an empty picture, and for one that no level has: above 16384 samples a
+    /// side, or [`AvcConfig::PIXELS_MAX`](crate::AvcConfig::PIXELS_MAX) in all.
     fn size(&self) -> Option<(u32, u32)> {
         let field_factor = if self.frame_mbs_only { 1 } else { 2 };
         let (sub_width, sub_height) = match self.chroma_array_type {
@@ -71,6 +72,10 @@ impl Geometry {
             let cropped = near.checked_add(far)?.checked_mul(unit)?;
             full.checked_sub(cropped).filter(|size| *size > 0)
         };
+        let macroblocks = u64::from(self.width_mbs) * u64::from(self.height_map_units) * u64::from(field_factor);
+        if macroblocks > u64::from(AvcConfig::PIXELS_MAX / 256) {
+            return None;
+        }
         let [left, right, top, bottom] = self.crop;
         let width = side(self.width_mbs, 1, sub_width, [left, right])?;
         let height = side(self.height_map_units, field_factor, sub_height * field_factor, [top, bottom])?;
@@ -190,6 +195,9 @@ mod tests {
         assert_eq!(geometry([0, 0, 0, 4]).size(), Some((1920, 1080)));
         assert_eq!(geometry([960, 0, 0, 0]).size(), None);
         assert_eq!(geometry([u32::MAX, u32::MAX, 0, 0]).size(), None);
+        let sized = |width_mbs, height_map_units| Geometry { width_mbs, height_map_units, ..geometry([0; 4]) };
+        assert_eq!(sized(512, 272).size(), Some((8192, 4352)), "level 6.2");
+        assert_eq!((sized(512, 273).size(), sized(1024, 1024).size()), (None, None));
         let fields = Geometry { height_map_units: 34, frame_mbs_only: false, ..geometry([0, 0, 0, 2]) };
         assert_eq!(fields.size(), Some((1920, 1080)));
     }

@@ -21,7 +21,7 @@ pub fn config((width, height): (u32, u32), rate: FrameRate, bitrate: u32, color:
     record.put_u8(8 << 4 | SAMPLED_WITH_LUMA << 1 | u8::from(full_range));
     record.put_slice(&[primaries, transfer, matrix]);
     record.put_u16(0);
-    VideoConfig { record: record.freeze(), width, height }
+    VideoConfig { record: record.freeze(), width, height, pixel_aspect: None }
 }
 
 /// Whether a frame is a key frame: frame_marker, profile, show_existing_frame and frame_type are the first bits

@@ -37,6 +37,7 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use config::Token;
 use digest::Digests;
 use growing::Growing;
 use holds::Holds;
@@ -66,11 +67,11 @@ struct Inner {
     send_timeout: Duration,
     digests: Digests,
     /// What the other of two origins sends.
-    twin_token: Option<String>,
+    twin_token: Option<Token>,
     /// Of those who change ladders.
-    admin_token: Option<String>,
+    admin_token: Option<Token>,
     /// Of those who mark events, and how many of them a stream keeps.
-    markers_token: Option<String>,
+    markers_token: Option<Token>,
     markers_max: Bounds,
     /// Where encoders publish, for the text of a 404.
     rtmp_port: u16,

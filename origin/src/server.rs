@@ -44,7 +44,7 @@ pub enum OriginError {
     #[error("origin.ladder, or one of origin.ladders, cannot be made: {0}")]
     Encoder(#[from] MissingEncoder),
     #[error(
-        "cannot listen for workers on {addr}: {source}; stop what uses the port, or set origin.workers.listen to a free one"
+        "cannot listen for workers on {addr}: {source}; stop what uses the port, or set origin.remote_workers.listen to a free one"
     )]
     ListenForWorkers { addr: SocketAddr, source: std::io::Error },
     #[error(transparent)]
@@ -110,6 +110,7 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         tracing::info!(http = %self.http_addr, rtmp = %self.rtmp_addr(), "origin serves");
         let Self { http, rtmp, workers, directory, app, left, disk: _disk, archive, .. } = self;
+        directory.try_devices().await;
         directory.recover(left);
         if let Some(archive) = archive {
             let (directory, stop) = (directory.clone(), stop.clone());
@@ -145,7 +146,7 @@ fn workers(
     config: &config::Origin,
     metrics: &transcode::Metrics,
 ) -> Result<Option<(std::net::TcpListener, Remote)>, OriginError> {
-    let Some(workers) = &config.workers else { return Ok(None) };
+    let Some(workers) = &config.remote_workers else { return Ok(None) };
     let failed = |source| OriginError::ListenForWorkers { addr: workers.listen, source };
     let listener = std::net::TcpListener::bind(workers.listen).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;

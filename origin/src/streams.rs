@@ -26,16 +26,16 @@ use crate::slate::Slate;
 use crate::store::{Keeping, Life, Recovered, Store};
 use crate::twin;
 use crate::window::Memory;
-use config::{Ladder, Origin};
+use config::{Hardware, Ladder, Origin};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use transcode::{Remote, WorkerProgram};
+use transcode::{Remote, Trial, WorkerProgram};
 
 /// Shared by ingest, which fills it, and HTTP, which reads it.
 #[derive(Clone)]
@@ -52,6 +52,8 @@ struct Inner {
 pub(crate) struct Context {
     pub(crate) config: Origin,
     pub(crate) program: WorkerProgram,
+    /// What trials of this machine's devices came to, once they have been made.
+    pub(crate) trials: OnceLock<Vec<Trial>>,
     /// Workers of other machines.
     pub(crate) remote: Option<Remote>,
     pub(crate) metrics: Metrics,
@@ -85,7 +87,8 @@ impl Context {
         let memory = Memory::new(config.window.memory_bytes_max, metrics.disk.shortened.clone());
         let keys = Keys::new(&config, &metrics.keys);
         let slate = slate.map(Arc::new);
-        (Self { config, program, remote, metrics, transcode_metrics, twin, slate, store, memory, keys }, left)
+        let trials = OnceLock::new();
+        (Self { config, program, trials, remote, metrics, transcode_metrics, twin, slate, store, memory, keys }, left)
     }
 }
 
@@ -111,6 +114,17 @@ impl Directory {
     pub(crate) fn new(context: Context) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         Self(Arc::new(Inner { context, entries: Mutex::default(), stop, tasks }))
+    }
+
+    /// Learns which devices of this machine encode. Returns at once where none is there.
+    pub(crate) async fn try_devices(&self) {
+        let Context { config, program, trials, .. } = &self.0.context;
+        if config.twin.is_some() && config.worker.hardware == Hardware::Off {
+            tracing::info!("no device encodes here: those of two origins do not make the same bytes");
+        }
+        let tried = transcode::trials(program, config.worker.hardware).await;
+        // Nobody else sets it.
+        let _ = trials.set(tried);
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Stream>> {

@@ -142,6 +142,10 @@ async fn a_bad_configuration_is_told_by_key_and_line() {
         "{}",
         ended.output
     );
+    let misspelt = config("[origin.ladder]\ncodec = \"hevc\"\npreset = \"veryfats\"\n");
+    let ended = run_vivid(&["check-config", misspelt.path().to_str().unwrap()]).await.unwrap();
+    let told = "line 3: origin.ladder.preset: \"veryfats\" is no preset of x265; write one of ultrafast, ";
+    assert!(!ended.status.success() && ended.output.matches(told).count() == 1, "{}", ended.output);
     let empty = config("");
     let ended = run_vivid(&["check-config", empty.path().to_str().unwrap()]).await.unwrap();
     assert!(ended.output.contains("is valid, but runs no tier; add [origin], [edge] or [router]"), "{}", ended.output);

@@ -1,11 +1,15 @@
 //! What the origin counts about its workers.
 
+mod rung_lag;
+
 use crate::wire::Repair;
 use crate::{EndReason, Make, Plan};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
-    histogram_opts, opts,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result, histogram_opts,
+    opts,
 };
+pub(crate) use rung_lag::RungLag;
+use rung_lag::RungLags;
 
 /// Registered once per process and shared by all workers.
 #[derive(Clone, Debug)]
@@ -19,7 +23,8 @@ pub struct Metrics {
     pub(crate) ended: IntCounterVec,
     pub(crate) running: IntGauge,
     pub(crate) lag: Histogram,
-    pub(crate) rung_lag: HistogramVec,
+    pub(crate) rung_lag: RungLags,
+    pub(crate) rungs: IntGaugeVec,
     pub(crate) shedding: IntGaugeVec,
     pub(crate) steps: IntCounterVec,
     pub(crate) presets_refused: IntCounter,
@@ -52,21 +57,19 @@ impl Metrics {
                 "vivid_transcode_frames_refused_total",
                 "source frames not taken because a worker's queue was full; the worker is ended and may be started anew",
             )?,
-            started: counter("vivid_transcode_workers_started_total", "worker processes started")?,
+            started: counter("vivid_transcode_workers_started_total", "workers started, here and on other machines")?,
             ended: IntCounterVec::new(
-                opts!("vivid_transcode_workers_ended_total", "worker processes that ended, by reason"),
+                opts!("vivid_transcode_workers_ended_total", "workers that ended, by reason"),
                 &["reason"],
             )?,
-            running: IntGauge::with_opts(opts!("vivid_transcode_workers_running", "worker processes alive now"))?,
+            running: IntGauge::with_opts(opts!(
+                "vivid_transcode_workers_running",
+                "workers alive now, here and on other machines"
+            ))?,
             lag: Histogram::with_opts(lag_opts())?,
-            rung_lag: HistogramVec::new(rung_lag_opts(), &["rung"])?,
-            shedding: IntGaugeVec::new(
-                opts!(
-                    "vivid_transcode_shedding_workers",
-                    "workers that leave something out to keep up, by the furthest step: presets, frames or rungs"
-                ),
-                &["step"],
-            )?,
+            rung_lag: RungLags::new()?,
+            rungs: rungs()?,
+            shedding: shedding()?,
             steps: IntCounterVec::new(
                 opts!(
                     "vivid_transcode_shedding_steps_total",
@@ -107,8 +110,9 @@ impl Metrics {
         registry.register(Box::new(self.running.clone()))?;
         registry.register(Box::new(self.remote_idle.clone()))?;
         registry.register(Box::new(self.lag.clone()))?;
-        registry.register(Box::new(self.rung_lag.clone()))?;
+        registry.register(self.rung_lag.collector())?;
         registry.register(Box::new(self.shedding.clone()))?;
+        registry.register(Box::new(self.rungs.clone()))?;
         // A series that exists from the start can be alerted on before it first moves.
         for repair in Repair::ALL {
             self.repairs.with_label_values(&[label_of_repair(repair)]);
@@ -135,17 +139,36 @@ impl Metrics {
         self.frames_out.with_label_values(&[medium, &height.to_string()])
     }
 
-    /// Of one rendition, by its rung's name, of which a configuration has few; `None` where nothing is encoded. The name of a
-    /// top rung comes from the source.
-    pub(crate) fn lag_of(&self, plan: &Plan, index: usize) -> Option<Histogram> {
+    /// Of one rendition, by its rung's name; `None` where nothing is encoded. The name of a top rung comes from the source.
+    pub(crate) fn lag_of(&self, plan: &Plan, index: usize) -> Option<RungLag> {
         let rendition = plan.renditions.get(index).filter(|rendition| rendition.make.encoding().is_some())?;
         let name = if index > 0 { rendition.name.as_str() } else { "top" };
-        Some(self.rung_lag.with_label_values(&[name]))
+        Some(self.rung_lag.of(name))
     }
 
     pub(crate) fn repaired(&self, repair: Repair, count: u32) {
         self.repairs.with_label_values(&[label_of_repair(repair)]).inc_by(u64::from(count));
     }
+}
+
+fn rungs() -> Result<IntGaugeVec> {
+    IntGaugeVec::new(
+        opts!(
+            "vivid_transcode_rungs",
+            "rungs that are encoded now, by the encoder as FFmpeg calls it: libx264 and others of software, or a device's"
+        ),
+        &["encoder"],
+    )
+}
+
+fn shedding() -> Result<IntGaugeVec> {
+    IntGaugeVec::new(
+        opts!(
+            "vivid_transcode_shedding_workers",
+            "workers that leave something out to keep up, by the furthest step: presets, frames or rungs"
+        ),
+        &["step"],
+    )
 }
 
 fn lag_opts() -> HistogramOpts {
@@ -154,16 +177,6 @@ fn lag_opts() -> HistogramOpts {
     histogram_opts!(
         "vivid_transcode_lag_seconds",
         "from a video frame being given to a worker to its coded picture coming back, each rendition",
-        buckets
-    )
-}
-
-fn rung_lag_opts() -> HistogramOpts {
-    // As above, and up to where less is encoded: a third of a second.
-    let buckets = vec![0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0];
-    histogram_opts!(
-        "vivid_transcode_rung_lag_seconds",
-        "the worst delay of a rung in each half second: from a source picture's arrival in the worker to its coded picture",
         buckets
     )
 }

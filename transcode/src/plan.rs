@@ -79,7 +79,7 @@ pub struct Encoding {
     pub every: u32,
     /// The target in bits per second, or where a quality is aimed at, the most on average.
     pub bitrate: u32,
-    /// The quantizer of the encoder that no picture is finer than; x265's constant rate factor.
+    /// The quantizer of the encoder that no picture is finer than.
     pub quality: Option<u8>,
     /// One of the encoder's presets.
     pub preset: String,

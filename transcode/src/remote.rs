@@ -7,16 +7,16 @@ mod relay;
 pub use relay::{Relay, RelayError};
 
 use crate::Metrics;
-use crate::wire::VERSION;
+use crate::wire::greeting::{GREETING_BYTES_MAX, WELCOME, judge};
+use config::Token;
 use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use subtle::ConstantTimeEq;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -26,23 +26,20 @@ pub struct Remote(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    token: String,
+    token: Token,
     idle_max: usize,
     idle: Mutex<VecDeque<(TcpStream, Instant)>>,
     metrics: Metrics,
 }
 
-/// What a worker says first, with the version of the protocol and the token behind it, and a line feed.
-const GREETING: &str = "vivid-worker";
-const WELCOME: &str = "welcome";
+const FULL: &str = "so many wait here already; raise origin.remote_workers.waiting_max";
 /// For either side to say its line.
 const GREETING_MAX: Duration = Duration::from_secs(5);
-const GREETING_BYTES_MAX: u64 = 512;
 /// A worker that waits calls anew this often, so that a connection which is dead is known by its age.
 const CALLS_ANEW: Duration = Duration::from_secs(20);
 /// An older one is not trusted: its worker has called anew since, or is gone.
 const TRUSTED: Duration = Duration::from_secs(45);
-/// Calls that are being greeted at once; more wait in the kernel.
+/// Calls that are being greeted at once. For one more the oldest is let go, so that callers who say nothing keep nobody out.
 const GREETED_AT_ONCE: usize = 16;
 /// After so long without a word the other end is asked for a sign of life.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -53,47 +50,57 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Remote {
     /// Whoever brings `token` may work; `idle_max` of them may wait.
-    pub fn new(token: String, idle_max: usize, metrics: &Metrics) -> Self {
+    pub fn new(token: Token, idle_max: usize, metrics: &Metrics) -> Self {
         Self(Arc::new(Inner { token, idle_max, idle: Mutex::default(), metrics: metrics.clone() }))
     }
 
     /// Takes calls until `stop`.
     pub async fn listen(self, listener: TcpListener, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(GREETED_AT_ONCE));
+        let mut greeted = VecDeque::new();
         let mut counted = interval(COUNTED);
         loop {
-            let accept = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (listener.accept().await, place)
-            };
-            let (accepted, place) = tokio::select! {
-                accepted = accept => accepted,
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
                 _ = counted.tick() => {
                     self.count();
                     continue;
                 }
                 () = stop.cancelled() => {
+                    greeted.iter().for_each(AbortHandle::abort);
                     self.0.idle.lock().clear();
                     return self.count();
                 }
             };
             match accepted {
                 Ok((call, from)) => {
+                    self.make_room(&mut greeted);
                     let remote = self.clone();
-                    tokio::spawn(async move {
+                    let greeting = tokio::spawn(async move {
                         match timeout(GREETING_MAX, remote.greet(call)).await {
                             Ok(Ok(())) => tracing::debug!(%from, "a worker waits for a job"),
                             Ok(Err(reason)) => remote.refuse(&from, &reason),
                             Err(_) => remote.refuse(&from, "it said nothing in time"),
                         }
-                        drop(place);
                     });
+                    greeted.push_back(greeting.abort_handle());
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a call of a worker");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// For one more call to be greeted.
+    fn make_room(&self, greeted: &mut VecDeque<AbortHandle>) {
+        greeted.retain(|greeting| !greeting.is_finished());
+        if greeted.len() >= GREETED_AT_ONCE
+            && let Some(oldest) = greeted.pop_front()
+        {
+            oldest.abort();
+            self.0.metrics.remote_refused.inc();
+            tracing::warn!("a caller that has not said what it is makes room for the next");
         }
     }
 
@@ -105,34 +112,21 @@ impl Remote {
     async fn greet(&self, mut call: TcpStream) -> Result<(), String> {
         let words = |error: std::io::Error| error.to_string();
         set_up(&call).map_err(words)?;
-        let mut line = String::new();
+        let mut line = Vec::new();
         // A worker says nothing more until it has a job, so nothing is lost with the reader.
-        BufReader::new((&mut call).take(GREETING_BYTES_MAX)).read_line(&mut line).await.map_err(words)?;
-        let denied = match self.judge(&line) {
-            Ok(()) if self.idle() >= self.0.idle_max => "so many wait here already; raise origin.workers.waiting_max",
+        BufReader::new((&mut call).take(GREETING_BYTES_MAX)).read_until(b'\n', &mut line).await.map_err(words)?;
+        let denied = match judge(&line, &self.0.token) {
+            Ok(()) if self.idle() >= self.0.idle_max => FULL.to_owned(),
             Ok(()) => {
                 call.write_all(format!("{WELCOME}\n").as_bytes()).await.map_err(words)?;
                 self.0.idle.lock().push_back((call, Instant::now()));
                 self.count();
                 return Ok(());
             }
-            Err(denied) => denied,
+            Err(denied) => denied.to_string(),
         };
         call.write_all(format!("{denied}\n").as_bytes()).await.map_err(words)?;
-        Err(denied.to_owned())
-    }
-
-    fn judge(&self, line: &str) -> Result<(), &'static str> {
-        let mut words = line.trim_end().splitn(3, ' ');
-        if words.next() != Some(GREETING) {
-            return Err("that is no worker");
-        }
-        if words.next() != Some(VERSION.to_string().as_str()) {
-            return Err("it is of another release; run the same on both machines");
-        }
-        let given = words.next().unwrap_or_default();
-        let known = bool::from(given.as_bytes().ct_eq(self.0.token.as_bytes()));
-        if known { Ok(()) } else { Err("its token is not that of origin.workers.token") }
+        Err(denied)
     }
 
     /// A connection to a worker that waits, if there is one.

@@ -1,18 +1,22 @@
 //! Runs one worker per epoch, here or elsewhere: feeds it, reads it, ends it when it hangs or is no longer wanted.
 
 pub(crate) mod diary;
+mod encoders;
 mod link;
 mod progress;
 mod shedding;
 
+use crate::metrics::RungLag;
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
-use crate::{Keeping, Metrics, Plan};
+use crate::{Keeping, Metrics, Plan, Trial};
 use bytes::{Bytes, BytesMut};
+use config::Hardware;
+use encoders::Encoders;
 pub(crate) use link::command;
 use link::{Far, Link};
 use media::{Frame, TrackConfig};
 use progress::Progress;
-use prometheus::{Histogram, IntCounter};
+use prometheus::IntCounter;
 use shedding::Shedding;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,7 +36,7 @@ pub struct WorkerProgram {
     pub args: Vec<OsString>,
 }
 
-/// How far a worker may fall behind.
+/// How far a worker may fall behind, and what it may encode on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Source frames that wait for the worker or, in it, for its encoders. One that is so far behind live does not catch up
@@ -42,6 +46,10 @@ pub struct Limits {
     pub hang: Duration,
     /// What it leaves out before it falls behind by that much.
     pub keeping: Keeping,
+    /// Which devices may encode.
+    pub hardware: Hardware,
+    /// What trials of them on this machine came to. Other machines have their own.
+    pub trials: Vec<Trial>,
 }
 
 impl Default for Limits {
@@ -54,14 +62,16 @@ impl Default for Limits {
             preset_steps: 2,
             fps_min: 12,
         };
-        Self { queue: 512, hang: Duration::from_secs(5), keeping }
+        let hang = Duration::from_secs(5);
+        Self { queue: 512, hang, keeping, hardware: Hardware::Auto, trials: Vec::new() }
     }
 }
 
 impl From<&config::Worker> for Limits {
     fn from(worker: &config::Worker) -> Self {
-        let config::Worker { queue_frames, hang, behind, recover, preset_steps, fps_min } = *worker;
-        Self { queue: queue_frames, hang, keeping: Keeping { behind, recover, preset_steps, fps_min } }
+        let config::Worker { queue_frames, hang, behind, recover, preset_steps, fps_min, hardware } = *worker;
+        let keeping = Keeping { behind, recover, preset_steps, fps_min };
+        Self { queue: queue_frames, hang, keeping, hardware, trials: Vec::new() }
     }
 }
 
@@ -82,7 +92,7 @@ pub enum Made {
     Track { rendition: usize, config: TrackConfig },
     /// Video: on every index of the grid from 0, in order, an IDR picture exactly at the start of each segment; of those
     /// that [`Made::Turn`] says.
-    /// Audio: contiguous access units of 1024 samples from 0.
+    /// Audio: contiguous access units from 0, of as many samples as its codec has in each.
     Frame { rendition: usize, frame: Frame },
     /// The image of a segment of the epoch, counted from 0, that has so many frames: a JPEG. In order; some may be missing.
     Thumbnails { segment: u64, frames: u32, data: Bytes },
@@ -103,6 +113,9 @@ pub enum EndReason {
     Failed(String),
     #[error("it died with {0}")]
     Died(String),
+    /// The encoder of a device failed, or is suspected: it was in use when the worker died or hung.
+    #[error("{0}; the next one does without devices")]
+    Device(String),
     #[error("it was fed but made nothing for {0:?}; the machine may be too slow for the ladder")]
     Hung(Duration),
     #[error("more than {0} frames waited for it; the machine is too slow for the ladder")]
@@ -152,8 +165,10 @@ impl Worker {
         limits: &Limits,
         metrics: &Metrics,
     ) -> Result<(WorkerInput, mpsc::Receiver<Made>), WorkerError> {
-        let hello = hello(job, limits)?;
-        Ok(run(Link::process(program, metrics)?, hello, (job, limits, metrics)))
+        let mut words = BytesMut::new();
+        wire::encode(&ToWorker::Trials(limits.trials.clone()), &mut words).map_err(WorkerError::Job)?;
+        words.unsplit(hello(job, limits)?);
+        Ok(run(Link::process(program, metrics)?, words, (job, limits, metrics)))
     }
 
     /// The same by a worker of another machine that waits at the other end of a connection; see [`crate::Remote`].
@@ -166,14 +181,18 @@ impl Worker {
         limits: &Limits,
         metrics: &Metrics,
     ) -> Result<(WorkerInput, mpsc::Receiver<Made>), WorkerError> {
-        Ok(run(Link::elsewhere(call), hello(job, limits)?, (job, limits, metrics)))
+        let hello = hello(job, limits)?;
+        let machine = call.peer_addr().map_or_else(|_| "of no address".to_owned(), |addr| addr.to_string());
+        tracing::info!(machine, "the job goes to a worker of another machine");
+        Ok(run(Link::elsewhere(call), hello, (job, limits, metrics)))
     }
 }
 
 fn hello(job: &Job, limits: &Limits) -> Result<BytesMut, WorkerError> {
     let mut hello = BytesMut::new();
     let backlog_max = u32::try_from(limits.queue).unwrap_or(u32::MAX);
-    let greeting = ToWorker::Hello { job: Box::new(job.clone()), backlog_max, keeping: limits.keeping.clone() };
+    let (keeping, hardware) = (limits.keeping.clone(), limits.hardware);
+    let greeting = ToWorker::Hello { job: Box::new(job.clone()), backlog_max, keeping, hardware };
     wire::encode(&greeting, &mut hello).map_err(WorkerError::Job)?;
     Ok(hello)
 }
@@ -271,9 +290,10 @@ struct Watch {
     part_frames: u32,
     renditions: Vec<IntCounter>,
     /// Of those that are encoded pictures.
-    lags: Vec<Option<Histogram>>,
+    lags: Vec<Option<RungLag>>,
     /// What the worker leaves out, in the gauges of those that do.
     shed: Shedding,
+    encoders: Encoders,
     limits: Limits,
     metrics: Metrics,
     progress: Arc<Progress>,
@@ -287,6 +307,7 @@ impl Watch {
             renditions: renditions.iter().map(|rendition| metrics.frames_out_of(&rendition.make)).collect(),
             lags: (0..renditions.len()).map(|index| metrics.lag_of(&job.plan, index)).collect(),
             shed: Shedding::new(metrics),
+            encoders: Encoders::new(&job.plan, metrics),
             limits: limits.clone(),
             metrics: metrics.clone(),
             progress: Arc::clone(progress),
@@ -307,8 +328,9 @@ impl Watch {
             () = progress.overran() => Some(EndReason::Overrun(queue)),
             () = made.closed() => Some(EndReason::Abandoned),
         };
-        let reason = far.end(verdict, (hang, progress.is_finishing())).await;
+        let reason = self.encoders.blamed(far.end(verdict, (hang, progress.is_finishing())).await);
         self.shed.end();
+        self.encoders.end();
         self.metrics.running.dec();
         self.metrics.ended.with_label_values(&[reason.label()]).inc();
         match &reason {
@@ -331,6 +353,7 @@ impl Watch {
                 match wire::decode(&mut buffer) {
                     Ok(None) => break,
                     Ok(Some(FromWorker::Failed { reason })) => return Some(EndReason::Failed(reason)),
+                    Ok(Some(FromWorker::DeviceFailed { reason })) => return Some(EndReason::Device(reason)),
                     Ok(Some(FromWorker::Overrun)) => {
                         self.metrics.refused.inc();
                         return Some(EndReason::Overrun(self.limits.queue));
@@ -348,7 +371,14 @@ impl Watch {
 
     fn take(&mut self, message: FromWorker) -> Result<Option<Made>, WireError> {
         match message {
-            FromWorker::Hello | FromWorker::Failed { .. } | FromWorker::Overrun => Ok(None),
+            FromWorker::Hello | FromWorker::Failed { .. } | FromWorker::DeviceFailed { .. } | FromWorker::Overrun => {
+                Ok(None)
+            }
+            FromWorker::Tried { .. } => Err(WireError::Invalid("message: no trial was asked for")),
+            FromWorker::Encoder { rendition, encoder, why } => {
+                self.encoders.begin(usize::from(rendition), &encoder, &why)?;
+                Ok(None)
+            }
             FromWorker::Repaired { repair, count } => {
                 self.metrics.repaired(repair, count);
                 Ok(None)
@@ -399,13 +429,15 @@ impl Watch {
 }
 
 impl EndReason {
-    pub(crate) const LABELS: [&str; 7] = ["finished", "failed", "died", "hung", "overrun", "protocol", "abandoned"];
+    pub(crate) const LABELS: [&str; 8] =
+        ["finished", "failed", "died", "device", "hung", "overrun", "protocol", "abandoned"];
 
     fn label(&self) -> &'static str {
         match self {
             Self::Finished => "finished",
             Self::Failed(_) => "failed",
             Self::Died(_) => "died",
+            Self::Device(_) => "device",
             Self::Hung(_) => "hung",
             Self::Overrun(_) => "overrun",
             Self::Protocol(_) => "protocol",

@@ -4,19 +4,22 @@
 //! message each way is a hello with the version, so that a worker of another build is told apart and not misread.
 
 mod cursor;
+mod devices;
+pub mod greeting;
 mod job;
 mod pace;
 #[cfg(test)]
 mod tests;
 
-use crate::{Keeping, Plan, Shed, Source};
+use crate::{Keeping, Plan, Shed, Source, Trial};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use config::Hardware;
 use cursor::{Reader, put_bytes};
 use media::{Frame, Timescale, TrackConfig, TrackKind, VideoConfig};
 use std::time::Duration;
 
 /// Changes whenever a message does.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 /// The longest message, without its length. A 4K IDR picture at high quality has a few megabytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -32,11 +35,15 @@ pub struct Job {
 pub enum ToWorker {
     /// `backlog_max` is how many source frames of both media may be read after a picture that still waits for the
     /// encoders; one more, and the worker is to end. Before that it leaves out what `keeping` says.
-    Hello { job: Box<Job>, backlog_max: u32, keeping: Keeping },
+    Hello { job: Box<Job>, backlog_max: u32, keeping: Keeping, hardware: Hardware },
     /// A coded frame of the source. Times count from the epoch's zero: video in ticks of the plan's frame rate, on its grid; audio in samples at 48 kHz.
     Frame(Frame),
     /// No more comes: encode what is held and end.
     Finish,
+    /// In place of a hello: try an encoder, which FFmpeg calls so, say what came of it, and end.
+    Trial { encoder: String },
+    /// What trials on the worker's own machine came to. May come before the hello, from whoever runs the worker there.
+    Trials(Vec<Trial>),
 }
 
 /// From the worker to the origin.
@@ -90,6 +97,20 @@ pub enum FromWorker {
     /// A rung stays as it is: another encoder would have needed another track.
     TurnRefused {
         rendition: u16,
+    },
+    /// What encodes a rendition from its first picture on, as FFmpeg calls it, and why. Comes before its track.
+    Encoder {
+        rendition: u16,
+        encoder: String,
+        why: String,
+    },
+    /// The worker ends, as the encoder of a device failed: why, in one sentence.
+    DeviceFailed {
+        reason: String,
+    },
+    /// What a trial came to: why the encoder is of no use, or nothing.
+    Tried {
+        fault: Option<String>,
     },
 }
 
@@ -167,11 +188,12 @@ pub fn decode<M: Message>(buffer: &mut BytesMut) -> Result<Option<M>, WireError>
 impl Message for ToWorker {
     fn put(&self, out: &mut BytesMut) {
         match self {
-            Self::Hello { job, backlog_max, keeping } => {
+            Self::Hello { job, backlog_max, keeping, hardware } => {
                 out.put_u8(0);
                 out.put_u16(VERSION);
                 out.put_u32(*backlog_max);
                 pace::put_keeping(out, keeping);
+                devices::put_hardware(out, *hardware);
                 job::put(out, job);
             }
             Self::Frame(frame) => {
@@ -179,6 +201,14 @@ impl Message for ToWorker {
                 put_frame(out, frame);
             }
             Self::Finish => out.put_u8(2),
+            Self::Trial { encoder } => {
+                out.put_u8(3);
+                put_bytes(out, encoder.as_bytes());
+            }
+            Self::Trials(trials) => {
+                out.put_u8(4);
+                devices::put_trials(out, trials);
+            }
         }
     }
 
@@ -188,10 +218,13 @@ impl Message for ToWorker {
             0 => {
                 read_version(&mut reader)?;
                 let (backlog_max, keeping) = (reader.u32()?, pace::read_keeping(&mut reader)?);
-                Self::Hello { job: Box::new(job::read(&mut reader)?), backlog_max, keeping }
+                let hardware = devices::read_hardware(&mut reader)?;
+                Self::Hello { job: Box::new(job::read(&mut reader)?), backlog_max, keeping, hardware }
             }
             1 => Self::Frame(read_frame(&mut reader)?),
             2 => Self::Finish,
+            3 => Self::Trial { encoder: reader.text()? },
+            4 => Self::Trials(devices::read_trials(&mut reader)?),
             _ => return Err(WireError::Invalid("kind")),
         };
         reader.end()?;
@@ -252,6 +285,20 @@ impl Message for FromWorker {
                 out.put_u8(10);
                 out.put_u16(*rendition);
             }
+            Self::Encoder { rendition, encoder, why } => {
+                out.put_u8(11);
+                out.put_u16(*rendition);
+                put_bytes(out, encoder.as_bytes());
+                put_bytes(out, why.as_bytes());
+            }
+            Self::DeviceFailed { reason } => {
+                out.put_u8(12);
+                put_bytes(out, reason.as_bytes());
+            }
+            Self::Tried { fault } => {
+                out.put_u8(13);
+                devices::put_fault(out, fault.as_deref());
+            }
         }
     }
 
@@ -272,6 +319,9 @@ impl Message for FromWorker {
             8 => Self::Shed { shed: pace::read_shed(&mut reader)?, lag: pace::read_duration(&mut reader)? },
             9 => Self::Turn { rendition: reader.u16()?, segment: reader.u64()?, every: reader.u32()? },
             10 => Self::TurnRefused { rendition: reader.u16()? },
+            11 => Self::Encoder { rendition: reader.u16()?, encoder: reader.text()?, why: reader.text()? },
+            12 => Self::DeviceFailed { reason: reader.text()? },
+            13 => Self::Tried { fault: devices::read_fault(&mut reader)? },
             _ => return Err(WireError::Invalid("kind")),
         };
         reader.end()?;

@@ -19,6 +19,7 @@ mod scaler;
 mod source;
 mod thumbnails;
 
+use crate::hardware::{Trial, choose};
 use crate::keeping::{self, Keeper, Keeping};
 use crate::plan::gcd;
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
@@ -26,6 +27,7 @@ use crate::{AUDIO_RATE, Make};
 use audio::{Audio, Wanted};
 use backlog::{Backlog, backlog};
 use bytes::BytesMut;
+use config::Hardware;
 use encoder::Settings;
 pub use encoders::{MissingEncoder, check_encoders};
 use media::{CodecError, Frame, FrameRate, Timescale, TrackKind};
@@ -71,6 +73,20 @@ pub enum WorkError {
     Thread(std::io::Error),
     #[error("a thread of the worker panicked")]
     Panicked,
+    #[error("the device's encoder {encoder} failed: {source}")]
+    Device { encoder: &'static str, source: Box<Self> },
+}
+
+impl WorkError {
+    /// The same as a fault of the device's encoder that it came from, if any. One that was told so stays.
+    fn of_device(self, encoder: Option<&'static str>) -> Self {
+        match (encoder, self) {
+            (Some(encoder), source) if !matches!(source, Self::Device { .. }) => {
+                Self::Device { encoder, source: Box::new(source) }
+            }
+            (_, error) => error,
+        }
+    }
 }
 
 type Work = JoinHandle<Result<(), WorkError>>;
@@ -79,7 +95,7 @@ type Work = JoinHandle<Result<(), WorkError>>;
 /// the process with anything else, and may end it. An error has been told to the origin already.
 pub fn main() -> Result<(), WorkError> {
     let output = Output::stdout().map_err(WorkError::Output)?;
-    lifeline::hold();
+    lifeline::hold(&output);
     match run(std::io::stdin().lock(), &output) {
         // Whoever closed the pipe knows why; there is nobody to tell.
         Ok(()) | Err(WorkError::OriginGone) => Ok(()),
@@ -94,6 +110,7 @@ pub fn main() -> Result<(), WorkError> {
 fn say(error: &WorkError, output: &Output) {
     let last = match error {
         WorkError::Overrun => FromWorker::Overrun,
+        WorkError::Device { .. } => FromWorker::DeviceFailed { reason: error.to_string() },
         error => FromWorker::Failed { reason: error.to_string() },
     };
     // An origin that is gone needs no words.
@@ -105,12 +122,22 @@ fn run(input: impl Read, output: &Output) -> Result<(), WorkError> {
     ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Warning);
     let mut messages = Messages { input, buffer: BytesMut::with_capacity(1 << 16) };
     output.send(&FromWorker::Hello)?;
-    let (job, limits) = match messages.next()? {
-        Some(ToWorker::Hello { job, backlog_max, keeping }) => (*job, (backlog_max, keeping)),
-        Some(_) => return Err(WireError::Invalid("first message: it must be a hello").into()),
-        None => return Ok(()),
+    let mut trials = Vec::new();
+    let (job, limits, hardware) = loop {
+        match messages.next()? {
+            Some(ToWorker::Hello { job, backlog_max, keeping, hardware }) => {
+                break (*job, (backlog_max, keeping), hardware);
+            }
+            Some(ToWorker::Trials(told)) => trials = told,
+            Some(ToWorker::Trial { encoder }) => {
+                let fault = encoder::trial(&encoder).err().map(|error| root(&error).to_string());
+                return output.send(&FromWorker::Tried { fault });
+            }
+            Some(_) => return Err(WireError::Invalid("first message: it must be a hello").into()),
+            None => return Ok(()),
+        }
     };
-    let mut pipeline = Pipeline::start(&job, &limits, output)?;
+    let mut pipeline = Pipeline::start(&job, &limits, (hardware, &trials), output)?;
     let fed = pipeline.feed_all(&mut messages);
     if let Err(WorkError::Overrun) = fed {
         // What waits would take longer than anybody waits for it.
@@ -119,6 +146,14 @@ fn run(input: impl Read, output: &Output) -> Result<(), WorkError> {
     let worked = pipeline.finish();
     // A thread that panicked closes its queue, so the feeding fails too.
     worked.and(fed)
+}
+
+/// What is behind it, where the encoder's name says nothing new.
+fn root(error: &WorkError) -> &WorkError {
+    match error {
+        WorkError::Device { source, .. } => source,
+        error => error,
+    }
 }
 
 /// Messages from the origin, until it finishes or closes the pipe.
@@ -152,7 +187,12 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn start(job: &Job, (backlog_max, keeping): &(u32, Keeping), output: &Output) -> Result<Self, WorkError> {
+    fn start(
+        job: &Job,
+        (backlog_max, keeping): &(u32, Keeping),
+        (hardware, trials): (Hardware, &[Trial]),
+        output: &Output,
+    ) -> Result<Self, WorkError> {
         let encoded = || job.plan.renditions.iter().filter(|rendition| rendition.make.encoding().is_some());
         let (pace, mut place) =
             (Pace::new(encoded().count(), keeping::bearable(&job.plan, keeping)), encoded().count());
@@ -173,7 +213,10 @@ impl Pipeline {
                 let every = next.as_ref().map_or(0, |below| below.every);
                 let every = gcd(settings.encoding.every, every);
                 place -= 1;
-                let rung = Rung::new(settings, (index as u16, place), next.take(), (output.clone(), pace.clone()));
+                let choice = choose(hardware, settings.encoding.codec, trials);
+                let settings = settings.by(choice.engine);
+                let who = (index as u16, place, choice.why);
+                let rung = Rung::new(settings, who, next.take(), (output.clone(), pace.clone()));
                 threads.push(spawn(&rendition.name, output, move || rung.run(&receiver))?);
                 next = Some(Below { pictures, every });
             }
@@ -195,7 +238,9 @@ impl Pipeline {
             match message {
                 ToWorker::Frame(frame) => self.feed(frame)?,
                 ToWorker::Finish => break,
-                ToWorker::Hello { .. } => return Err(WireError::Invalid("message: a second hello").into()),
+                ToWorker::Hello { .. } | ToWorker::Trials(_) | ToWorker::Trial { .. } => {
+                    return Err(WireError::Invalid("message: a second hello").into());
+                }
             }
         }
         Ok(())

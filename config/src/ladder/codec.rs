@@ -61,7 +61,7 @@ impl VideoCodec {
         }
     }
 
-    /// Constant rate factors. 0 is lossless with some, which no cap can hold.
+    /// Quantizers. 0 is lossless with some, which no cap can hold.
     pub(super) fn qualities(self) -> RangeInclusive<u8> {
         match self {
             Self::H264 | Self::Hevc => 1..=51,

@@ -175,3 +175,37 @@ fn what_is_wrong_is_said_with_its_place() {
         assert!(text.contains(told) && text.contains(key), "{file}: {text}");
     }
 }
+
+#[test]
+fn what_is_misspelt_for_an_encoder_is_told_in_one_sentence() {
+    for (file, key, told) in [
+        (
+            "[origin.ladder]\ncodec = \"hevc\"\npreset = \"veryfats\"",
+            "origin.ladder.preset",
+            "no preset of x265; write one of ultra",
+        ),
+        (
+            "[origin.ladder]\ncodec = \"vp9\"\npreset = 9",
+            "origin.ladder.preset",
+            "no preset of libvpx; write one of 4, 5",
+        ),
+        (
+            "[origin.ladder]\nrungs = [{ height = 360, bitrate = 800000, codec = \"av1\", preset = \"fast\" }]",
+            "origin.ladder.rungs[0].preset",
+            "no preset of SVT-AV1",
+        ),
+        ("[origin.ladder]\nqualty = 23", "origin.ladder", "unknown field `qualty`"),
+        ("[origin.ladder]\nx264_params = \"ref=1\"", "origin.ladder", "unknown field `x264_params`"),
+        (
+            "[origin.ladder]\nrungs = [{ height = 360, bitrate = 800000, tune = \"film\" }]",
+            "origin.ladder",
+            "unknown field `tune`",
+        ),
+        ("[origin]\nladders = [{ stream = \"a\", presets = \"fast\" }]", "origin", "unknown field `presets`"),
+    ] {
+        let problems = Config::parse(file, []).expect_err(file);
+        let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(text.contains(told) && text.contains(key), "{file}: {text}");
+        assert_eq!((problems.len(), text.lines().count()), (1, 1), "{file}: {text}");
+    }
+}

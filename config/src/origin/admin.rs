@@ -1,13 +1,13 @@
 //! `[origin.admin]`: who may change what runs.
 
-use crate::Problem;
 use crate::bounded::token;
+use crate::{Problem, Token};
 use serde::Deserialize;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Whoever sends it as `Authorization: Bearer` may. Without one nobody may.
-    pub token: Option<String>,
+    pub token: Option<Token>,
 }
 
 #[derive(Default, Deserialize)]
@@ -19,6 +19,6 @@ pub(super) struct Raw {
 impl Raw {
     pub(super) fn valid(self, problems: &mut Vec<Problem>) -> Admin {
         token(problems, "origin.admin.token", self.token.as_deref());
-        Admin { token: self.token }
+        Admin { token: self.token.map(Token::from) }
     }
 }

@@ -1,7 +1,7 @@
 //! `[origin.twin]`: the other of two origins that one encoder publishes to.
 
-use crate::Problem;
 use crate::bounded::{base_url, token, within};
+use crate::{Problem, Token};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub struct Twin {
     /// Its HTTP address, without a trailing slash; plain HTTP.
     pub url: String,
     /// What both send each other as `Authorization: Bearer`.
-    pub token: String,
+    pub token: Token,
     /// How long an epoch waits for the other's word before it begins alone.
     pub deadline: Duration,
 }
@@ -44,13 +44,29 @@ impl Raw {
                 "is missing; write the same secret at both origins, for example what `openssl rand -hex 24` prints";
             problems.push(Problem::new("origin.twin.token", text));
         }
-        Some(Twin { url, token: self.token.unwrap_or_default(), deadline })
+        Some(Twin { url, token: self.token.unwrap_or_default().into(), deadline })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::Config;
+    use crate::{Config, Hardware};
+
+    #[test]
+    fn twins_encode_on_no_device() {
+        let hardware = |twin: &str, hardware: &str| {
+            let text = format!("[origin.worker]\nhardware = \"{hardware}\"\n{twin}");
+            Config::parse(&text, []).map(|config| config.origin.unwrap().worker.hardware)
+        };
+        let twin = "[origin.twin]\nurl = \"http://b:1\"\ntoken = \"0123456789abcdef\"\n";
+        assert_eq!(hardware("", "nvenc"), Ok(Hardware::Nvenc));
+        assert_eq!(hardware("", "auto"), Ok(Hardware::Auto));
+        assert_eq!([hardware(twin, "auto"), hardware(twin, "off")], [Ok(Hardware::Off), Ok(Hardware::Off)]);
+        let told = hardware(twin, "vaapi").expect_err("is valid")[0].to_string();
+        assert!(told.starts_with("line 2: origin.worker.hardware: must be \"off\" or \"auto\""), "{told}");
+        let told = hardware("", "cuda").expect_err("is valid")[0].to_string();
+        assert!(told.contains("`auto`, `off`, `nvenc`, `vaapi`, `qsv`") || told.contains("expected one of"), "{told}");
+    }
 
     #[test]
     fn a_twin_has_an_address_and_a_secret_or_there_is_none() {

@@ -5,8 +5,8 @@ use crate::{AacConfig, AvcConfig, OpusConfig, TrackConfig, VideoConfig};
 use bytes::Bytes;
 use mp4_atom::{
     Atom, Audio, Av01, Av1c, Avc1, Avcc, Codec, Dinf, Dops, Dref, Encode, Esds, FourCC, Ftyp, Hdlr, Hvc1, Hvcc, Matrix,
-    Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Opus, Smhd, Stbl, Stco, Stsd, Tkhd, Trak, Trex, Url, Visual, Vmhd, Vp09,
-    VpcC,
+    Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd, Opus, Pasp, Smhd, Stbl, Stco, Stsd, Tkhd, Trak, Trex, Url, Visual, Vmhd,
+    Vp09, VpcC,
     esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig},
 };
 
@@ -73,22 +73,28 @@ fn sample_entry(track: &TrackConfig) -> Result<(Codec, Option<(u16, u16)>), Fmp4
             let size = picture(&visual);
             (Avc1 { visual, avcc, ..Avc1::default() }.into(), size)
         }
-        TrackConfig::Hevc { config: VideoConfig { record, width, height }, .. } => {
+        TrackConfig::Hevc { config: VideoConfig { record, width, height, .. }, .. } => {
             let visual = visual(*width, *height)?;
             let size = picture(&visual);
             (Hvc1 { visual, hvcc: config_box::<Hvcc>(record)?, ..Hvc1::default() }.into(), size)
         }
-        TrackConfig::Av1 { config: VideoConfig { record, width, height }, .. } => {
+        TrackConfig::Av1 { config: VideoConfig { record, width, height, pixel_aspect }, .. } => {
             let visual = visual(*width, *height)?;
             let size = picture(&visual);
-            (Av01 { visual, av1c: config_box::<Av1c>(record)?, ..Av01::default() }.into(), size)
+            (
+                Av01 { visual, av1c: config_box::<Av1c>(record)?, pasp: pasp(*pixel_aspect), ..Av01::default() }.into(),
+                size,
+            )
         }
-        TrackConfig::Vp9 { config: VideoConfig { record, width, height }, .. } => {
+        TrackConfig::Vp9 { config: VideoConfig { record, width, height, pixel_aspect }, .. } => {
             let visual = visual(*width, *height)?;
             let size = picture(&visual);
             // Its box has a version, 1, and flags before the record.
             let body = [&[1, 0, 0, 0], &record[..]].concat();
-            (Vp09 { visual, vpcc: config_box::<VpcC>(&body)?, ..Vp09::default() }.into(), size)
+            (
+                Vp09 { visual, vpcc: config_box::<VpcC>(&body)?, pasp: pasp(*pixel_aspect), ..Vp09::default() }.into(),
+                size,
+            )
         }
         TrackConfig::Aac { config } => (aac(config).into(), None),
         TrackConfig::Opus { config: OpusConfig { record, channels } } => {
@@ -96,6 +102,11 @@ fn sample_entry(track: &TrackConfig) -> Result<(Codec, Option<(u16, u16)>), Fmp4
             (Opus { audio, dops: config_box::<Dops>(record)?, btrt: None }.into(), None)
         }
     })
+}
+
+/// ISO/IEC 14496-12, 12.1.4.
+fn pasp(aspect: Option<(u32, u32)>) -> Option<Pasp> {
+    aspect.map(|(h_spacing, v_spacing)| Pasp { h_spacing, v_spacing })
 }
 
 fn config_box<B: Atom>(mut record: &[u8]) -> Result<B, Fmp4Error> {
@@ -211,7 +222,8 @@ mod tests {
     }
 
     fn coded(codec: fn(VideoConfig, Timescale) -> TrackConfig, record: &'static [u8]) -> TrackConfig {
-        codec(VideoConfig { record: Bytes::from_static(record), width: 320, height: 180 }, Timescale(30_000))
+        let record = Bytes::from_static(record);
+        codec(VideoConfig { record, width: 320, height: 180, pixel_aspect: None }, Timescale(30_000))
     }
 
     /// One of each, as its encoder sets it up.
@@ -251,12 +263,33 @@ mod tests {
         }
     }
 
+    /// Neither bitstream says it in a way that players look at; that of HEVC does.
+    #[test]
+    fn av1_and_vp9_say_the_shape_of_their_pixels_where_they_are_no_squares() {
+        for (track, name) in others() {
+            let anamorphic = match track.clone() {
+                TrackConfig::Av1 { config, timescale } => {
+                    TrackConfig::Av1 { config: VideoConfig { pixel_aspect: Some((16, 11)), ..config }, timescale }
+                }
+                TrackConfig::Vp9 { config, timescale } => {
+                    TrackConfig::Vp9 { config: VideoConfig { pixel_aspect: Some((16, 11)), ..config }, timescale }
+                }
+                _ => continue,
+            };
+            let told = |track: &TrackConfig| {
+                let bytes = init(track).unwrap();
+                bytes.windows(12).any(|window| window == b"pasp\0\0\0\x10\0\0\0\x0b")
+            };
+            assert_eq!((told(&anamorphic), told(&track)), (true, false), "{name:?}");
+        }
+    }
+
     #[test]
     fn a_broken_record_is_an_error_and_no_panic() {
         for end in 0..12 {
             assert!(matches!(init(&video_track(&AVCC[..end])), Err(Fmp4Error::Config(_))), "{end}");
         }
-        let empty = VideoConfig { record: Bytes::new(), width: 2, height: 2 };
+        let empty = VideoConfig { record: Bytes::new(), width: 2, height: 2, pixel_aspect: None };
         let timescale = Timescale(30_000);
         for track in [
             TrackConfig::Hevc { config: empty.clone(), timescale },

@@ -11,7 +11,7 @@ use crate::keys::Protection;
 use crate::segmenter::{Grid, Part, Violation};
 use crate::twin::Key;
 use crate::window::PartLength;
-use config::{AudioCodec, EncryptionMethod, Ladder};
+use config::{AudioCodec, EncryptionMethod, Hardware, Ladder};
 use manifest::Position;
 use media::fmp4::Fmp4Error;
 use media::{Frame, Timescale, TrackKind};
@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use transcode::{Input, Job, Limits, Made, Make, Plan, Remote, Worker, WorkerError, WorkerInput};
+use transcode::{EndReason, Input, Job, Limits, Made, Make, Plan, Remote, Worker, WorkerError, WorkerInput};
 
 pub(super) struct Live {
     pub(super) known: Known,
@@ -125,7 +125,9 @@ impl Live {
         let cutter = Cutter::new(&known, &plan, (first_msn, zero_unix_ms, joined.segments), protection)?;
         let (worker, made) = if plan.needs_worker() {
             let limits = Limits::from(&context.config.worker);
-            let limits = Limits { queue: limits.queue + zero.backlog, ..limits };
+            let hardware = if stream.does_without_devices() { Hardware::Off } else { limits.hardware };
+            let trials = context.trials.get().cloned().unwrap_or_default();
+            let limits = Limits { queue: limits.queue + zero.backlog, hardware, trials, ..limits };
             let job = Job { source: known.source.clone(), plan: plan.clone() };
             let metrics = &context.transcode_metrics;
             let (input, made) = match context.remote.as_ref().filter(|_| !zero.here).and_then(Remote::take) {
@@ -289,7 +291,12 @@ impl Live {
                 self.thumbnails(context, Whole { msn, bytes: data, duration_s });
             }
             Made::Turn { rendition, segment, every } => self.turn(context, rendition, (segment, every))?,
-            Made::Ended { reason } => return Err(fault(&reason)),
+            Made::Ended { reason } => {
+                if let EndReason::Device(_) = reason {
+                    self.stream.leave_devices();
+                }
+                return Err(fault(&reason));
+            }
         }
         Ok(())
     }

@@ -58,6 +58,8 @@ pub(crate) struct Stream {
     markers: Mutex<Markers>,
     /// Instead of the configuration's.
     ladder: Mutex<Option<Arc<Ladder>>>,
+    /// An encoder of a device has failed on it.
+    without_devices: AtomicBool,
     measured: Mutex<Measured>,
 }
 
@@ -147,6 +149,7 @@ impl Stream {
             mpd,
             markers,
             ladder,
+            without_devices: AtomicBool::new(false),
             measured,
         }
     }
@@ -233,6 +236,15 @@ impl Stream {
 
     pub(crate) fn edited_ladder(&self) -> Option<Arc<Ladder>> {
         self.ladder.lock().clone()
+    }
+
+    /// Its next workers encode on no device.
+    pub(crate) fn leave_devices(&self) {
+        self.without_devices.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn does_without_devices(&self) -> bool {
+        self.without_devices.load(Ordering::Relaxed)
     }
 
     /// The longest that two parts may be apart; `None` before the first epoch.

@@ -60,7 +60,7 @@ impl Client {
     async fn ask(&self, stream: &str, offer: &Offer) -> Result<Answer, Silence> {
         let body = serde_json::to_vec(offer).map_err(|_| Silence::Answer)?;
         let request = Request::post(format!("{}/_vivid/twin/{stream}", self.config.url))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.config.token))
+            .header(header::AUTHORIZATION, format!("Bearer {}", &*self.config.token))
             .body(Full::from(body))
             .map_err(|_| Silence::Answer)?;
         let response = self.pool.request(request).await?;

@@ -9,7 +9,7 @@ use http::Method;
 const TOKEN: &str = "0123456789abcdef";
 
 fn world() -> World {
-    World::start(config(|config| config.admin.token = Some(TOKEN.to_owned())))
+    World::start(config(|config| config.admin.token = Some(TOKEN.into())))
 }
 
 async fn ask(world: &World, method: Method, (token, body): (&str, &str)) -> Answer {

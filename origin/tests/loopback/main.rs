@@ -10,6 +10,7 @@ mod clip;
 mod dash;
 mod dvr;
 mod encryption;
+mod faults;
 mod follower;
 mod http;
 mod ladders;

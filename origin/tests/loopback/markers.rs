@@ -11,7 +11,7 @@ use origin::{Cue, Ingested};
 const TOKEN: &str = "0123456789abcdef";
 
 fn world() -> World {
-    World::start(config(|config| config.markers.token = Some(TOKEN.to_owned())))
+    World::start(config(|config| config.markers.token = Some(TOKEN.into())))
 }
 
 async fn mark(world: &World, token: &str, body: &str) -> Answer {

@@ -50,7 +50,7 @@ struct Pair {
 fn twin(link: &Link, change: impl Fn(&mut config::Origin)) -> World {
     World::start(config(|config| {
         let url = format!("http://{}", link.addr);
-        let (token, deadline) = ("0123456789abcdef".to_owned(), Duration::from_millis(700));
+        let (token, deadline) = ("0123456789abcdef".into(), Duration::from_millis(700));
         config.twin = Some(config::Twin { url, token, deadline });
         change(config);
     }))

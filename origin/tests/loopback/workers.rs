@@ -14,7 +14,7 @@ const STARTED: &str = "vivid_transcode_workers_started_total";
 fn world() -> World {
     let listen = "127.0.0.1:0".parse().unwrap();
     World::start(config(|config| {
-        config.workers = Some(config::Workers { listen, token: TOKEN.to_owned(), waiting_max: 4 });
+        config.remote_workers = Some(config::RemoteWorkers { listen, token: TOKEN.into(), waiting_max: 4 });
     }))
 }
 
@@ -22,8 +22,8 @@ fn world() -> World {
 async fn machine(world: &World) -> JoinHandle<()> {
     let before = world.metric(WAITING).await;
     let origin = world.workers_addr.unwrap().to_string();
-    let relay = Relay { origin, token: TOKEN.to_owned(), program: worker() };
-    let machine = tokio::spawn(async move { relay.work().await });
+    let relay = Relay { origin, token: TOKEN.into(), program: worker() };
+    let machine = tokio::spawn(async move { relay.work(&[]).await });
     while world.metric(WAITING).await <= before {
         tokio::task::yield_now().await;
     }

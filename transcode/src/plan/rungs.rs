@@ -1,7 +1,7 @@
 //! Which rungs of a ladder a source gets, and at what rate. Pure.
 
 use super::{Encoding, Make, Rendition, Source, even_width};
-use config::{Ladder, Rung};
+use config::{Ladder, Rung, VideoCodec};
 use media::{AvcConfig, FrameRate};
 
 /// A rung that is not above the source.
@@ -34,7 +34,11 @@ impl Fit<'_> {
 /// The rungs that are not above the source. Of those that come out alike, as two limits of the frame rate do where the
 /// source is below both, only the last is worth its bits.
 pub(super) fn fitting<'a>(source: &Source, ladder: &'a Ladder, part_frames: u32) -> Vec<Fit<'a>> {
-    let fits = ladder.rungs.iter().filter(|rung| rung.height <= source.video.height);
+    let AvcConfig { width, height, .. } = source.video;
+    let fits = ladder.rungs.iter().filter(|rung| rung.height <= height);
+    let fits = fits.filter(|rung| {
+        rung.coding.codec == VideoCodec::H264 || even_width(width, height, rung.height).min(rung.height) >= SIDE_MIN
+    });
     let mut fitting: Vec<Fit<'a>> = Vec::new();
     for rung in fits {
         let wanted = every(source.rate, rung.fps_max);
@@ -47,6 +51,9 @@ pub(super) fn fitting<'a>(source: &Source, ladder: &'a Ladder, part_frames: u32)
     }
     fitting
 }
+
+/// What SVT-AV1 and x265 take at the least. A rung that cannot be opened would take all others, and the sound, with it.
+const SIDE_MIN: u32 = 64;
 
 /// The least number of frames that holds whole numbers of every rung's pictures.
 pub(super) fn pictures_of_all(source: &Source, ladder: &Ladder) -> u32 {

@@ -447,3 +447,14 @@ fn the_top_keeps_its_name_unless_a_rung_has_it() {
         assert_eq!(again.renditions, plan.renditions, "and keeps it");
     }
 }
+
+#[test]
+fn rungs_too_narrow_for_their_encoder_are_left_out() {
+    let coded = |codec| Rung { name: format!("{codec:?}"), coding: Coding { codec, ..coding() }, ..rung(360, None, 1) };
+    let rungs = VideoCodec::ALL.map(coded).to_vec();
+    for (width, expected) in [(128, 1 + 4), (16, 1 + 1)] {
+        let ladder = Ladder { rungs: rungs.clone(), ..ladder(&[]) };
+        let plan = plan(&Source { audio: None, ..sized(width, 720) }, &segmenting(2000, 267), &ladder);
+        assert_eq!(plan.renditions.len(), expected, "of pictures {width} wide");
+    }
+}

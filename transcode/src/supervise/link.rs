@@ -77,7 +77,7 @@ impl Far {
             let ended = || if finishing { EndReason::Finished } else { EndReason::Died("its connection".to_owned()) };
             return verdict.unwrap_or_else(ended);
         };
-        if verdict.as_ref().is_none_or(|verdict| matches!(verdict, EndReason::Failed(_)))
+        if verdict.as_ref().is_none_or(|verdict| matches!(verdict, EndReason::Failed(_) | EndReason::Device(_)))
             && let Ok(Ok(status)) = timeout(patience, child.wait()).await
         {
             return verdict.unwrap_or_else(|| EndReason::of_status(status));

@@ -82,10 +82,15 @@ pub(super) fn put_video(out: &mut BytesMut, config: &VideoConfig) {
     put_bytes(out, &config.record);
     out.put_u32(config.width);
     out.put_u32(config.height);
+    let (width, height) = config.pixel_aspect.unwrap_or_default();
+    out.put_u32(width);
+    out.put_u32(height);
 }
 
 pub(super) fn read_video(reader: &mut Reader) -> Result<VideoConfig, WireError> {
-    Ok(VideoConfig { record: reader.bytes()?, width: reader.u32()?, height: reader.u32()? })
+    let (record, width, height) = (reader.bytes()?, reader.u32()?, reader.u32()?);
+    let pixel_aspect = Some((reader.u32()?, reader.u32()?)).filter(|(width, height)| *width > 0 && *height > 0);
+    Ok(VideoConfig { record, width, height, pixel_aspect })
 }
 
 pub(super) fn put_opus(out: &mut BytesMut, config: &OpusConfig) {

@@ -56,11 +56,16 @@ fn to_worker() -> Vec<ToWorker> {
     silent.source.gop = None;
     silent.plan.thumbnails = None;
     vec![
-        ToWorker::Hello { job: Box::new(job()), backlog_max: 512, keeping: keeping() },
-        ToWorker::Hello { job: Box::new(silent), backlog_max: u32::MAX, keeping: keeping() },
+        ToWorker::Hello { job: Box::new(job()), backlog_max: 512, keeping: keeping(), hardware: Hardware::Qsv },
+        ToWorker::Hello { job: Box::new(silent), backlog_max: u32::MAX, keeping: keeping(), hardware: Hardware::Qsv },
         ToWorker::Frame(frame(TrackKind::Video)),
         ToWorker::Frame(frame(TrackKind::Audio)),
         ToWorker::Finish,
+        ToWorker::Trial { encoder: "h264_nvenc".to_owned() },
+        ToWorker::Trials(vec![
+            Trial { encoder: "h264_nvenc".to_owned(), fault: Some("no device".to_owned()) },
+            Trial { encoder: "h264_qsv".to_owned(), fault: None },
+        ]),
     ]
 }
 
@@ -68,7 +73,8 @@ fn from_worker() -> Vec<FromWorker> {
     let Job { source, .. } = job();
     let timescale = source.rate.timescale();
     let opus = OpusConfig { record: Bytes::from_static(b"\0\x06"), channels: 6 };
-    let video = VideoConfig { record: Bytes::from_static(b"\x81"), width: 640, height: 360 };
+    let video = VideoConfig { record: Bytes::from_static(b"\x81"), width: 640, height: 360, pixel_aspect: None };
+    let anamorphic = VideoConfig { pixel_aspect: Some((16, 11)), ..video.clone() };
     let mut messages = vec![
         FromWorker::Hello,
         FromWorker::Track { rendition: 1, config: TrackConfig::Avc { config: source.video, timescale } },
@@ -77,6 +83,7 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::Track { rendition: 4, config: TrackConfig::Hevc { config: video.clone(), timescale } },
         FromWorker::Track { rendition: 5, config: TrackConfig::Av1 { config: video.clone(), timescale } },
         FromWorker::Track { rendition: 6, config: TrackConfig::Vp9 { config: video, timescale } },
+        FromWorker::Track { rendition: 7, config: TrackConfig::Vp9 { config: anamorphic, timescale } },
         FromWorker::Frame { rendition: u16::MAX, frame: frame(TrackKind::Video) },
         FromWorker::Failed { reason: "no encoder".to_owned() },
         FromWorker::Overrun,
@@ -85,6 +92,10 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::Shed { shed: Shed { faster: 2, thinned: true, away: 1 }, lag: Duration::from_millis(400) },
         FromWorker::Turn { rendition: 1, segment: u64::MAX, every: 2 },
         FromWorker::TurnRefused { rendition: 1 },
+        FromWorker::Encoder { rendition: 1, encoder: "libx264".to_owned(), why: "no device".to_owned() },
+        FromWorker::DeviceFailed { reason: "no more".to_owned() },
+        FromWorker::Tried { fault: None },
+        FromWorker::Tried { fault: Some("no device".to_owned()) },
     ];
     messages.extend(Repair::ALL.map(|repair| FromWorker::Repaired { repair, count: 7 }));
     messages
@@ -160,7 +171,12 @@ fn what_cannot_be_is_refused() {
     ] {
         let mut broken = job();
         breakage(&mut broken);
-        let mut bytes = encoded(&[ToWorker::Hello { job: Box::new(broken), backlog_max: 512, keeping: keeping() }]);
+        let mut bytes = encoded(&[ToWorker::Hello {
+            job: Box::new(broken),
+            backlog_max: 512,
+            keeping: keeping(),
+            hardware: Hardware::Qsv,
+        }]);
         assert!(matches!(decode::<ToWorker>(&mut bytes), Err(WireError::Invalid(_))));
     }
 }

@@ -1,12 +1,18 @@
 //! One encoder of a rung: no delay, key frames where the grid says and nowhere else, whatever the codec.
 
 mod annexb;
+mod intake;
+mod nvenc;
+mod qsv;
 mod svt_av1;
+mod trial;
+mod vaapi;
 mod vpx;
 mod x264;
 mod x265;
 
 use super::{WorkError, ffi};
+use crate::hardware::Engine;
 use crate::keeping::faster_preset;
 use crate::{Encoding, Make, Plan};
 use bytes::Bytes;
@@ -15,14 +21,17 @@ use ffmpeg_next::codec::Context;
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame::Video;
 use ffmpeg_next::{Dictionary, Error, Packet, Rational, encoder, picture};
+use intake::{Intake, Takes};
 use media::{CodecError, FrameRate, TrackConfig};
+pub(super) use trial::trial;
 
 /// What an encoder of one rung must know.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) encoding: Encoding,
-    /// The leaky bucket that no picture may overflow: what runs out in a second, and what it holds, in bits.
-    bucket: (u32, u32),
+    /// What no segment exceeds, and players are told: in bits per second. A leaky bucket that holds a second of it keeps an
+    /// encoder below.
+    peak: u32,
     /// Of the grid, not of the rung.
     pub(super) grid: FrameRate,
     /// Of the rung's pictures.
@@ -32,12 +41,14 @@ pub(super) struct Settings {
     part_frames: u32,
     /// Faster presets have the parameter sets of the rung's own.
     pinned: bool,
+    engine: Engine,
 }
 
 /// What differs from codec to codec.
 struct Codec {
-    /// The encoder's name in FFmpeg.
-    encoder: &'static str,
+    engine: Engine,
+    codec: VideoCodec,
+    takes: Takes,
     /// It takes no request for a key frame, but counts: a GOP is a segment.
     counts: bool,
     /// By a preset that may be faster than the rung's own.
@@ -56,6 +67,7 @@ struct Unit {
 
 pub(super) struct Encoder {
     codec: &'static Codec,
+    intake: Intake,
     encoder: encoder::video::Encoder,
     track: TrackConfig,
     segment_pictures: i64,
@@ -79,15 +91,31 @@ impl Settings {
     pub(super) fn of(plan: &Plan, make: &Make) -> Option<Self> {
         let encoding = make.encoding()?.clone();
         Some(Self {
-            bucket: bucket(plan, make, &encoding),
+            peak: make.peak_bitrate().unwrap_or(encoding.bitrate),
             grid: plan.rate,
             rate: make.rate(plan.rate),
             segment_pictures: plan.segment_frames / encoding.every,
             segment_frames: plan.segment_frames,
             part_frames: plan.part_frames,
             pinned: true,
+            engine: Engine::Software,
             encoding,
         })
+    }
+
+    /// The same, to be encoded by what was chosen.
+    pub(super) fn by(self, engine: Engine) -> Self {
+        Self { engine, ..self }
+    }
+
+    /// What encodes it, as FFmpeg calls it, if a device does.
+    pub(super) fn device(&self) -> Option<&'static str> {
+        self.engine.encoder(self.encoding.codec).filter(|_| self.engine != Engine::Software)
+    }
+
+    /// What encodes it, as FFmpeg calls it.
+    pub(super) fn encoder(&self) -> &'static str {
+        self.engine.encoder(self.encoding.codec).unwrap_or_default()
     }
 
     /// Of the grid.
@@ -110,7 +138,8 @@ impl Settings {
 
     /// Whether presets that are so many steps faster are two.
     pub(super) fn differ(&self, one: u8, other: u8) -> bool {
-        self.preset(one) != self.preset(other)
+        // What a preset of a device costs is not of the processor.
+        self.engine == Engine::Software && self.preset(one) != self.preset(other)
     }
 
     fn preset(&self, faster: u8) -> &str {
@@ -119,7 +148,11 @@ impl Settings {
 
     /// Whether the encoder has to begin anew where the rung gets more pictures or fewer.
     pub(super) fn counts(&self) -> bool {
-        Codec::of(self.encoding.codec).counts
+        self.codec().is_ok_and(|codec| codec.counts)
+    }
+
+    fn codec(&self) -> Result<&'static Codec, WorkError> {
+        Codec::of(self.engine, self.encoding.codec).ok_or(WorkError::Missing("such an encoder"))
     }
 
     /// The same for one of `every` pictures of the grid.
@@ -131,31 +164,68 @@ impl Settings {
 }
 
 impl Codec {
-    fn of(codec: VideoCodec) -> &'static Self {
-        match codec {
-            VideoCodec::H264 => &x264::CODEC,
-            VideoCodec::Hevc => &x265::CODEC,
-            VideoCodec::Av1 => &svt_av1::CODEC,
-            VideoCodec::Vp9 => &vpx::CODEC,
-        }
+    fn of(engine: Engine, codec: VideoCodec) -> Option<&'static Self> {
+        use VideoCodec::{Av1, H264, Hevc, Vp9};
+        Some(match (engine, codec) {
+            (Engine::Software, H264) => &x264::CODEC,
+            (Engine::Software, Hevc) => &x265::CODEC,
+            (Engine::Software, Av1) => &svt_av1::CODEC,
+            (Engine::Software, Vp9) => &vpx::CODEC,
+            (Engine::Nvenc, H264) => &nvenc::H264,
+            (Engine::Nvenc, Hevc) => &nvenc::HEVC,
+            (Engine::Nvenc, Av1) => &nvenc::AV1,
+            (Engine::Nvenc, Vp9) => return None,
+            (Engine::Qsv, H264) => &qsv::H264,
+            (Engine::Qsv, Hevc) => &qsv::HEVC,
+            (Engine::Qsv, Av1) => &qsv::AV1,
+            (Engine::Qsv, Vp9) => &qsv::VP9,
+            (Engine::Vaapi, H264) => &vaapi::H264,
+            (Engine::Vaapi, Hevc) => &vaapi::HEVC,
+            (Engine::Vaapi, Av1) => &vaapi::AV1,
+            (Engine::Vaapi, Vp9) => &vaapi::VP9,
+        })
+    }
+
+    /// As FFmpeg calls it.
+    fn name(&self) -> &'static str {
+        self.engine.encoder(self.codec).unwrap_or_default()
+    }
+}
+
+/// What encoders of devices have in common: no pictures ahead, key frames at segments, and a bit rate that is kept to.
+fn general(settings: &Settings, options: &mut Dictionary<'static>) {
+    let Settings { encoding, peak, segment_pictures, .. } = settings;
+    options.set("bf", "0");
+    options.set("g", &segment_pictures.to_string());
+    options.set("flags", "+cgop+global_header");
+    options.set("b", &encoding.bitrate.to_string());
+    // A bit rate that is kept to needs no other; a quality leaves bits that busy pictures may take.
+    let most = if encoding.quality.is_some() { *peak } else { encoding.bitrate };
+    options.set("maxrate", &most.to_string());
+    options.set("bufsize", &peak.to_string());
+    if let Some(finest) = encoding.quality {
+        options.set("qmin", &finest.to_string());
     }
 }
 
 /// Whether this build of FFmpeg has an encoder of pictures in `codec`.
 pub(super) fn is_there(codec: VideoCodec) -> bool {
-    encoder::find_by_name(Codec::of(codec).encoder).is_some()
+    Engine::Software.encoder(codec).and_then(encoder::find_by_name).is_some()
 }
 
 impl Encoder {
     /// Opens an encoder for pictures that look like `first`, by a preset that is so many steps faster than the rung's, for one
     /// of `every` pictures of the grid. The first one that it gets must be at the start of a segment.
     pub(super) fn open(settings: &Settings, (faster, every): (u8, u32), first: &Video) -> Result<Self, WorkError> {
-        if settings.counts() && every != settings.encoding.every {
-            return Self::open(&settings.thinned(every), (faster, every), first);
-        }
+        let thinned = settings.thinned(every);
+        let settings = if settings.counts() && every != settings.encoding.every { &thinned } else { settings };
+        Self::of(settings, faster, first).map_err(|error| error.of_device(settings.device()))
+    }
+
+    fn of(settings: &Settings, faster: u8, first: &Video) -> Result<Self, WorkError> {
         let Encoding { codec: coding, width, height, every, .. } = settings.encoding;
-        let codec = Codec::of(coding);
-        let found = encoder::find_by_name(codec.encoder).ok_or_else(|| WorkError::Missing(coding.encoder()))?;
+        let codec = settings.codec()?;
+        let found = encoder::find_by_name(codec.name()).ok_or_else(|| WorkError::Missing(coding.encoder()))?;
         let mut video = Context::new_with_codec(found)
             .encoder()
             .video()
@@ -164,18 +234,19 @@ impl Encoder {
         let (num, den) = (settings.rate.num() as i32, settings.rate.den() as i32);
         video.set_width(width);
         video.set_height(height);
-        video.set_format(Pixel::YUV420P);
+        video.set_format(codec.takes.pixels());
         video.set_time_base(Rational::new(den, num));
         video.set_frame_rate(Some(Rational::new(num, den)));
         video.set_aspect_ratio(first.aspect_ratio());
         video.set_colorspace(first.color_space());
         video.set_color_primaries(first.color_primaries());
         video.set_color_transfer_characteristic(first.color_transfer_characteristic());
-        ffi::open(&mut video.0, found, codec.encoder, (codec.options)(settings, settings.preset(faster)))?;
+        let intake = Intake::open(codec.takes, (width, height), &mut video.0)?;
+        ffi::open(&mut video.0, found, codec.name(), (codec.options)(settings, settings.preset(faster)))?;
         let encoder = encoder::video::Encoder(video);
         let track = (codec.track)(settings, ffi::extradata(&encoder), first)?;
         let (segment_pictures, every) = (i64::from(settings.segment_pictures), i64::from(every));
-        Ok(Self { codec, encoder, track, segment_pictures, every, next: None })
+        Ok(Self { codec, intake, encoder, track, segment_pictures, every, next: None })
     }
 
     /// What a player must know before the first picture. It says all that a decoder is set up with: encoders of one rung
@@ -190,6 +261,10 @@ impl Encoder {
     /// The pictures do not follow each other from the start of a segment. An encoder that counts pictures to its next key
     /// frame gets every one: behind a gap another has to begin at a segment.
     pub(super) fn encode(&mut self, picture: &Video, index: i64) -> Result<(), WorkError> {
+        self.take(picture, index).map_err(|error| error.of_device(self.device()))
+    }
+
+    fn take(&mut self, picture: &Video, index: i64) -> Result<(), WorkError> {
         let failed = |source| WorkError::Codec { what: "encode a picture", source };
         if index % self.every != 0 {
             return Ok(());
@@ -202,7 +277,7 @@ impl Encoder {
             return Err(WorkError::Misplaced { index });
         }
         self.next = Some(own + 1);
-        let mut picture = ffi::share(picture).map_err(failed)?;
+        let mut picture = self.intake.take(picture)?;
         picture.set_pts(Some(own));
         // The decoder left the source's picture type, which encoders would obey.
         picture.set_kind(if at_start { picture::Type::I } else { picture::Type::None });
@@ -211,7 +286,13 @@ impl Encoder {
 
     /// No more pictures come; what the encoder holds is to be had of [`Encoder::coded`].
     pub(super) fn finish(&mut self) -> Result<(), WorkError> {
-        self.encoder.send_eof().map_err(|source| WorkError::Codec { what: "finish encoding", source })
+        let device = self.device();
+        let failed = |source| WorkError::Codec { what: "finish encoding", source }.of_device(device);
+        self.encoder.send_eof().map_err(failed)
+    }
+
+    fn device(&self) -> Option<&'static str> {
+        Some(self.codec.name()).filter(|_| self.codec.engine != Engine::Software)
     }
 
     /// All that is left in it, to nobody.
@@ -227,6 +308,10 @@ impl Encoder {
     /// # Errors
     /// The encoder put a key frame elsewhere than at the start of a segment, or none there: no rendition could be switched to.
     pub(super) fn coded(&mut self) -> Result<Option<Coded>, WorkError> {
+        self.give().map_err(|error| error.of_device(self.device()))
+    }
+
+    fn give(&mut self) -> Result<Option<Coded>, WorkError> {
         let mut packet = Packet::empty();
         match self.encoder.receive_packet(&mut packet) {
             Ok(()) => (),
@@ -246,7 +331,7 @@ impl Encoder {
 /// SVT-AV1 waits for ever for an end that nobody has told it, and for one without a picture before it.
 impl Drop for Encoder {
     fn drop(&mut self) {
-        if self.codec.counts {
+        if self.codec.engine == Engine::Software && self.codec.codec == VideoCodec::Av1 {
             if self.next.is_none() {
                 let mut blank = Video::new(Pixel::YUV420P, self.encoder.width(), self.encoder.height());
                 blank.set_pts(Some(0));
@@ -258,16 +343,11 @@ impl Drop for Encoder {
     }
 }
 
-/// No segment has more than the peak, which players are told. An encoder that keeps to a bit rate keeps below it with a second of
-/// the peak. One with a constant rate factor would take all that it may for as long as it may, so what it may on average
-/// is the bit rate, and a segment may borrow what is between that and the peak.
-fn bucket(plan: &Plan, make: &Make, encoding: &Encoding) -> (u32, u32) {
-    let peak = make.peak_bitrate().unwrap_or(encoding.bitrate);
-    if encoding.quality.is_none() || encoding.codec == VideoCodec::H264 {
-        return (peak, peak);
-    }
-    let borrowed = f64::from(peak - encoding.bitrate) * plan.segment().as_secs_f64();
-    (encoding.bitrate, borrowed as u32)
+/// Of a sample of a picture, where it is no square.
+fn pixel_aspect(picture: &Video) -> Option<(u32, u32)> {
+    let aspect = picture.aspect_ratio();
+    let (width, height) = (u32::try_from(aspect.numerator()).ok()?, u32::try_from(aspect.denominator()).ok()?);
+    Some((width, height)).filter(|(width, height)| *width > 0 && *height > 0 && width != height)
 }
 
 /// Cuts cost quality, so small pictures, which one core encodes many times faster than live, are not cut.

@@ -1,10 +1,13 @@
 //! The few calls that `ffmpeg-next` has no safe way for; all `unsafe` on codecs is here.
 
+mod surfaces;
+
 use super::WorkError;
 use ffmpeg_next::codec::Context;
 use ffmpeg_next::software::resampling;
 use ffmpeg_next::{Codec, Dictionary, Error, ffi, frame};
 use std::ptr;
+pub(super) use surfaces::Surfaces;
 
 /// Gives a decoder its configuration record.
 pub(super) fn set_extradata(context: &mut Context, record: &[u8]) -> Result<(), Error> {
@@ -24,11 +27,33 @@ pub(super) fn set_extradata(context: &mut Context, record: &[u8]) -> Result<(), 
     Ok(())
 }
 
+/// Has a decoder refuse larger pictures, whatever the source says in its own stream.
+pub(super) fn set_pixels_max(context: &mut Context, pixels: u32) {
+    // SAFETY: the context lives, and the field is a number of its own.
+    unsafe { (*context.as_mut_ptr()).max_pixels = i64::from(pixels) }
+}
+
 /// Gives a picture some data beside it. Without memory for it the picture has none.
 pub(super) fn set_side_data(picture: &mut frame::Video, kind: frame::side_data::Type, data: &[u8]) {
     let Some(mut side) = picture.new_side_data(kind, data.len()) else { return };
     // SAFETY: libavutil has just allocated `data.len()` bytes there, which nobody else refers to.
     unsafe { ptr::copy_nonoverlapping(data.as_ptr(), (*side.as_mut_ptr()).data, data.len()) }
+}
+
+/// Gives a picture the shape of another one's samples. A picture that is scaled to a whole number of pixels has them a little
+/// off; squares stay squares.
+pub(super) fn copy_aspect(picture: &mut frame::Video, from: &frame::Video) {
+    // SAFETY: both frames live, and a ratio of two numbers owns nothing.
+    unsafe { (*picture.as_mut_ptr()).sample_aspect_ratio = (*from.as_ptr()).sample_aspect_ratio }
+}
+
+/// Gives a picture all that is said of another one: its time, its colours, what lies beside it.
+pub(super) fn copy_properties(picture: &mut frame::Video, from: &frame::Video) -> Result<(), Error> {
+    // SAFETY: both frames live; what libavutil copies belongs to `picture` and is freed with it.
+    match unsafe { ffi::av_frame_copy_props(picture.as_mut_ptr(), from.as_ptr()) } {
+        0.. => Ok(()),
+        error => Err(Error::from(error)),
+    }
 }
 
 /// What an opened encoder wants in the track's header.

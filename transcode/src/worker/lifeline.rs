@@ -1,17 +1,20 @@
 //! Ends the worker when its origin is gone, whatever the other threads are caught in.
 
+use super::output::Output;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// Watches standard input and output. When the other end of either is closed, the work at hand has [`GRACE`] to end by
-/// itself: it may be waiting for input that never comes, or have nothing to write that would tell it.
+/// Watches standard input and output. When the other end of either is closed, the work at hand ends by itself, but for what
+/// waits for input that never comes, or has nothing to write that would tell it. A worker that says nothing more for [`GRACE`]
+/// is ended: one that still has a queue, on a machine with much to do, says something all the time.
 ///
 /// PR_SET_PDEATHSIG would fire when the *thread* that started the worker ends, and threads of an async runtime come and
 /// go; the pipe closes when the process does.
-pub(super) fn hold() {
-    let watch = || {
+pub(super) fn hold(output: &Output) {
+    let output = output.clone();
+    let watch = move || {
         wait_for_hang_up([std::io::stdin().as_raw_fd(), std::io::stdout().as_raw_fd()]);
-        std::thread::sleep(GRACE);
+        wait_for_silence(|| output.said(), || std::thread::sleep(GRACE));
         eprintln!("the origin is gone and the work does not end; giving up");
         std::process::exit(1);
     };
@@ -32,5 +35,36 @@ fn wait_for_hang_up(fds: [i32; 2]) {
     }
 }
 
-/// Encoding what is queued takes milliseconds; the origin's own limit on a drain is as long.
+/// Until nothing was said from one pause to the next.
+fn wait_for_silence(said: impl Fn() -> u64, mut pause: impl FnMut()) {
+    let mut before = said();
+    loop {
+        pause();
+        let now = said();
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
+/// Encoding a picture takes milliseconds; the origin's own limit on being silent is as long.
 const GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_worker_that_still_works_off_its_queue_is_not_ended() {
+        let (said, pauses) = (Cell::new(7), Cell::new(0));
+        let pause = || {
+            pauses.set(pauses.get() + 1);
+            // Something comes in each of three pauses, and nothing after.
+            said.set(said.get() + u64::from(pauses.get() <= 3));
+        };
+        wait_for_silence(|| said.get(), pause);
+        assert_eq!(pauses.get(), 4);
+    }
+}

@@ -6,6 +6,7 @@ use super::encoder::{Encoder, Settings};
 use super::output::Output;
 use super::pace::{Pace, Report};
 use super::scaler::Scaler;
+use crate::hardware::Engine;
 use crate::keeping::{self, Shed};
 use crate::wire::{FromWorker, Repair};
 use ffmpeg_next::frame::Video;
@@ -47,6 +48,8 @@ pub(super) struct Rung {
     encoder: Option<Encoder>,
     /// What its viewers have: every encoder must fit it.
     track: Option<TrackConfig>,
+    /// Why it has the encoder that it has.
+    why: String,
     /// How it is encoded now: by a preset that is so many steps faster, one of so many pictures of the grid.
     faster: u8,
     /// 0 where it is away.
@@ -60,7 +63,7 @@ pub(super) struct Rung {
 impl Rung {
     pub(super) fn new(
         settings: Settings,
-        (rendition, place): (u16, usize),
+        (rendition, place, why): (u16, usize, String),
         below: Option<Below>,
         (output, pace): (Output, Pace),
     ) -> Self {
@@ -75,6 +78,7 @@ impl Rung {
             report: Report::new(),
             encoder: None,
             track: None,
+            why,
             faster: 0,
             begun: Instant::now(),
             came: VecDeque::new(),
@@ -136,7 +140,15 @@ impl Rung {
 
     /// The first encoder, or the next after a rung was away.
     fn open(&mut self, first: &Video) -> Result<Encoder, WorkError> {
-        let encoder = Encoder::open(&self.settings, (self.faster, self.every), first)?;
+        let encoder = match (Encoder::open(&self.settings, (self.faster, self.every), first), self.settings.device()) {
+            // As when a device takes no more streams at once. Nobody knows of the rung yet.
+            (Err(error), Some(_)) if self.track.is_none() => {
+                self.settings = self.settings.clone().by(Engine::Software);
+                self.why = error.to_string();
+                Encoder::open(&self.settings, (self.faster, self.every), first)?
+            }
+            (opened, _) => opened?,
+        };
         let config = encoder.track().clone();
         match &self.track {
             Some(track) if *track == config => Ok(encoder),
@@ -146,6 +158,8 @@ impl Rung {
             }
             None => {
                 self.track = Some(config.clone());
+                let (name, why) = (self.settings.encoder().to_owned(), std::mem::take(&mut self.why));
+                self.output.send(&FromWorker::Encoder { rendition: self.rendition, encoder: name, why })?;
                 self.output.send(&FromWorker::Track { rendition: self.rendition, config })?;
                 Ok(encoder)
             }

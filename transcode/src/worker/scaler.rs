@@ -65,6 +65,7 @@ fn describe(scaled: &mut Video, from: &Video) {
     scaled.set_color_space(from.color_space());
     scaled.set_color_primaries(from.color_primaries());
     scaled.set_color_transfer_characteristic(from.color_transfer_characteristic());
+    ffi::copy_aspect(scaled, from);
     // Captions of the source, which the encoder writes into its own bitstream.
     if let Some(captions) = from.side_data(Type::A53CC) {
         ffi::set_side_data(scaled, Type::A53CC, captions.data());

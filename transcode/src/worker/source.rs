@@ -12,7 +12,7 @@ use crate::wire::{FromWorker, Job, Repair};
 use ffmpeg_next::codec::{Context, Id, threading};
 use ffmpeg_next::frame::Video;
 use ffmpeg_next::{Error, Packet, decoder};
-use media::{Frame, FrameRate};
+use media::{AvcConfig, Frame, FrameRate};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,6 +46,7 @@ impl Source {
         let failed = |source| WorkError::Codec { what: "open the H.264 decoder", source };
         let mut context = Context::new_with_codec(codec);
         ffi::set_extradata(&mut context, &job.source.video.record).map_err(failed)?;
+        ffi::set_pixels_max(&mut context, AvcConfig::PIXELS_MAX);
         // Threads on frames would hold back as many frames as there are threads.
         let threads = threading::Config { kind: threading::Type::Slice, count: SLICE_THREADS, ..Default::default() };
         context.set_threading(threads);

@@ -4,6 +4,7 @@
 
 mod clip;
 mod codecs;
+mod devices;
 mod keeping;
 mod ladder;
 mod lifetime;

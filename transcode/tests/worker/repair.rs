@@ -1,9 +1,10 @@
 //! Sources with faults: the grid stays whole, and what was mended is counted.
 
-use crate::clip::{Recipe, index};
+use crate::clip::{Clip, Recipe, index};
 use crate::oracle;
 use crate::run::{Outcome, transcode, transcode_as};
 use bytes::Bytes;
+use media::TrackConfig;
 use transcode::{EndReason, Input};
 
 fn indices(outcome: &Outcome, name: &str) -> Vec<i64> {
@@ -228,4 +229,104 @@ async fn silence_goes_on_when_the_sound_stops_and_the_picture_does_not() {
     let expected = 3 * 48_000;
     assert!((units(&outcome) * 1024 - expected).abs() <= 3072, "{} access units", units(&outcome));
     assert!(outcome.repaired("audio_gap_filled") > 80.0);
+}
+
+/// The parameter sets of a source, as they stand before a key frame.
+fn in_band(clip: &Clip) -> Vec<u8> {
+    let record = &clip.source.video.record;
+    let mut sets = Vec::new();
+    let (mut at, mut left) = (6, usize::from(record[5] & 0x1F));
+    loop {
+        while left > 0 {
+            let length = usize::from(u16::from_be_bytes([record[at], record[at + 1]]));
+            sets.extend_from_slice(&(length as u32).to_be_bytes());
+            sets.extend_from_slice(&record[at + 2..at + 2 + length]);
+            (at, left) = (at + 2 + length, left - 1);
+        }
+        if sets.iter().filter(|byte| **byte == 0x68).count() > 0 {
+            return sets;
+        }
+        (left, at) = (usize::from(record[at]), at + 1);
+    }
+}
+
+/// As an encoder does it that is set anew, and tells it in its stream alone.
+#[tokio::test]
+async fn pictures_that_change_their_size_on_the_way_are_scaled_to_what_was_told() {
+    let mut clip = Recipe::default().clip();
+    let other = Recipe { size: (320, 180), ..Recipe::default() }.clip();
+    let (rate, sets) = (clip.source.rate, in_band(&other));
+    let mut frames = other.inputs.iter().filter_map(|input| match input {
+        Input::Video(frame) => Some(frame.clone()),
+        _ => None,
+    });
+    clip.edit_video(|frame| {
+        let smaller = frames.next().unwrap();
+        if index(frame, rate) >= 60 {
+            let sets = if smaller.keyframe { &sets[..] } else { &[] };
+            frame.data = [sets, &smaller.data].concat().into();
+        }
+        true
+    });
+    let outcome = transcode(&clip, &[240]).await;
+    assert_eq!(outcome.reason, EndReason::Finished);
+    assert_eq!(indices(&outcome, "240p"), (0..120).collect::<Vec<_>>());
+    assert_eq!(outcome.repaired("video_undecodable"), 0.0);
+    assert_eq!(oracle::decode(outcome.named("240p"), rate).len(), 120 * 320 * 240 * 3 / 2);
+}
+
+/// Nobody has memory for pictures that no level of H.264 allows.
+#[tokio::test]
+async fn pictures_of_an_absurd_size_are_refused_and_counted() {
+    let mut clip = Recipe::default().clip();
+    let rate = clip.source.rate;
+    // Baseline, level 5.1, 800 times 800 macroblocks: 12,800 samples a side, and the parameter sets for its pictures.
+    let sps = [0x67, 66, 0, 51, 0xDA, 0x00, 0x32, 0x00, 0x06, 0x41, 0x90];
+    let sets = in_band(&clip);
+    let own_sps = 4 + u32::from_be_bytes(sets[..4].try_into().unwrap()) as usize;
+    let absurd = [&(sps.len() as u32).to_be_bytes()[..], &sps, &sets[own_sps..]].concat();
+    clip.edit_video(|frame| {
+        if index(frame, rate) == 60 {
+            frame.data = [&absurd[..], &frame.data].concat().into();
+        }
+        true
+    });
+    let outcome = transcode(&clip, &[240]).await;
+    assert_eq!(outcome.reason, EndReason::Finished);
+    assert_eq!(indices(&outcome, "240p"), (0..60).collect::<Vec<_>>());
+    assert_eq!(outcome.repaired("video_undecodable"), 60.0);
+}
+
+/// What nobody's browser decodes is decoded here, and every rung can be played.
+#[tokio::test]
+async fn profiles_that_browsers_do_not_know_are_encoded_for_them() {
+    for (pixels, profile) in [("yuv444p", 244), ("yuv422p", 122), ("yuv420p10le", 110)] {
+        let video: &[&str] = match pixels {
+            "yuv444p" => &["-g", "60", "-sc_threshold", "0", "-pix_fmt", "yuv444p"],
+            "yuv422p" => &["-g", "60", "-sc_threshold", "0", "-pix_fmt", "yuv422p"],
+            _ => &["-g", "60", "-sc_threshold", "0", "-pix_fmt", "yuv420p10le"],
+        };
+        let clip = Recipe { video, ..Recipe::default() }.clip();
+        assert_eq!(clip.source.video.record[1], profile);
+        let outcome = transcode(&clip, &[240]).await;
+        assert_eq!(outcome.reason, EndReason::Finished, "{pixels}");
+        for name in ["480p", "240p"] {
+            assert_eq!(indices(&outcome, name), (0..120).collect::<Vec<_>>(), "{pixels}");
+            let Some(TrackConfig::Avc { config, .. }) = &outcome.named(name).track else { panic!("{pixels}") };
+            assert!(config.is_widely_decoded(), "{pixels}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_frame_that_never_came_costs_pictures_and_no_boundary() {
+    let mut clip = Recipe::default().clip();
+    let rate = clip.source.rate;
+    clip.edit_video(|frame| index(frame, rate) != 60);
+    let outcome = transcode(&clip, &[240]).await;
+    assert_eq!(outcome.reason, EndReason::Finished);
+    assert_eq!(indices(&outcome, "240p"), (0..120).collect::<Vec<_>>());
+    let keys = outcome.named("240p").frames.iter().filter(|frame| frame.keyframe);
+    assert_eq!(keys.map(|frame| index(frame, rate)).collect::<Vec<_>>(), [0, 60]);
+    assert!(outcome.repaired("video_gap_filled") >= 1.0);
 }

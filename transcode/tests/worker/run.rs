@@ -65,7 +65,7 @@ pub(crate) fn program() -> WorkerProgram {
 /// No test's clip is too long to wait, and nothing of it is left out for want of time.
 pub(crate) fn patient() -> Limits {
     let keeping = Keeping { behind: DEADLINE, ..Limits::default().keeping };
-    Limits { hang: DEADLINE, queue: 10_000, keeping }
+    Limits { hang: DEADLINE, queue: 10_000, keeping, ..Limits::default() }
 }
 
 /// A worker of its own registry.

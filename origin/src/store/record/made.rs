@@ -38,12 +38,45 @@ pub(super) enum Making {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Track {
-    Avc { config: String, width: u32, height: u32, timescale: u32 },
-    Hevc { config: String, width: u32, height: u32, timescale: u32 },
-    Av1 { config: String, width: u32, height: u32, timescale: u32 },
-    Vp9 { config: String, width: u32, height: u32, timescale: u32 },
-    Aac { config: String, sample_rate: u32, channels: u16 },
-    Opus { config: String, channels: u16 },
+    Avc {
+        config: String,
+        width: u32,
+        height: u32,
+        timescale: u32,
+    },
+    Hevc {
+        config: String,
+        width: u32,
+        height: u32,
+        timescale: u32,
+    },
+    Av1 {
+        config: String,
+        width: u32,
+        height: u32,
+        timescale: u32,
+        /// Of a sample: width and height. None in journals of before, and where it is a square.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        aspect: Option<(u32, u32)>,
+    },
+    Vp9 {
+        config: String,
+        width: u32,
+        height: u32,
+        timescale: u32,
+        /// Of a sample: width and height. None in journals of before, and where it is a square.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        aspect: Option<(u32, u32)>,
+    },
+    Aac {
+        config: String,
+        sample_rate: u32,
+        channels: u16,
+    },
+    Opus {
+        config: String,
+        channels: u16,
+    },
 }
 
 fn each() -> u32 {
@@ -98,17 +131,17 @@ impl Track {
                 height: config.height,
                 timescale: timescale.0,
             },
-            TrackConfig::Hevc { config: VideoConfig { record, width, height }, timescale: Timescale(timescale) } => {
-                let (width, height, timescale) = (*width, *height, *timescale);
-                Self::Hevc { config: STANDARD.encode(record), width, height, timescale }
+            TrackConfig::Hevc { config, timescale: Timescale(timescale) } => {
+                let &VideoConfig { width, height, .. } = config;
+                Self::Hevc { config: STANDARD.encode(&config.record), width, height, timescale: *timescale }
             }
-            TrackConfig::Av1 { config: VideoConfig { record, width, height }, timescale: Timescale(timescale) } => {
-                let (width, height, timescale) = (*width, *height, *timescale);
-                Self::Av1 { config: STANDARD.encode(record), width, height, timescale }
+            TrackConfig::Av1 { config, timescale: Timescale(timescale) } => {
+                let &VideoConfig { width, height, pixel_aspect: aspect, .. } = config;
+                Self::Av1 { config: STANDARD.encode(&config.record), width, height, timescale: *timescale, aspect }
             }
-            TrackConfig::Vp9 { config: VideoConfig { record, width, height }, timescale: Timescale(timescale) } => {
-                let (width, height, timescale) = (*width, *height, *timescale);
-                Self::Vp9 { config: STANDARD.encode(record), width, height, timescale }
+            TrackConfig::Vp9 { config, timescale: Timescale(timescale) } => {
+                let &VideoConfig { width, height, pixel_aspect: aspect, .. } = config;
+                Self::Vp9 { config: STANDARD.encode(&config.record), width, height, timescale: *timescale, aspect }
             }
             TrackConfig::Aac { config } => Self::Aac {
                 config: STANDARD.encode(&config.record),
@@ -124,8 +157,8 @@ impl Track {
     pub(super) fn config(&self) -> Option<TrackConfig> {
         let record = |text: &String| STANDARD.decode(text).ok().map(Bytes::from);
         let scale = |ticks: &u32| Some(Timescale(Some(*ticks).filter(|&ticks| ticks > 0)?));
-        let video = |text: &String, width: &u32, height: &u32| {
-            Some(VideoConfig { record: record(text)?, width: *width, height: *height })
+        let video = |text: &String, (width, height): (u32, u32), pixel_aspect: Option<(u32, u32)>| {
+            Some(VideoConfig { record: record(text)?, width, height, pixel_aspect })
         };
         Some(match self {
             Self::Avc { config, width, height, timescale } => TrackConfig::Avc {
@@ -133,13 +166,13 @@ impl Track {
                 timescale: scale(timescale)?,
             },
             Self::Hevc { config, width, height, timescale } => {
-                TrackConfig::Hevc { config: video(config, width, height)?, timescale: scale(timescale)? }
+                TrackConfig::Hevc { config: video(config, (*width, *height), None)?, timescale: scale(timescale)? }
             }
-            Self::Av1 { config, width, height, timescale } => {
-                TrackConfig::Av1 { config: video(config, width, height)?, timescale: scale(timescale)? }
+            Self::Av1 { config, width, height, timescale, aspect } => {
+                TrackConfig::Av1 { config: video(config, (*width, *height), *aspect)?, timescale: scale(timescale)? }
             }
-            Self::Vp9 { config, width, height, timescale } => {
-                TrackConfig::Vp9 { config: video(config, width, height)?, timescale: scale(timescale)? }
+            Self::Vp9 { config, width, height, timescale, aspect } => {
+                TrackConfig::Vp9 { config: video(config, (*width, *height), *aspect)?, timescale: scale(timescale)? }
             }
             Self::Aac { config, sample_rate, channels } => TrackConfig::Aac {
                 config: AacConfig { record: record(config)?, sample_rate: *sample_rate, channels: *channels },
@@ -157,12 +190,14 @@ mod tests {
 
     #[test]
     fn renditions_of_every_codec_survive() {
-        let video = VideoConfig { record: Bytes::from_static(b"record"), width: 640, height: 360 };
+        let video = VideoConfig { record: Bytes::from_static(b"record"), width: 640, height: 360, pixel_aspect: None };
         let (config, timescale) = (|| video.clone(), Timescale(30_000));
+        let anamorphic = VideoConfig { pixel_aspect: Some((16, 11)), ..config() };
         for track in [
             TrackConfig::Hevc { config: config(), timescale },
             TrackConfig::Av1 { config: config(), timescale },
             TrackConfig::Vp9 { config: config(), timescale },
+            TrackConfig::Vp9 { config: anamorphic, timescale },
             TrackConfig::Opus { config: OpusConfig { record: Bytes::from_static(b"record"), channels: 6 } },
         ] {
             assert_eq!(Track::of(&track).config(), Some(track));

@@ -3,12 +3,22 @@
 //! Through FFmpeg 5.1 it takes no request for a key frame, so it counts: a GOP is a segment, and the first picture that it gets
 //! is at the start of one.
 
-use super::{Codec, Settings, Unit, threads};
+use super::{Codec, Settings, Takes, Unit, pixel_aspect, threads};
+use crate::hardware::Engine;
+use config::VideoCodec;
 use ffmpeg_next::Dictionary;
 use ffmpeg_next::frame::Video;
-use media::{CodecError, TrackConfig, av1};
+use media::{CodecError, TrackConfig, VideoConfig, av1};
 
-pub(super) const CODEC: Codec = Codec { encoder: "libsvtav1", counts: true, options, track, coded };
+pub(super) const CODEC: Codec = Codec {
+    engine: Engine::Software,
+    codec: VideoCodec::Av1,
+    counts: true,
+    takes: Takes::Planar,
+    options,
+    track,
+    coded,
+};
 
 fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
     let mut options = Dictionary::new();
@@ -33,11 +43,12 @@ fn params(threads: u32) -> String {
     format!("rc=2:pred-struct=1:lookahead=0:scd=0:enable-overlays=0:lp={threads}")
 }
 
-fn track(settings: &Settings, header: &[u8], _: &Video) -> Result<TrackConfig, CodecError> {
-    Ok(TrackConfig::Av1 { config: av1::config(header)?, timescale: settings.grid.timescale() })
+pub(super) fn track(settings: &Settings, header: &[u8], first: &Video) -> Result<TrackConfig, CodecError> {
+    let config = VideoConfig { pixel_aspect: pixel_aspect(first), ..av1::config(header)? };
+    Ok(TrackConfig::Av1 { config, timescale: settings.grid.timescale() })
 }
 
-fn coded(packet: &[u8]) -> Option<Unit> {
+pub(super) fn coded(packet: &[u8]) -> Option<Unit> {
     let av1::TemporalUnit { data, key } = av1::temporal_unit(packet)?;
     Some(Unit { key, data })
 }

@@ -1,18 +1,28 @@
 //! VP9 by libvpx.
 
-use super::{Codec, Settings, Unit, threads};
+use super::{Codec, Settings, Takes, Unit, pixel_aspect, threads};
+use crate::hardware::Engine;
 use bytes::Bytes;
+use config::VideoCodec;
 use ffmpeg_next::Dictionary;
 use ffmpeg_next::color::Range;
 use ffmpeg_next::ffi::{AVColorPrimaries, AVColorSpace, AVColorTransferCharacteristic};
 use ffmpeg_next::frame::Video;
-use media::{CodecError, TrackConfig, vp9};
+use media::{CodecError, TrackConfig, VideoConfig, vp9};
 
-pub(super) const CODEC: Codec = Codec { encoder: "libvpx-vp9", counts: false, options, track, coded };
+pub(super) const CODEC: Codec = Codec {
+    engine: Engine::Software,
+    codec: VideoCodec::Vp9,
+    counts: false,
+    takes: Takes::Planar,
+    options,
+    track,
+    coded,
+};
 
 fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
     let mut options = Dictionary::new();
-    let Settings { encoding, bucket: (_, holds), segment_pictures, .. } = settings;
+    let Settings { encoding, segment_pictures, .. } = settings;
     let segment = segment_pictures.to_string();
     let threads = threads(encoding.height).to_string();
     options.set("deadline", "realtime");
@@ -29,7 +39,8 @@ fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
     if let Some(quality) = encoding.quality {
         options.set("qmin", &quality.to_string());
     }
-    options.set("bufsize", &holds.to_string());
+    // What a segment of two seconds may borrow, up to the peak.
+    options.set("bufsize", &(encoding.bitrate / 2).to_string());
     options.set("threads", &threads);
     options.set("row-mt", "1");
     options.set("tile-columns", if encoding.height < 720 { "0" } else { "1" });
@@ -37,19 +48,19 @@ fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
 }
 
 /// Nothing in the bitstream tells the level, and the header has no more than the size.
-fn track(settings: &Settings, _: &[u8], first: &Video) -> Result<TrackConfig, CodecError> {
-    let Settings { encoding, rate, grid, .. } = settings;
+pub(super) fn track(settings: &Settings, _: &[u8], first: &Video) -> Result<TrackConfig, CodecError> {
+    let Settings { encoding, rate, grid, peak, .. } = settings;
     let color = vp9::Color {
         primaries: AVColorPrimaries::from(first.color_primaries()) as u8,
         transfer: AVColorTransferCharacteristic::from(first.color_transfer_characteristic()) as u8,
         matrix: AVColorSpace::from(first.color_space()) as u8,
         full_range: first.color_range() == Range::JPEG,
     };
-    let peak = encoding.bitrate.saturating_add(encoding.bitrate / 4);
-    let config = vp9::config((encoding.width, encoding.height), *rate, peak, color);
+    let config = vp9::config((encoding.width, encoding.height), *rate, *peak, color);
+    let config = VideoConfig { pixel_aspect: pixel_aspect(first), ..config };
     Ok(TrackConfig::Vp9 { config, timescale: grid.timescale() })
 }
 
-fn coded(packet: &[u8]) -> Option<Unit> {
+pub(super) fn coded(packet: &[u8]) -> Option<Unit> {
     Some(Unit { key: vp9::is_key(packet), data: Bytes::copy_from_slice(packet) })
 }

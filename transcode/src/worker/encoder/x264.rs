@@ -1,16 +1,26 @@
 //! H.264 by x264.
 
-use super::{Codec, Settings, Unit, annexb, threads};
+use super::{Codec, Settings, Takes, Unit, annexb, threads};
+use crate::hardware::Engine;
 use bytes::{BufMut, Bytes, BytesMut};
+use config::VideoCodec;
 use ffmpeg_next::Dictionary;
 use ffmpeg_next::frame::Video;
 use media::{AvcConfig, CodecError, TrackConfig};
 
-pub(super) const CODEC: Codec = Codec { encoder: "libx264", counts: false, options, track, coded };
+pub(super) const CODEC: Codec = Codec {
+    engine: Engine::Software,
+    codec: VideoCodec::H264,
+    counts: false,
+    takes: Takes::Planar,
+    options,
+    track,
+    coded,
+};
 
 fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
     let mut options = Dictionary::new();
-    let Settings { encoding, bucket: (runs, holds), segment_pictures, .. } = settings;
+    let Settings { encoding, peak, segment_pictures, .. } = settings;
     let segment = segment_pictures.to_string();
     // Zerolatency: no look-ahead, no B-frames, threads on slices of one picture instead of on several pictures.
     options.set("preset", preset);
@@ -31,8 +41,7 @@ fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
     if let Some(finest) = encoding.quality {
         options.set("qmin", &finest.to_string());
     }
-    options.set("maxrate", &runs.to_string());
-    options.set("bufsize", &holds.to_string());
+    ["maxrate", "bufsize"].iter().for_each(|name| options.set(name, &peak.to_string()));
     options.set("threads", &threads(encoding.height).to_string());
     options
 }
@@ -60,14 +69,14 @@ fn pin(own: &str, used: &str, options: &mut Dictionary) {
     }
 }
 
-fn track(settings: &Settings, header: &[u8], _: &Video) -> Result<TrackConfig, CodecError> {
+pub(super) fn track(settings: &Settings, header: &[u8], _: &Video) -> Result<TrackConfig, CodecError> {
     let record = record(header).ok_or(CodecError::Invalid("H.264 header: it has no parameter sets"))?;
     let config = AvcConfig { record, width: settings.encoding.width, height: settings.encoding.height };
     Ok(TrackConfig::Avc { config, timescale: settings.grid.timescale() })
 }
 
 /// Parameter sets and delimiters files keep elsewhere or not at all.
-fn coded(packet: &[u8]) -> Option<Unit> {
+pub(super) fn coded(packet: &[u8]) -> Option<Unit> {
     let data = annexb::with_lengths(packet, |nal| !matches!(kind(nal), TYPE_SPS | TYPE_PPS | TYPE_AUD));
     Some(Unit { key: annexb::nals(packet).any(|nal| kind(nal) == TYPE_IDR), data })
 }

@@ -58,7 +58,7 @@ fn run_within(bearable: Duration, settings: Settings, sheds: &[Shed]) -> (Vec<Fr
     let output = Output::to(file.try_clone().unwrap());
     let (below, handed) = sync_channel(1000);
     let below = Below { pictures: below, every: 1 };
-    let rung = Rung::new(settings, (1, 0), Some(below), (output, Pace::new(1, bearable)));
+    let rung = Rung::new(settings, (1, 0, "nobody asked".to_owned()), Some(below), (output, Pace::new(1, bearable)));
     let (pictures, receiver) = sync_channel(1000);
     for (segment, shed) in sheds.iter().enumerate() {
         let first = segment as i64 * SEGMENT;
@@ -72,7 +72,10 @@ fn run_within(bearable: Duration, settings: Settings, sheds: &[Shed]) -> (Vec<Fr
     let mut buffer = BytesMut::from(&buffer[..]);
     let mut said = Vec::new();
     while let Some(message) = wire::decode(&mut buffer).unwrap() {
-        said.push(message);
+        match message {
+            FromWorker::Encoder { encoder, .. } => assert_eq!((encoder.as_str(), said.len()), ("libx264", 0)),
+            message => said.push(message),
+        }
     }
     (said, handed.iter().map(|picture| picture.index).collect())
 }
