@@ -58,6 +58,37 @@ async fn vp9_has_its_key_frames_where_segments_begin() {
     }
 }
 
+/// Scaled or not, every rung says it, in the bitstream or beside it.
+#[tokio::test]
+async fn pixels_that_are_no_squares_keep_their_shape_in_every_codec() {
+    let video = &["-vf", "setsar=16/11", "-g", "60", "-sc_threshold", "0"];
+    let clip = Recipe { video, seconds: 1, ..Recipe::default() }.clip();
+    for (codec, preset) in [(VideoCodec::Av1, "12"), (VideoCodec::Vp9, "8")] {
+        let outcome = transcode_as(&clip, &[240], |plan| in_codec(plan, codec, preset, None)).await;
+        let told = match &outcome.named("240p").track {
+            Some(TrackConfig::Av1 { config, .. } | TrackConfig::Vp9 { config, .. }) => config.pixel_aspect,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told, Some((16, 11)), "{codec:?}");
+    }
+    for (codec, preset) in [(VideoCodec::H264, "ultrafast"), (VideoCodec::Hevc, "ultrafast")] {
+        let outcome = transcode_as(&clip, &[240], |plan| in_codec(plan, codec, preset, None)).await;
+        assert_eq!(oracle::aspect(outcome.named("240p"), outcome.job.plan.rate), "16:11", "{codec:?}");
+    }
+}
+
+#[tokio::test]
+async fn hevc_with_a_quality_spends_little_on_a_still_picture() {
+    let video = &["-vf", "trim=end_frame=1,loop=loop=119:size=1", "-g", "60", "-sc_threshold", "0"];
+    let clip = Recipe { video, ..Recipe::default() }.clip();
+    let mut spent = [0.0; 2];
+    for (spent, quality) in spent.iter_mut().zip([Some(30), None]) {
+        let outcome = transcode_as(&clip, &[240], |plan| in_codec(plan, VideoCodec::Hevc, "ultrafast", quality)).await;
+        *spent = rate(&outcome.named("240p").frames, 4.0);
+    }
+    assert!(spent[0] < 0.7 * spent[1], "{spent:?} bits per second for a still picture");
+}
+
 fn rate(frames: &[Frame], seconds: f64) -> f64 {
     frames.iter().map(|frame| frame.data.len() as f64 * 8.0).sum::<f64>() / seconds
 }

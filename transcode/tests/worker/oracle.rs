@@ -5,9 +5,8 @@ use media::fmp4::{Sample, fragment, init};
 use media::{Frame, FrameRate, TrackConfig, TrackKind};
 use std::process::Command;
 
-/// Writes the rendition as CMAF, one fragment per segment, and decodes all of it. Fails on the least complaint.
-/// Gives the raw decoded bytes: 4:2:0 pictures, or 32-bit float samples with interleaved channels.
-pub(crate) fn decode(collected: &Collected, rate: FrameRate) -> Vec<u8> {
+/// The rendition as CMAF, one fragment per segment.
+fn file(collected: &Collected, rate: FrameRate) -> Vec<u8> {
     let track = collected.track.as_ref().unwrap();
     let mut file = init(track).unwrap().to_vec();
     let starts = collected.frames.iter().enumerate().filter(|(_, frame)| frame.keyframe).map(|(index, _)| index);
@@ -20,9 +19,29 @@ pub(crate) fn decode(collected: &Collected, rate: FrameRate) -> Vec<u8> {
         let samples: Vec<_> = frames.iter().map(|frame| sample(frame, track, rate)).collect();
         file.extend_from_slice(&fragment(sequence as u32 + 1, frames[0].dts as u64, None, &samples).unwrap());
     }
+    file
+}
+
+/// The shape of its pixels, as FFmpeg reads it from the file: `16:11`.
+pub(crate) fn aspect(collected: &Collected, rate: FrameRate) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rendition.mp4");
-    std::fs::write(&path, file).unwrap();
+    std::fs::write(&path, file(collected, rate)).unwrap();
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-show_entries", "stream=sample_aspect_ratio", "-of", "csv=p=0"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Decodes all of a rendition. Fails on the least complaint.
+/// Gives the raw decoded bytes: 4:2:0 pictures, or 32-bit float samples with interleaved channels.
+pub(crate) fn decode(collected: &Collected, rate: FrameRate) -> Vec<u8> {
+    let track = collected.track.as_ref().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rendition.mp4");
+    std::fs::write(&path, file(collected, rate)).unwrap();
     let raw: &[&str] = match track.kind() {
         TrackKind::Video => &["-fps_mode", "passthrough", "-f", "rawvideo"],
         TrackKind::Audio => &["-f", "f32le"],
