@@ -74,18 +74,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let command = std::env::args().skip(1).fold("bench".to_owned(), |all, argument| format!("{all} {argument}"));
     let (machine, date) = (Machine::look(open_files), machine::date());
     let mut report = Report { command, date, machine, window_s: arguments.window, short: Vec::new(), long: Vec::new() };
+    // To the end: ext4 looks past all that was deleted in the last seconds for each file that is made.
+    let kept = tempfile::tempdir()?;
     for round in 1..=arguments.runs {
         eprintln!("round {round} of {}", arguments.runs);
-        let folders = (tempfile::tempdir()?, tempfile::tempdir()?);
-        let mut short = Measured::fill(SHORT_S, folders.0.path())?;
-        let mut long = Measured::fill(arguments.window, folders.1.path())?;
+        let [of_short, of_long] = ["short", "long"].map(|name| kept.path().join(format!("{round}-{name}")));
+        let mut short = Measured::fill(SHORT_S, &of_short)?;
+        let mut long = Measured::fill(arguments.window, &of_long)?;
         // In turns, so that whatever else the machine does is beside both.
         for _ in 0..arguments.parts.div_ceil(TURN) {
             short.turn()?;
             long.turn()?;
         }
-        report.short.push(short.end(folders.0.path())?);
-        report.long.push(long.end(folders.1.path())?);
+        report.short.push(short.end(&of_short)?);
+        report.long.push(long.end(&of_long)?);
     }
     let files = (arguments.json.as_deref(), arguments.write.as_deref());
     give((&report, &report.machine), &report.markdown(), MARKS, files)
@@ -112,6 +114,7 @@ const FILLED: u64 = 50;
 impl Measured {
     /// A little more than the window, so that something leaves it with every segment.
     fn fill(window_s: u64, folder: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir(folder)?;
         let mut origin = Origin::start(window_s, folder)?;
         let segments = (window_s as f64 / PART_S / PARTS_PER_SEGMENT as f64) as u64 + 8;
         let mut published = 0;

@@ -8,7 +8,7 @@ pub use codec::{AudioCodec, VideoCodec};
 
 use crate::Problem;
 use crate::bounded::within;
-use crate::origin::Thumbnails;
+use crate::origin::{ANY_STREAM, Thumbnails};
 use crate::streams::Streams;
 use codec::Preset;
 pub use edit::{LadderEdit, LadderWords};
@@ -64,11 +64,30 @@ pub struct Audio {
     pub channels_max: u16,
 }
 
-/// The streams that it names have this ladder.
+/// The streams that it names have this ladder, where it names a publisher only those that this one sends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LadderRule {
     pub streams: Streams,
+    /// [`crate::PublishRule::name`].
+    pub publisher: Option<String>,
     pub ladder: Ladder,
+}
+
+impl LadderRule {
+    pub(crate) fn covers(&self, stream: &str, publisher: Option<&str>) -> bool {
+        self.streams.cover(stream) && (self.publisher.is_none() || self.publisher.as_deref() == publisher)
+    }
+}
+
+/// Whether rules name publishers that there are.
+pub(crate) fn check_publishers(rules: &[LadderRule], names: &[&str], problems: &mut Vec<Problem>) {
+    for (index, rule) in rules.iter().enumerate() {
+        let unknown = rule.publisher.as_deref().filter(|publisher| !names.contains(publisher));
+        if let Some(publisher) = unknown {
+            let text = format!("{publisher:?} is the `name` of no rule in origin.ingest.publishers; give it to one");
+            problems.push(Problem::new(format!("origin.ladders[{index}].publisher"), text));
+        }
+    }
 }
 
 impl Ladder {
@@ -107,7 +126,8 @@ pub(crate) struct Raw {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawRule {
-    stream: String,
+    stream: Option<String>,
+    publisher: Option<String>,
     rungs: Option<Rungs>,
     audio_bitrate: Option<u32>,
     audio_codecs: Option<Vec<AudioCodec>>,
@@ -133,13 +153,18 @@ struct RawRung {
 
 impl RawRule {
     pub(crate) fn valid(self, index: usize, general: &Raw, problems: &mut Vec<Problem>) -> LadderRule {
-        let Self { stream, rungs, audio_bitrate, audio_codecs, audio_channels_max, .. } = self;
+        let Self { stream, publisher, rungs, audio_bitrate, audio_codecs, audio_channels_max, .. } = self;
         let Self { top_bits_per_pixel, codec, rate_control, quality, preset, .. } = self;
         let key = format!("origin.ladders[{index}]");
         let coding = Raw { codec, rate_control, quality, preset, ..Raw::default() };
         let own = Raw { rungs, audio_bitrate, audio_codecs, audio_channels_max, top_bits_per_pixel, ..coding };
+        if stream.is_none() && publisher.is_none() {
+            problems.push(Problem::new(&*key, "names no stream and no publisher; write stream = \"NAME\""));
+        }
+        let stream = stream.unwrap_or_else(|| ANY_STREAM.to_owned());
         LadderRule {
             streams: Streams::valid(&format!("{key}.stream"), stream, problems),
+            publisher,
             ladder: own.or(general).valid(&key, problems),
         }
     }

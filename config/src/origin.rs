@@ -91,6 +91,8 @@ pub struct Ingest {
 pub struct PublishRule {
     pub stream: String,
     pub key: String,
+    /// What other rules call whoever has the key.
+    pub name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +139,7 @@ struct RawIngest {
 struct RawPublishRule {
     stream: String,
     key: String,
+    name: Option<String>,
 }
 
 impl Default for Raw {
@@ -208,6 +211,7 @@ impl Raw {
             LadderRule { ladder: with_images(rule.ladder), ..rule }
         });
         let ladders: Vec<_> = ladders.collect();
+        ladder::check_publishers(&ladders, &self.ingest.names(), problems);
         let ladder = with_images(self.ladder.valid("origin.ladder", problems));
         let encryption = self.encryption.valid(problems);
         encryption::check_codecs(&encryption, (&ladder, &ladders), problems);
@@ -240,9 +244,9 @@ impl Raw {
 }
 
 impl Origin {
-    /// What is made of the stream of this name: the first rule that names it decides.
-    pub fn ladder(&self, stream: &str) -> &Ladder {
-        let rule = self.ladders.iter().find(|rule| rule.streams.cover(stream));
+    /// What is made of the stream of this name, sent by this publisher: the first rule that names both decides.
+    pub fn ladder(&self, stream: &str, publisher: Option<&str>) -> &Ladder {
+        let rule = self.ladders.iter().find(|rule| rule.covers(stream, publisher));
         rule.map_or(&self.ladder, |rule| &rule.ladder)
     }
 }
@@ -258,7 +262,17 @@ pub fn is_stream_name(name: &str) -> bool {
 
 pub(crate) const STREAM_NAME: &str = "1 to 64 letters, digits, hyphens or underscores";
 
+impl RawPublishRule {
+    fn rule(self) -> PublishRule {
+        PublishRule { stream: self.stream, key: self.key, name: self.name }
+    }
+}
+
 impl RawIngest {
+    fn names(&self) -> Vec<&str> {
+        self.publishers.iter().filter_map(|rule| rule.name.as_deref()).collect()
+    }
+
     fn valid(self, problems: &mut Vec<Problem>) -> Ingest {
         for (index, rule) in self.publishers.iter().enumerate() {
             if rule.stream != ANY_STREAM && !is_stream_name(&rule.stream) {
@@ -282,7 +296,7 @@ impl RawIngest {
         Ingest {
             open: self.open,
             takeover: self.takeover,
-            publishers: self.publishers.into_iter().map(|r| PublishRule { stream: r.stream, key: r.key }).collect(),
+            publishers: self.publishers.into_iter().map(RawPublishRule::rule).collect(),
             connections_max: within(problems, "origin.ingest.connections_max", self.connections_max, 1..=10_000),
             handshake_timeout,
             idle_timeout,

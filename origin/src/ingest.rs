@@ -72,8 +72,9 @@ pub enum Refusal {
 
 /// The table of streams as an ingest protocol sees it.
 pub trait Publishing: Send + Sync + 'static {
-    /// Takes the name for this publisher, or says why not. Called after [`admit`]: name and key are good.
-    fn publish(&self, request: &PublishRequest) -> Result<Publisher, Refusal>;
+    /// Takes the stream's name for this publisher, or says why not. Called after [`admit`]: name and key are good, and `who` is
+    /// what the configuration calls the publisher.
+    fn publish(&self, request: &PublishRequest, who: Option<&str>) -> Result<Publisher, Refusal>;
 }
 
 /// The sending end of one accepted publish. Dropping it tells the stream that its publisher is gone.
@@ -147,25 +148,24 @@ impl Refusal {
     }
 }
 
-/// Whether the configuration lets this request publish. Every rule is compared in full and in constant time, so that
+/// Whether the configuration lets this request publish, and what it calls who does. Every rule is compared in full and in constant time, so that
 /// the time of a refusal tells nothing about the keys.
-pub fn admit(ingest: &config::Ingest, request: &PublishRequest) -> Result<(), Refusal> {
+pub fn admit<'a>(ingest: &'a config::Ingest, request: &PublishRequest) -> Result<Option<&'a str>, Refusal> {
     if request.app != APP {
         return Err(Refusal::NotAllowed);
     }
     if !config::is_stream_name(&request.stream) {
         return Err(Refusal::BadName);
     }
-    if ingest.open {
-        return Ok(());
-    }
     let key = request.key.as_deref().unwrap_or_default();
-    let mut allowed = subtle::Choice::from(0);
+    let mut admitted = None;
     for rule in &ingest.publishers {
         let covers = rule.stream == config::ANY_STREAM || rule.stream == request.stream;
-        allowed |= rule.key.as_bytes().ct_eq(key.as_bytes()) & subtle::Choice::from(u8::from(covers));
+        if bool::from(rule.key.as_bytes().ct_eq(key.as_bytes()) & subtle::Choice::from(u8::from(covers))) {
+            admitted.get_or_insert(rule.name.as_deref());
+        }
     }
-    if bool::from(allowed) { Ok(()) } else { Err(Refusal::UnknownKey) }
+    admitted.or_else(|| ingest.open.then_some(None)).ok_or(Refusal::UnknownKey)
 }
 
 /// The one application: streams are published to `/live/{stream}` and watched at `/live/{stream}`.
@@ -178,7 +178,7 @@ mod tests {
 
     fn ingest(open: bool, rules: &[(&str, &str)]) -> Ingest {
         let origin = Config::parse("[origin]\n", []).unwrap().origin.unwrap();
-        let rule = |&(stream, key): &(&str, &str)| PublishRule { stream: stream.into(), key: key.into() };
+        let rule = |&(stream, key): &(&str, &str)| PublishRule { stream: stream.into(), key: key.into(), name: None };
         Ingest { open, publishers: rules.iter().map(rule).collect(), ..origin.ingest }
     }
 
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_key_opens_its_stream_and_no_other() {
         let rules = ingest(false, &[("a", "one"), ("b", "two")]);
-        assert_eq!(admit(&rules, &request("a", Some("one"))), Ok(()));
+        assert_eq!(admit(&rules, &request("a", Some("one"))), Ok(None));
         assert_eq!(admit(&rules, &request("a", Some("two"))), Err(Refusal::UnknownKey));
         assert_eq!(admit(&rules, &request("a", None)), Err(Refusal::UnknownKey));
         assert_eq!(admit(&rules, &request("c", Some("one"))), Err(Refusal::UnknownKey));
@@ -198,13 +198,13 @@ mod tests {
     #[test]
     fn a_star_covers_every_stream() {
         let rules = ingest(false, &[("*", "one")]);
-        assert_eq!(admit(&rules, &request("anything", Some("one"))), Ok(()));
+        assert_eq!(admit(&rules, &request("anything", Some("one"))), Ok(None));
     }
 
     #[test]
     fn without_rules_only_an_open_origin_takes_streams() {
         assert_eq!(admit(&ingest(false, &[]), &request("a", Some(""))), Err(Refusal::UnknownKey));
-        assert_eq!(admit(&ingest(true, &[]), &request("a", None)), Ok(()));
+        assert_eq!(admit(&ingest(true, &[]), &request("a", None)), Ok(None));
     }
 
     #[test]

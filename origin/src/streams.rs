@@ -133,7 +133,9 @@ impl Directory {
 
     /// What is to be made of a stream, from the next segment on.
     pub(crate) fn ladder(&self, stream: &Stream) -> Arc<Ladder> {
-        stream.edited_ladder().unwrap_or_else(|| Arc::new(self.0.context.config.ladder(&stream.name).clone()))
+        stream.edited_ladder().unwrap_or_else(|| {
+            Arc::new(self.0.context.config.ladder(&stream.name, stream.publisher().as_deref()).clone())
+        })
     }
 
     /// Whether this origin can make a ladder of a stream, and why not.
@@ -266,7 +268,7 @@ impl Drop for FreeOnPanic {
 }
 
 impl Publishing for Directory {
-    fn publish(&self, request: &PublishRequest) -> Result<Publisher, Refusal> {
+    fn publish(&self, request: &PublishRequest, who: Option<&str>) -> Result<Publisher, Refusal> {
         let mut entries = self.0.entries.lock();
         let known = entries.get(&request.stream).is_some_and(|entry| !entry.stream.has_ended());
         if !known {
@@ -285,7 +287,8 @@ impl Publishing for Directory {
         let (publisher, items) = Publisher::channel(PUBLISHER_QUEUE);
         entry.intake.try_send((items, publisher.ending())).map_err(|_| Refusal::NameTaken)?;
         entry.busy = true;
-        tracing::info!(stream = %request.stream, "publisher took the name");
+        entry.stream.set_publisher(who);
+        tracing::info!(stream = %request.stream, publisher = who, "publisher took the name");
         Ok(publisher)
     }
 }
@@ -296,12 +299,46 @@ mod tests {
     use prometheus::Registry;
 
     fn directory() -> Directory {
+        directory_of("[origin]\n")
+    }
+
+    fn directory_of(text: &str) -> Directory {
         let registry = Registry::new();
-        let config = config::Config::parse("[origin]\n", []).unwrap().origin.unwrap();
+        let config = config::Config::parse(text, []).unwrap().origin.unwrap();
         let metrics = Metrics::register(&registry).unwrap();
         let program = WorkerProgram { path: "none".into(), args: Vec::new() };
         let transcode_metrics = transcode::Metrics::register(&registry).unwrap();
         Directory::new(Context::new(config, (program, None), (metrics, transcode_metrics), None).0)
+    }
+
+    #[tokio::test]
+    async fn who_publishes_decides_on_the_ladder_too() {
+        let text = r#"
+            [origin]
+            ladders = [{ publisher = "studio", stream = "a*", rungs = [] }, { stream = "b", rungs = "mobile" }]
+            [origin.ingest]
+            publishers = [{ stream = "*", key = "s3cret", name = "studio" }, { stream = "*", key = "other" }]
+        "#;
+        let directory = directory_of(text);
+        let request = |stream: &str, key: &str| {
+            let request =
+                PublishRequest { app: "live".to_owned(), stream: stream.to_owned(), key: Some(key.to_owned()) };
+            let who = crate::admit(&directory.0.context.config.ingest, &request).unwrap();
+            let publisher = directory.publish(&request, who).unwrap();
+            let rungs = directory.ladder(&directory.find(stream).unwrap()).rungs.len();
+            (publisher, rungs)
+        };
+        let usual = directory.0.context.config.ladder.rungs.len();
+        let mut publishers = Vec::new();
+        for (stream, key, rungs) in
+            [("a", "s3cret", 0), ("a2", "other", usual), ("c", "s3cret", usual), ("a3", "other", usual)]
+        {
+            let (publisher, found) = request(stream, key);
+            assert_eq!(found, rungs, "{stream} with {key}");
+            publishers.push(publisher);
+        }
+        assert!(request("b", "s3cret").1 > 1);
+        directory.stop().await;
     }
 
     #[tokio::test]
@@ -324,12 +361,12 @@ mod tests {
     async fn a_task_that_panics_frees_its_name() {
         let directory = directory();
         let request = PublishRequest { app: "live".to_owned(), stream: "a".to_owned(), key: None };
-        let _publisher = directory.publish(&request).unwrap();
-        assert_eq!(directory.publish(&request).unwrap_err(), Refusal::NameTaken);
+        let _publisher = directory.publish(&request, None).unwrap();
+        assert_eq!(directory.publish(&request, None).unwrap_err(), Refusal::NameTaken);
         let before = directory.find("a").unwrap();
         assert!(directory.spawn(&before, async { panic!("as a test wants it") }).await.unwrap_err().is_panic());
         assert!(directory.find("a").is_none());
-        let _publisher = directory.publish(&request).unwrap();
+        let _publisher = directory.publish(&request, None).unwrap();
         // Another stream has the name: it is not that one's to free.
         assert!(directory.spawn(&before, async { panic!("as a test wants it") }).await.unwrap_err().is_panic());
         assert!(!Arc::ptr_eq(&directory.find("a").unwrap(), &before));

@@ -56,7 +56,7 @@ pub(crate) async fn run(window_s: u64, disk: Option<PathBuf>) -> anyhow::Result<
         let parts: u64 = line.trim().parse()?;
         if source.is_none() {
             let request = PublishRequest { app: "live".into(), stream: STREAM.into(), key: None };
-            let publisher = publishing.publish(&request)?;
+            let publisher = publishing.publish(&request, None)?;
             source = Some(Source::begin(publisher).await?);
         }
         let source = source.as_mut().context("it publishes")?;

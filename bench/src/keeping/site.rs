@@ -69,7 +69,8 @@ impl Site {
         let server = Server::bind(config, program, &registry)?;
         let (addr, publishing) = (server.http_addr(), server.publishing());
         runtime.spawn(server.run(stop.clone()));
-        let publisher = publishing.publish(&PublishRequest { app: "live".into(), stream: STREAM.into(), key: None })?;
+        let publisher =
+            publishing.publish(&PublishRequest { app: "live".into(), stream: STREAM.into(), key: None }, None)?;
         runtime.spawn(publish(publisher, clip, (Arc::clone(&quiet), Arc::clone(&sent))));
         drop(entered);
         Ok(Self { registry, addr, stop, quiet, sent, begun: Instant::now(), runtime: Some(runtime) })

@@ -69,11 +69,11 @@ fn what_is_said_of_one_encoder_is_not_inherited_by_another() {
          [origin.ladder]\npreset = \"fast\"\nquality = 20\n",
     );
     let said = |stream: &str| {
-        let coding = &origin.ladder(stream).coding;
+        let coding = &origin.ladder(stream, None).coding;
         (coding.quality, coding.preset.as_str())
     };
     assert_eq!([said("a"), said("b")], [(Some(35), "10"), (Some(20), "fast")]);
-    assert_eq!(origin.ladder("a").rungs[0].coding, origin.ladder("a").coding);
+    assert_eq!(origin.ladder("a", None).rungs[0].coding, origin.ladder("a", None).coding);
 }
 
 #[test]
@@ -114,14 +114,14 @@ fn the_first_rule_that_names_a_stream_decides_and_inherits() {
          [origin.ladder]\npreset = \"fast\"\naudio_bitrate = 96000\n[origin.thumbnails]\nheight = 120\n",
     );
     let said = |stream: &str| {
-        let ladder = origin.ladder(stream);
+        let ladder = origin.ladder(stream, None);
         (ladder.rungs.len(), ladder.audio.bitrate, ladder.coding.preset.as_str())
     };
     assert_eq!(
         [said("radio"), said("sport-1"), said("news")],
         [(0, 96_000, "fast"), (3, 64_000, "fast"), (1, 96_000, "fast")]
     );
-    assert_eq!(origin.ladder("sport-1").thumbnails, origin.ladder.thumbnails);
+    assert_eq!(origin.ladder("sport-1", None).thumbnails, origin.ladder.thumbnails);
 }
 
 #[test]
@@ -169,6 +169,8 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         ("[origin]\nladders = [{ stream = \"a b\" }]", "origin.ladders[0].stream", "names no stream"),
         ("[origin]\nladders = [{ stream = \"a\", audio_bitrate = 1 }]", "origin.ladders[0].audio_bitrate", "16000"),
+        ("[origin]\nladders = [{ rungs = [] }]", "origin.ladders[0]", "names no stream and no publisher"),
+        ("[origin]\nladders = [{ publisher = \"x\" }]", "origin.ladders[0].publisher", "give it to one"),
     ] {
         let problems = Config::parse(file, []).expect_err(file);
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

@@ -193,7 +193,8 @@ pub(super) fn check_codecs(
             continue;
         }
         let meets = |rule: &&LadderRule| rule.streams.meet(&encrypted.streams);
-        let all_named = rules.iter().position(|rule| rule.streams.hold(&encrypted.streams));
+        let is_last = |rule: &LadderRule| rule.publisher.is_none() && rule.streams.hold(&encrypted.streams);
+        let all_named = rules.iter().position(is_last);
         let ladders = rules[..all_named.map_or(rules.len(), |last| last + 1)].iter().filter(meets);
         let mut ladders = ladders.map(|rule| &rule.ladder).chain(Some(general).filter(|_| all_named.is_none()));
         if let Some(text) = ladders.find_map(why_no_cbcs) {

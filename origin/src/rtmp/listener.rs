@@ -93,7 +93,7 @@ impl Listener {
 impl Ingest {
     /// Whether configuration and streams let this publish happen.
     pub(super) fn publish(&self, request: &PublishRequest) -> Result<Publisher, Refusal> {
-        let answer = admit(&self.config, request).and_then(|()| self.publishing.publish(request));
+        let answer = admit(&self.config, request).and_then(|who| self.publishing.publish(request, who));
         self.metrics.publish(answer.as_ref().map(|_| ()).map_err(|refusal| *refusal));
         answer
     }

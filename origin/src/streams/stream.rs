@@ -60,6 +60,8 @@ pub(crate) struct Stream {
     ladder: Mutex<Option<Arc<Ladder>>>,
     /// An encoder of a device has failed on it.
     without_devices: AtomicBool,
+    /// What the configuration calls who publishes it, or did last.
+    publisher: Mutex<Option<Arc<str>>>,
     measured: Mutex<Measured>,
 }
 
@@ -135,7 +137,7 @@ impl Stream {
         let (generation, ended, keyless) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
         let (abandoned, _) = watch::channel(false);
         let (mpd, markers, pairing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (shelf, measured, ladder) = (RwLock::default(), Mutex::default(), Mutex::default());
+        let (shelf, measured, ladder, publisher) = Default::default();
         Self {
             name,
             room,
@@ -150,6 +152,7 @@ impl Stream {
             markers,
             ladder,
             without_devices: AtomicBool::new(false),
+            publisher,
             measured,
         }
     }
@@ -245,6 +248,14 @@ impl Stream {
 
     pub(crate) fn does_without_devices(&self) -> bool {
         self.without_devices.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_publisher(&self, name: Option<&str>) {
+        *self.publisher.lock() = name.map(Arc::from);
+    }
+
+    pub(crate) fn publisher(&self) -> Option<Arc<str>> {
+        self.publisher.lock().clone()
     }
 
     /// The longest that two parts may be apart; `None` before the first epoch.

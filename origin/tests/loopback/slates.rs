@@ -89,7 +89,7 @@ async fn a_slate_begins_in_the_moment_in_which_its_publisher_is_gone() {
     let (publishing, stop) = (server.publishing(), CancellationToken::new());
     let running = tokio::spawn(server.run(stop.clone()));
     let request = PublishRequest { app: "live".into(), stream: "a".into(), key: None };
-    let publisher = publishing.publish(&request).unwrap();
+    let publisher = publishing.publish(&request, None).unwrap();
     send(&publisher, clip, 1.0).await;
     assert_eq!((epochs(&registry, "first"), epochs(&registry, "slate")), (1.0, 0.0));
     drop(publisher);

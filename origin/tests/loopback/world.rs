@@ -48,7 +48,7 @@ impl World {
     }
 
     pub(crate) fn publish(&self, stream: &str) -> Result<Publisher, Refusal> {
-        self.publishing.publish(&PublishRequest { app: "live".into(), stream: stream.into(), key: None })
+        self.publishing.publish(&PublishRequest { app: "live".into(), stream: stream.into(), key: None }, None)
     }
 
     /// Takes a name whose publisher has just gone: until the stream has noticed that, it is taken.

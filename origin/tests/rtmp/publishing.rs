@@ -210,7 +210,7 @@ async fn stopping_ends_publishers_in_time() {
 struct NoStreams;
 
 impl origin::Publishing for NoStreams {
-    fn publish(&self, _: &origin::PublishRequest) -> Result<origin::Publisher, origin::Refusal> {
+    fn publish(&self, _: &origin::PublishRequest, _: Option<&str>) -> Result<origin::Publisher, origin::Refusal> {
         Err(origin::Refusal::Full)
     }
 }

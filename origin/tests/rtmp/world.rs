@@ -31,7 +31,7 @@ struct Table {
 }
 
 impl Publishing for Table {
-    fn publish(&self, request: &PublishRequest) -> Result<Publisher, Refusal> {
+    fn publish(&self, request: &PublishRequest, _: Option<&str>) -> Result<Publisher, Refusal> {
         assert_ne!(request.stream, "fault", "a fault, as this stream is for");
         let mut live = self.live.lock().unwrap();
         if live.contains_key(&request.stream) {
@@ -52,7 +52,7 @@ impl World {
 
     pub(crate) fn with(change: impl FnOnce(&mut Ingest)) -> Self {
         let mut ingest = Config::parse("[origin]\n", []).unwrap().origin.unwrap().ingest;
-        ingest.publishers = vec![PublishRule { stream: "*".into(), key: "k".into() }];
+        ingest.publishers = vec![PublishRule { stream: "*".into(), key: "k".into(), name: None }];
         ingest.message_bytes_max = 256 << 10;
         change(&mut ingest);
         let table = Arc::new(Table::default());
