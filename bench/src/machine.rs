@@ -71,9 +71,15 @@ pub(crate) fn date() -> String {
     said.map_or_else(|_| "an unknown day".to_owned(), |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
+/// Pages are not looked at: they get the results of one case after the other, and change none.
 fn commit() -> Option<String> {
-    let said = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
-    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    let ask = |args: &[&str]| {
+        let said = Command::new("git").args(args).output().ok()?;
+        said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    };
+    let commit = ask(&["rev-parse", "--short=12", "HEAD"])?;
+    let changed = ask(&["status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)docs"])?;
+    Some(if changed.is_empty() { commit } else { format!("{commit}-dirty") })
 }
 
 fn value(text: &str, key: &str, divider: char) -> String {
