@@ -130,10 +130,14 @@ impl Live {
             let limits = Limits { queue: limits.queue + zero.backlog, hardware, trials, ..limits };
             let job = Job { source: known.source.clone(), plan: plan.clone() };
             let metrics = &context.transcode_metrics;
-            let (input, made) = match context.remote.as_ref().filter(|_| !zero.here).and_then(Remote::take) {
-                Some(call) => Worker::start_elsewhere(call, &job, &limits, metrics)?,
-                None => Worker::start(&context.program, &job, &limits, metrics)?,
-            };
+            // What the worker logs, and what is logged of it, is of this stream.
+            let started = tracing::info_span!("worker", stream = %stream.name).in_scope(|| {
+                match context.remote.as_ref().filter(|_| !zero.here).and_then(Remote::take) {
+                    Some(call) => Worker::start_elsewhere(call, &job, &limits, metrics),
+                    None => Worker::start(&context.program, &job, &limits, metrics),
+                }
+            });
+            let (input, made) = started?;
             (Some(input), Some(made))
         } else {
             (None, None)
