@@ -20,11 +20,11 @@ pub struct MultivariantPlaylist {
     pub variants: Vec<Variant>,
 }
 
-/// EXT-X-MEDIA of TYPE=AUDIO, in a group of its own.
+/// EXT-X-MEDIA of TYPE=AUDIO, in a group of its own: groups are the same sound, coded otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioRendition {
-    /// NAME, as a menu shows it, and GROUP-ID.
-    pub name: String,
+    /// GROUP-ID.
+    pub group: String,
     pub channels: u16,
     pub uri: String,
 }
@@ -63,7 +63,7 @@ pub struct Variant {
     pub width: u32,
     pub height: u32,
     pub frame_rate_hz: f64,
-    /// The name of its audio.
+    /// The group of its audio.
     pub audio: Option<String>,
     pub uri: String,
     /// `None` where no key frame can be had alone.
@@ -80,6 +80,9 @@ pub struct TrickPlay {
     pub uri: String,
 }
 
+/// NAME, as a menu shows it. All groups have the same members (4.4.6.1.1), and players that go from one to the other find theirs
+/// by it.
+const AUDIO_NAME: &str = "audio";
 const CAPTIONS_GROUP: &str = "captions";
 const SUBTITLES_GROUP: &str = "subtitles";
 
@@ -92,10 +95,10 @@ impl MultivariantPlaylist {
     fn render_into(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-INDEPENDENT-SEGMENTS")?;
         self.key.iter().try_for_each(|key| key.render_session_into(out))?;
-        for AudioRendition { name, channels, uri } in &self.audio {
+        for AudioRendition { group, channels, uri } in &self.audio {
             writeln!(
                 out,
-                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{name}\",NAME=\"{name}\",DEFAULT=YES,AUTOSELECT=YES,\
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"{group}\",NAME=\"{AUDIO_NAME}\",DEFAULT=YES,AUTOSELECT=YES,\
                  CHANNELS=\"{channels}\",URI=\"{uri}\""
             )?;
         }
@@ -233,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_ladder_with_audio_says_all_that_players_choose_by() {
-        let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
+        let audio = AudioRendition { group: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
         let codecs = ["avc1.64001F", "mp4a.40.2"];
         let ladder = MultivariantPlaylist {
             audio: vec![audio],
@@ -257,9 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn every_variant_names_its_own_audio() {
+    fn every_variant_names_its_own_group_and_all_groups_are_the_same_sound() {
         let audio =
-            |name: &str, channels| AudioRendition { name: name.into(), channels, uri: format!("{name}/index.m3u8") };
+            |name: &str, channels| AudioRendition { group: name.into(), channels, uri: format!("{name}/index.m3u8") };
         let mut opus = variant(360, &["av01.0.04M.08", "opus"]);
         opus.audio = Some("audio-opus".to_owned());
         let variants = vec![variant(360, &["avc1.64001F", "mp4a.40.2"]), opus];
@@ -267,7 +270,7 @@ mod tests {
         let text = MultivariantPlaylist { audio, variants, ..empty() }.render();
         for told in [
             "GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",URI=\"audio/index.m3u8\"\n",
-            "GROUP-ID=\"audio-opus\",NAME=\"audio-opus\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"6\",",
+            "GROUP-ID=\"audio-opus\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"6\",",
             "CODECS=\"avc1.64001F,mp4a.40.2\",RESOLUTION=640x360,FRAME-RATE=29.970,AUDIO=\"audio\"\n",
             "CODECS=\"av01.0.04M.08,opus\",RESOLUTION=640x360,FRAME-RATE=29.970,AUDIO=\"audio-opus\"\n",
         ] {
@@ -294,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_follower_finds_every_playlist() {
-        let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
+        let audio = AudioRendition { group: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
         let text =
             MultivariantPlaylist { audio: vec![audio], variants: vec![variant(360, &["avc1.42C01E"])], ..empty() }
                 .render();

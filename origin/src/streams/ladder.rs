@@ -45,7 +45,7 @@ pub(crate) fn multivariant(plan: &Plan, tracks: &[TrackConfig], known: &Known) -
         audio: sounds
             .iter()
             .map(|(rendition, track)| AudioRendition {
-                name: rendition.name.clone(),
+                group: rendition.name.clone(),
                 channels: track.channels().unwrap_or_default(),
                 uri: uri(&rendition.name),
             })

@@ -71,7 +71,7 @@ impl Measured {
         let sounds: BTreeMap<String, (u64, u64)> = playlist
             .audio
             .iter()
-            .filter_map(|audio| self.of(&audio.uri).map(|rates| (audio.name.clone(), (rates.peak, rates.average()))))
+            .filter_map(|audio| self.of(&audio.uri).map(|rates| (audio.group.clone(), (rates.peak, rates.average()))))
             .collect();
         // Of what has ended, a bound is as wrong above as below.
         let is_all = self.ended && self.epochs <= 1;
@@ -82,7 +82,7 @@ impl Measured {
             let codec = variant.codecs.first().and_then(|codec| codec.split('.').next()).unwrap_or_default();
             let below = below.entry((codec.to_owned(), variant.audio.clone())).or_default();
             if let Some(rates) = self.of(&variant.uri) {
-                let sound = variant.audio.as_ref().and_then(|name| sounds.get(name)).copied().unwrap_or_default();
+                let sound = variant.audio.as_ref().and_then(|group| sounds.get(group)).copied().unwrap_or_default();
                 let peak = rates.peak + sound.0;
                 let expected = if is_all || rates.sum.0 >= SETTLED_S { 0 } else { variant.peak_bitrate };
                 let above = if is_all { 0 } else { *below + GRAIN };
@@ -167,7 +167,7 @@ mod tests {
             uri: format!("{height}p/index.m3u8"),
             trick_play: None,
         };
-        let audio = AudioRendition { name: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
+        let audio = AudioRendition { group: "audio".into(), channels: 2, uri: "audio/index.m3u8".into() };
         let variants = vec![variant(720), variant(360)];
         MultivariantPlaylist {
             audio: vec![audio],

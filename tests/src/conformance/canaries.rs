@@ -170,6 +170,12 @@ fn deltas_and_multivariant_playlists_have_their_faults_too() {
         ("AUDIO=\"a\"", "AUDIO=\"b\"", Some("VARIANTS")),
         ("AUDIO=\"a\"", "AUDIO=\"a\",CLOSED-CAPTIONS=NONE", None),
         ("AUDIO=\"a\"", "AUDIO=\"a\",CLOSED-CAPTIONS=\"cc\"", Some("VARIANTS")),
+        (
+            "#EXT-X-MEDIA",
+            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"b\",NAME=\"a\",CHANNELS=\"6\",URI=\"b\"\n#EXT-X-MEDIA",
+            None,
+        ),
+        ("#EXT-X-MEDIA", "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"b\",NAME=\"b\",URI=\"b\"\n#EXT-X-MEDIA", Some("VARIANTS")),
     ] {
         let mut checks = Checks::default();
         of_multivariant(&text::multivariant(&good.replacen(from, to, 1)), &mut checks);

@@ -8,6 +8,7 @@ use super::{
     INDEPENDENT, MAP, NEVER_BACK, PART_HOLD_BACK, PART_HOLD_BACK_3, PART_INF, PART_LONG, PART_SHORT, PART_SUM,
     PARTS_LEAVE, Rule, SKIP_UNTIL, TARGET_CONSTANT, TARGET_DURATION, VARIANTS, VERSION,
 };
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rounding of decimals in playlists.
 const EPSILON_S: f64 = 1e-4;
@@ -251,4 +252,21 @@ pub fn of_multivariant(said: &Multivariant, checks: &mut Checks) {
             }
         }
     }
+    for kind in ["AUDIO", "SUBTITLES", "VIDEO", "CLOSED-CAPTIONS"] {
+        let groups = groups(said, kind);
+        let alike = groups.values().all(|members| Some(members) == groups.values().next());
+        checks.check(VARIANTS, alike, || format!("the groups of {kind} are no encodings of one thing: {groups:?}"));
+    }
+}
+
+/// The members of each group of a type, without what may differ from group to group (4.4.6.1.1).
+fn groups<'a>(said: &'a Multivariant, kind: &str) -> BTreeMap<&'a str, BTreeSet<BTreeMap<&'a str, &'a str>>> {
+    const OWN: [&str; 6] = ["GROUP-ID", "URI", "CHANNELS", "BIT-DEPTH", "SAMPLE-RATE", "STABLE-RENDITION-ID"];
+    let mut groups: BTreeMap<&str, BTreeSet<_>> = BTreeMap::new();
+    for rendition in said.renditions.iter().filter(|rendition| rendition.get("TYPE").is_some_and(|is| is == kind)) {
+        let attributes = rendition.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let member = attributes.filter(|(name, _)| !OWN.contains(name)).collect();
+        groups.entry(rendition.get("GROUP-ID").map_or("", String::as_str)).or_default().insert(member);
+    }
+    groups
 }
