@@ -1,5 +1,7 @@
 //! An MPD as a value, and its text: number-based templates over CMAF, live or ended (ISO/IEC 23009-1, 5.3; DASH-IF Low-Latency Modes).
 
+mod ids;
+
 use crate::date::Rfc3339;
 use crate::protection::ContentProtection;
 use base64::Engine;
@@ -230,7 +232,7 @@ impl Period {
         // 5.3.2.2: before the sets, by the order of the schema.
         self.render_events_into(out, SPLICES)?;
         self.render_events_into(out, MARKERS)?;
-        self.sets.iter().enumerate().try_for_each(|(id, set)| set.render_into(out, (id, live)))?;
+        self.sets.iter().zip(ids::ids(&self.sets)).try_for_each(|(set, id)| set.render_into(out, (id, live)))?;
         writeln!(out, " </Period>")
     }
 }
@@ -503,7 +505,7 @@ mod tests {
             ..pictures.clone()
         };
         said.periods[0].sets.push(set);
-        let expected = "  <AdaptationSet id=\"2\" contentType=\"text\" lang=\"en\" mimeType=\"application/mp4\" \
+        let expected = "  <AdaptationSet id=\"7\" contentType=\"text\" lang=\"en\" mimeType=\"application/mp4\" \
             segmentAlignment=\"true\" startWithSAP=\"1\">\n   \
             <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"subtitle\"/>\n   \
             <SegmentTemplate timescale=\"30000\" startNumber=\"7\" \
