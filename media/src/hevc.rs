@@ -1,5 +1,10 @@
 //! HEVC as ISO/IEC 14496-15 stores it: the configuration record from an encoder's parameter sets.
 
+mod sets;
+mod slice;
+
+pub(crate) use slice::SliceReader;
+
 use crate::bits::BitReader;
 use crate::sps::unescape;
 use crate::{CodecError, VideoConfig};
@@ -57,6 +62,26 @@ pub fn config<'a>(nals: impl IntoIterator<Item = &'a [u8]>) -> Result<VideoConfi
     Ok(VideoConfig { record: record.freeze(), width: syntax.width, height: syntax.height, pixel_aspect: None })
 }
 
+/// The NAL units in a configuration record; `None` where it breaks off.
+fn parameter_sets(record: &[u8]) -> Option<Vec<&[u8]>> {
+    let (&arrays, mut rest) = record.get(RECORD_HEAD..)?.split_first()?;
+    let mut sets = Vec::new();
+    for _ in 0..arrays {
+        let ([_, count @ ..], after) = rest.split_first_chunk::<3>()?;
+        rest = after;
+        for _ in 0..u16::from_be_bytes(*count) {
+            let (length, after) = rest.split_first_chunk::<2>()?;
+            let (set, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            sets.push(set);
+            rest = after;
+        }
+    }
+    Some(sets)
+}
+
+/// Bytes of a record before it counts its arrays.
+const RECORD_HEAD: usize = 22;
+
 /// `hvc1.1.6.L93.90` is Main profile, main tier, level 3.1 (ISO/IEC 14496-15, annex E.3).
 pub(crate) fn codec(record: &[u8]) -> String {
     let byte = |index: usize| record.get(index).copied().unwrap_or_default();
@@ -75,18 +100,26 @@ struct Sequence {
     profile_tier_level: [u8; 12],
     layers: u8,
     nests: bool,
+    id: u32,
     chroma_format: u8,
+    separate_planes: bool,
     luma_depth: u8,
     chroma_depth: u8,
     width: u32,
     height: u32,
+    /// Width and height before cropping.
+    coded: (u32, u32),
 }
 
 impl Sequence {
     /// ISO/IEC 23008-2, 7.3.2.2.
     fn read(nal: &[u8]) -> Option<Self> {
         let rbsp = unescape(nal.get(2..)?);
-        let mut bits = BitReader::new(&rbsp);
+        Self::begin(&mut BitReader::new(&rbsp), &rbsp)
+    }
+
+    /// Up to bit_depth_chroma_minus8.
+    fn begin(bits: &mut BitReader<'_>, rbsp: &[u8]) -> Option<Self> {
         bits.bits(4)?;
         let layers_above = bits.bits(3)?;
         let nests = bits.flag()?;
@@ -94,13 +127,12 @@ impl Sequence {
         for _ in 0..profile_tier_level.len() {
             bits.bits(8)?;
         }
-        skip_layers(&mut bits, layers_above)?;
-        bits.ue()?;
+        skip_layers(bits, layers_above)?;
+        let id = bits.ue()?;
         let chroma_format = bits.ue()?;
-        if chroma_format == 3 {
-            bits.bit()?;
-        }
-        let (mut width, mut height) = (bits.ue()?, bits.ue()?);
+        let separate_planes = chroma_format == 3 && bits.flag()?;
+        let coded = (bits.ue()?, bits.ue()?);
+        let (mut width, mut height) = coded;
         if bits.flag()? {
             let (across, down) = match chroma_format {
                 1 => (2, 2),
@@ -116,6 +148,9 @@ impl Sequence {
             profile_tier_level,
             layers: layers_above as u8 + 1,
             nests,
+            id,
+            separate_planes,
+            coded,
             chroma_format: u8::try_from(chroma_format).ok().filter(|&format| format <= 3)?,
             luma_depth: u8::try_from(bits.ue()?).ok().filter(|&depth| depth <= 7)?,
             chroma_depth: u8::try_from(bits.ue()?).ok().filter(|&depth| depth <= 7)?,

@@ -253,7 +253,7 @@ fn commands(bits: &mut BitReader<'_>, end: u32, read: impl Fn(&mut BitReader<'_>
 }
 
 /// Bytes of `data` that `length` bytes without emulation prevention take.
-fn escaped_length(data: &[u8], length: usize) -> usize {
+pub(crate) fn escaped_length(data: &[u8], length: usize) -> usize {
     let (mut zeros, mut left) = (0, length);
     for (index, &byte) in data.iter().enumerate() {
         if left == 0 {

@@ -83,7 +83,7 @@ fn sound_in_several_codecs_and_as_many_channels_as_are_wanted() {
 }
 
 #[test]
-fn samples_are_encrypted_in_h264_alone() {
+fn samples_are_encrypted_in_h264_and_hevc() {
     let told = |ladders: &str, stream: &str, method: &str| {
         let text = format!(
             "[origin]\nladders = [{ladders}]\n[origin.encryption]\nsecret = \"0123456789abcdef0123456789abcdef\"\n\
@@ -97,6 +97,7 @@ fn samples_are_encrypted_in_h264_alone() {
     assert!(told(av1, "*", "cbcs").is_some(), "it names those of the ladder as well");
     assert_eq!(told(av1, "pay-1", "aes-128"), None);
     assert_eq!(told(av1, "free", "cbcs"), None);
+    assert_eq!(told("{ stream = \"pay-*\", codec = \"hevc\" }", "pay-1", "cbcs"), None);
     let first = "{ stream = \"pay-*\" }, { stream = \"*\", codec = \"av1\" }";
     assert_eq!(told(first, "pay-*", "cbcs"), None, "the first rule decides");
 }

@@ -182,7 +182,7 @@ impl RawStreams {
     }
 }
 
-/// Samples can be encrypted in pictures of H.264 alone: which bytes of the others must stay clear is not known here.
+/// Samples can be encrypted in pictures of H.264 and HEVC: which bytes of the others must stay clear is not known here.
 pub(super) fn check_codecs(
     encryption: &Encryption,
     (general, rules): (&Ladder, &[LadderRule]),
@@ -204,9 +204,10 @@ pub(super) fn check_codecs(
 }
 
 fn why_no_cbcs(ladder: &Ladder) -> Option<String> {
-    let other = ladder.codecs().into_iter().find(|codec| *codec != VideoCodec::H264)?;
+    let is_sliced = |codec: &VideoCodec| matches!(codec, VideoCodec::H264 | VideoCodec::Hevc);
+    let other = ladder.codecs().into_iter().find(|codec| !is_sliced(codec))?;
     Some(format!(
-        "\"cbcs\" does not go with the ladder's rungs in {}; write \"aes-128\", or rungs in h264 alone",
+        "\"cbcs\" does not go with the ladder's rungs in {}; write \"aes-128\", or rungs in h264 and hevc alone",
         other.name()
     ))
 }

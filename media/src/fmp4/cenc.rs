@@ -5,7 +5,7 @@
 
 use super::{Fmp4Error, Sample};
 use crate::slice::SliceReader;
-use crate::{AvcConfig, TrackConfig};
+use crate::{AvcConfig, TrackConfig, hevc};
 use aes::Aes128;
 use aes::cipher::{Block, BlockCipherEncrypt, KeyInit};
 use bytes::{BufMut, Bytes};
@@ -29,7 +29,14 @@ pub struct ContentKey {
 #[derive(Clone, Debug)]
 pub struct Protector {
     /// `None` for sound.
-    slices: Option<SliceReader>,
+    slices: Option<Slices>,
+}
+
+/// What the slices of pictures are read by.
+#[derive(Clone, Debug)]
+enum Slices {
+    Avc(SliceReader),
+    Hevc(hevc::SliceReader),
 }
 
 /// What a fragment says of the encryption of its samples.
@@ -49,20 +56,20 @@ impl fmt::Debug for ContentKey {
 
 impl Protector {
     /// # Errors
-    /// The pictures are not H.264: which of their bytes must stay clear is not known here.
+    /// The pictures are neither H.264 nor HEVC. Where a header of AV1 or VP9 ends depends on the pictures before it, down to
+    /// their sizes, and of AV1 each tile is encrypted by itself.
     pub fn new(track: &TrackConfig) -> Result<Self, Fmp4Error> {
         match track {
-            TrackConfig::Avc { config, .. } => Ok(Self { slices: Some(SliceReader::new(config)) }),
-            TrackConfig::Hevc { .. } | TrackConfig::Av1 { .. } | TrackConfig::Vp9 { .. } => {
-                Err(Fmp4Error::Unprotectable(track.codec()))
-            }
+            TrackConfig::Avc { config, .. } => Ok(Self::pictures(config)),
+            TrackConfig::Hevc { config, .. } => Ok(Self { slices: Some(Slices::Hevc(hevc::SliceReader::new(config))) }),
+            TrackConfig::Av1 { .. } | TrackConfig::Vp9 { .. } => Err(Fmp4Error::Unprotectable(track.codec())),
             TrackConfig::Aac { .. } | TrackConfig::Opus { .. } => Ok(Self { slices: None }),
         }
     }
 
-    /// For pictures with this configuration.
+    /// For pictures of H.264 with this configuration.
     pub fn pictures(config: &AvcConfig) -> Self {
-        Self { slices: Some(SliceReader::new(config)) }
+        Self { slices: Some(Slices::Avc(SliceReader::new(config))) }
     }
 
     /// The samples encrypted, and what the fragment has to say of that; nothing of sound.
@@ -169,16 +176,11 @@ pub fn encrypt_whole(data: &[Bytes], key: &[u8; 16], iv: [u8; 16]) -> Bytes {
 /// What is clear and what is encrypted of an access unit of NAL units with 4-byte lengths (9.5.2.2 and 10.4.1): all of a
 /// slice behind its header, and nothing of what decoders and packagers read besides. Of a slice that cannot be read all but
 /// its type is encrypted: a stream that is to be encrypted has no picture in the clear.
-fn spans(slices: &SliceReader, data: &[u8]) -> Vec<Span> {
+fn spans(slices: &Slices, data: &[u8]) -> Vec<Span> {
     let (mut spans, mut clear, mut rest) = (Vec::new(), 0, data);
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
         let (nal, after) = after.split_at((u32::from_be_bytes(*length) as usize).min(after.len()));
-        let kept = match nal.first().map(|header| header & 0x1F) {
-            // ISO/IEC 14496-10, table 7-1: slices; slices in partitions, of auxiliary pictures and of extensions.
-            Some(1 | 5) => slices.header_bytes(nal).unwrap_or(1).min(nal.len()),
-            Some(2..=4 | 19..=21) => 1,
-            _ => nal.len(),
-        };
+        let kept = slices.clear_bytes(nal).min(nal.len());
         clear += 4 + kept;
         let protected = nal.len() - kept;
         if protected < BLOCK {
@@ -196,10 +198,37 @@ fn spans(slices: &SliceReader, data: &[u8]) -> Vec<Span> {
     }
     if spans.len() > SPANS_MAX {
         // More than a sample can say. What plays it decrypts first and looks for NAL units then.
-        let clear = data.len().min(5);
+        let clear = data.len().min(4 + slices.head());
         return vec![(clear as u16, (data.len() - clear) as u32)];
     }
     spans
+}
+
+impl Slices {
+    /// Bytes of a NAL unit's own header.
+    fn head(&self) -> usize {
+        match self {
+            Self::Avc(_) => 1,
+            Self::Hevc(_) => 2,
+        }
+    }
+
+    /// Bytes of a NAL unit that stay clear.
+    fn clear_bytes(&self, nal: &[u8]) -> usize {
+        match (self, nal.first()) {
+            // ISO/IEC 14496-10, table 7-1: slices; slices in partitions, of auxiliary pictures and of extensions.
+            (Self::Avc(slices), Some(first)) => match first & 0x1F {
+                1 | 5 => slices.header_bytes(nal).unwrap_or_else(|| self.head()),
+                2..=4 | 19..=21 => self.head(),
+                _ => nal.len(),
+            },
+            // ISO/IEC 23008-2, table 7-1: all below 32 are slices, or will be.
+            (Self::Hevc(slices), Some(_)) if hevc::nal_type(nal) < 32 => {
+                slices.header_bytes(nal).unwrap_or_else(|| self.head())
+            }
+            _ => nal.len(),
+        }
+    }
 }
 
 /// So that what is left of `clear` fits in sixteen bits.

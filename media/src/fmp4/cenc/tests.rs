@@ -23,6 +23,16 @@ fn video() -> TrackConfig {
     TrackConfig::Avc { config: avc(), timescale: Timescale(30_000) }
 }
 
+/// Of x265, and the beginning of one of its slices.
+fn hevc() -> (TrackConfig, Vec<u8>) {
+    let mut lines = include_str!("../../hevc/headers.txt").lines().filter(|line| !line.starts_with('#'));
+    let (sequence, picture) = lines.find_map(|line| line.strip_prefix("set ")?.split_once(' ')).unwrap();
+    let slice = samples::bytes(lines.next().unwrap().split(' ').next().unwrap());
+    let sets = [Bytes::from_static(&[0x40, 1]), samples::bytes(sequence), samples::bytes(picture)];
+    let config = hevc::config(sets.iter().map(|set| &set[..])).unwrap();
+    (TrackConfig::Hevc { config, timescale: Timescale(30_000) }, slice.to_vec())
+}
+
 fn audio() -> TrackConfig {
     let config = AacConfig { record: Bytes::from_static(&[0x11, 0x90]), sample_rate: 48_000, channels: 2 };
     TrackConfig::Aac { config }
@@ -98,9 +108,28 @@ fn of_pictures_one_block_in_ten_is_encrypted_behind_each_slice_header() {
 }
 
 #[test]
+fn of_hevc_as_of_h264_but_that_headers_of_nal_units_have_two_bytes() {
+    let (track, slice) = hevc();
+    let protector = Protector::new(&track).unwrap();
+    let Some(Slices::Hevc(slices)) = &protector.slices else { panic!("no slices") };
+    let header = slices.header_bytes(&slice).unwrap();
+    assert!((4..24).contains(&header), "{header}");
+    // A delimiter, an SEI message, and a slice; then one of parameters that nobody knows.
+    let data = [nal(&[0x46, 1], 3), nal(&[0x4E, 1], 100), nal(&slice, 400), nal(&[0x02, 1, 0], 100)].concat();
+    let (encrypted, told) = protector.protect(&KEY, &[sample(data.clone())]);
+    let clear = 7 + 104 + 4 + header;
+    assert_eq!(told.unwrap().samples[0], [(clear as u16, 400 - header as u32), (6, 98)]);
+    assert_eq!(encrypted[0].data[..clear], data[..clear]);
+    assert_ne!(encrypted[0].data[clear..clear + 16], data[clear..clear + 16]);
+    assert_eq!(encrypted[0].data[clear + 16..clear + 160], data[clear + 16..clear + 160], "nine blocks are clear");
+    let many: Vec<u8> = (0..SPANS_MAX + 1).flat_map(|_| nal(&[0x26, 1], 40)).collect();
+    assert_eq!(spans(&Slices::Hevc(hevc::SliceReader::default()), &many), [(6, many.len() as u32 - 6)]);
+}
+
+#[test]
 fn a_slice_that_cannot_be_read_is_encrypted_nonetheless() {
     for head in [&[0x65, 0x80, 0, 0, 0][..], &[0x41, 0x9a, 0x02, 0x40], &[0x42, 1], &[0x74, 1], &[0x53, 7]] {
-        let told = spans(&SliceReader::default(), &nal(head, 100));
+        let told = spans(&Slices::Avc(SliceReader::default()), &nal(head, 100));
         assert_eq!(told, [(5, 99)], "{head:?}");
     }
 }
@@ -108,8 +137,8 @@ fn a_slice_that_cannot_be_read_is_encrypted_nonetheless() {
 #[test]
 fn more_slices_than_a_sample_can_say_are_one_span() {
     let data: Vec<u8> = (0..SPANS_MAX + 1).flat_map(|_| nal(&[0x65, 0x80], 40)).collect();
-    assert_eq!(spans(&SliceReader::default(), &data), [(5, data.len() as u32 - 5)]);
-    assert_eq!(spans(&SliceReader::default(), &data[44..]).len(), SPANS_MAX);
+    assert_eq!(spans(&Slices::Avc(SliceReader::default()), &data), [(5, data.len() as u32 - 5)]);
+    assert_eq!(spans(&Slices::Avc(SliceReader::default()), &data[44..]).len(), SPANS_MAX);
 }
 
 #[test]
@@ -170,7 +199,9 @@ fn a_fragment_names_its_key_and_is_otherwise_the_same() {
 
 #[test]
 fn an_init_section_names_the_key_and_is_otherwise_the_same() {
-    for (track, kind, entry, pattern) in [(video(), b"avc1", b"encv", 0x19), (audio(), b"mp4a", b"enca", 0)] {
+    let tracks =
+        [(video(), b"avc1", b"encv", 0x19), (hevc().0, b"hvc1", b"encv", 0x19), (audio(), b"mp4a", b"enca", 0)];
+    for (track, kind, entry, pattern) in tracks {
         let clear = init(&track).unwrap();
         let bytes = protected_init(&clear, KEY.id, KEY.iv).unwrap();
         let at = |name: &[u8]| bytes.windows(name.len()).position(|window| window == name).unwrap();
