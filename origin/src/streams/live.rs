@@ -319,7 +319,13 @@ impl Live {
         if context.config.twin.is_some() {
             return;
         }
-        let parts = self.cutter.flush();
+        let mut parts = self.cutter.flush();
+        // Sound behind the last picture would be a segment that no other rendition has: encoders fill up what they hold.
+        let (msn, open_s) = self.open;
+        let last_msn = if open_s > 0.0 { msn } else { msn.saturating_sub(1) };
+        let pictures = parts.iter().filter(|(index, _)| *index == self.lead).map(|(_, part)| part.at.msn);
+        let last_msn = pictures.chain([last_msn]).max().unwrap_or(last_msn);
+        parts.retain(|(_, part)| part.at.msn <= last_msn);
         self.publish(context, parts);
         let (msn, open_s) = self.open;
         if open_s > 0.0 {
