@@ -4,6 +4,8 @@ mod annexb;
 mod intake;
 mod nvenc;
 mod qsv;
+#[cfg(test)]
+mod read_back;
 mod svt_av1;
 mod trial;
 mod vaapi;

@@ -2,10 +2,10 @@
 
 use crate::clip::{Clip, Recipe, index};
 use crate::oracle;
-use crate::run::{Collected, Outcome, transcode_as};
+use crate::run::{Collected, Outcome, program, transcode_as, transcode_by};
 use config::{AudioCodec, VideoCodec};
 use media::{Frame, TrackConfig};
-use transcode::{Encoding, EndReason, Make, Plan, Rendition};
+use transcode::{Encoding, EndReason, Make, Plan, Rendition, WorkerProgram};
 
 /// The rung `240p` in this codec.
 fn in_codec(plan: &mut Plan, codec: VideoCodec, preset: &str, quality: Option<u8>) {
@@ -184,4 +184,27 @@ async fn six_channels_are_mixed_down_where_that_is_asked_for() {
     for name in ["aac", "opus"] {
         assert_eq!(outcome.named(name).track.as_ref().and_then(TrackConfig::channels), Some(2));
     }
+}
+
+/// SVT-AV1 says how it was set up, where it is asked to, and nothing in its pictures does.
+#[tokio::test]
+async fn svt_av1_says_what_it_was_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = folder.path().join("said");
+    let script = format!("SVT_LOG=3 exec '{}' 2>'{}'", program().path.display(), said.display());
+    let program = WorkerProgram { path: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+    let clip = Recipe { seconds: 2, ..Recipe::default() }.clip();
+    let outcome = transcode_by(&program, &clip, &[240], |plan| in_codec(plan, VideoCodec::Av1, "12", None)).await;
+    assert_eq!(outcome.reason, EndReason::Finished);
+    let said = std::fs::read_to_string(said).unwrap().replace('\t', " ");
+    let after = |name: &str| {
+        let line = said.lines().find_map(|line| line.split_once(name)).unwrap_or_else(|| panic!("no {name}: {said}"));
+        line.1.trim_start_matches([' ', ':']).trim_end()
+    };
+    assert_eq!(after("preset / tune / pred struct"), "12 / PSNR / low delay");
+    // A GOP is a segment, and nothing in it refers to what was before.
+    let gop = after("gop size / mini-gop size / key-frame type");
+    assert!(gop.starts_with("60 /") && gop.ends_with("/ key frame"), "{gop}");
+    assert_eq!(after("BRC mode / target bitrate (kbps)"), "CBR / 480");
+    assert_eq!(after("Number of logical cores available"), "1");
 }

@@ -87,9 +87,19 @@ pub(crate) async fn transcode(clip: &Clip, heights: &[u32]) -> Outcome {
 
 /// The same by another plan.
 pub(crate) async fn transcode_as(clip: &Clip, heights: &[u32], change: impl FnOnce(&mut Plan)) -> Outcome {
+    transcode_by(&program(), clip, heights, change).await
+}
+
+/// The same by another worker.
+pub(crate) async fn transcode_by(
+    program: &WorkerProgram,
+    clip: &Clip,
+    heights: &[u32],
+    change: impl FnOnce(&mut Plan),
+) -> Outcome {
     let mut job = job(&clip.source, heights);
     change(&mut job.plan);
-    let (input, made, registry) = start(&program(), &job, &patient());
+    let (input, made, registry) = start(program, &job, &patient());
     let feed = async {
         for frame in &clip.inputs {
             if input.send(frame.clone()).await.is_err() {

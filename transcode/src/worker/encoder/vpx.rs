@@ -22,16 +22,16 @@ pub(super) const CODEC: Codec = Codec {
 
 fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
     let mut options = Dictionary::new();
-    let Settings { encoding, segment_pictures, .. } = settings;
-    let segment = segment_pictures.to_string();
+    let Settings { encoding, .. } = settings;
     let threads = threads(encoding.height).to_string();
     options.set("deadline", "realtime");
     options.set("cpu-used", preset);
     // No look-ahead, and so no pictures that are not shown.
     options.set("lag-in-frames", "0");
     options.set("auto-alt-ref", "0");
-    options.set("g", &segment);
-    options.set("keyint_min", &segment);
+    // Key frames where they are asked for, and nowhere else. Told of an interval, libvpx counts the pictures that it gets from the
+    // first on, whatever was asked for since: where some are left out, its key frames come later each time.
+    options.set("g", NEVER);
     // All alike, they mean a constant bit rate, which is the only one that it keeps to. A quality is then the least
     // quantizer, below which it spends no bits.
     let bitrate = encoding.bitrate.to_string();
@@ -46,6 +46,9 @@ fn options(settings: &Settings, preset: &str) -> Dictionary<'static> {
     options.set("tile-columns", if encoding.height < 720 { "0" } else { "1" });
     options
 }
+
+/// More pictures than an encoder of a live stream gets before its next key frame.
+const NEVER: &str = "100000";
 
 /// Nothing in the bitstream tells the level, and the header has no more than the size.
 pub(super) fn track(settings: &Settings, _: &[u8], first: &Video) -> Result<TrackConfig, CodecError> {
