@@ -96,7 +96,7 @@ fn gaps(text: &str) -> Vec<String> {
 }
 
 /// Every whole segment and init section of a rendition as it is live, to the end of the stream.
-async fn watch(client: Client, rendition: &'static str) -> (&'static str, HashMap<String, Bytes>) {
+pub(crate) async fn watch(client: Client, rendition: &'static str) -> (&'static str, HashMap<String, Bytes>) {
     let mut follower = Follower::join(&client, "a", rendition).await;
     let mut seen = HashMap::new();
     loop {

@@ -4,8 +4,10 @@ use bytes::{Buf, Bytes};
 use media::flv::{AudioTag, VideoTag, VideoTags};
 use media::{Frame, TrackKind};
 use origin::{Announced, Ingested};
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 /// What a publisher sends, in its order.
 #[derive(Clone)]
@@ -14,6 +16,7 @@ pub(crate) struct Clip {
 }
 
 /// A picture with a tone, unless `silent`. `video` are further arguments of x264.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Recipe {
     pub(crate) seconds: u32,
     pub(crate) size: (u32, u32),
@@ -26,12 +29,20 @@ pub(crate) struct Recipe {
 /// A key frame every two seconds and nothing else.
 pub(crate) const REGULAR: &[&str] = &["-g", "60", "-sc_threshold", "0", "-bf", "0"];
 
+/// Those that were made: many tests want the same.
+static MADE: LazyLock<Mutex<HashMap<Recipe, Arc<OnceLock<Clip>>>>> = LazyLock::new(Mutex::default);
+
 impl Recipe {
     pub(crate) fn regular(seconds: u32) -> Self {
         Self { seconds, size: (320, 180), rate: "30", video: REGULAR, silent: false }
     }
 
     pub(crate) fn clip(&self) -> Clip {
+        let made = MADE.lock().unwrap().entry(self.clone()).or_default().clone();
+        made.get_or_init(|| self.make()).clone()
+    }
+
+    fn make(&self) -> Clip {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clip.flv");
         self.write(&path);

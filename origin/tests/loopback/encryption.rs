@@ -2,6 +2,7 @@
 
 use crate::archive::{keeping, recorded};
 use crate::clip::Recipe;
+use crate::codecs::{ladder, patient};
 use crate::follower::Follower;
 use crate::http::Client;
 use crate::players::{decode, read_whole};
@@ -33,7 +34,7 @@ fn encrypted(change: impl FnOnce(&mut config::Origin)) -> config::Origin {
 }
 
 /// The key, the init section and the segments of each period of a playlist.
-async fn periods(client: &Client, folder: &str) -> Vec<(Option<String>, String, Vec<String>)> {
+pub(crate) async fn periods(client: &Client, folder: &str) -> Vec<(Option<String>, String, Vec<String>)> {
     let playlist = client.get(&format!("{folder}index.m3u8")).await;
     assert_eq!(playlist.status, 200, "{}", playlist.text());
     let value = |line: &str| line.split('"').nth(1).unwrap().to_owned();
@@ -126,7 +127,10 @@ async fn key_frames(client: &Client, of: &str, rendition: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_decrypted_is_what_went_in() {
-    let world = World::start(encrypted(|_| {}));
+    let world = World::start(encrypted(|config| {
+        config.ladder = ladder(&["h264", "hevc"]);
+        patient(config);
+    }));
     let clip = Recipe { video: &["-g", "60", "-sc_threshold", "0", "-bf", "2"], ..Recipe::regular(12) }.clip();
     for stream in ["clear", "pay"] {
         let playing = world.play(stream, clip.clone(), 3.0);
@@ -136,7 +140,8 @@ async fn what_is_decrypted_is_what_went_in() {
     follower.follow_to_end().await;
     assert!(follower.segments_checked >= 3, "parts are the segment: {}", follower.segments_checked);
     Follower::join(&world.client, "clear", "180p").await.follow_to_end().await;
-    for (rendition, least) in [("180p", 360), ("90p", 350), ("audio", 550)] {
+    let all = [("180p", 360), ("90p", 350), ("90p-hevc", 350), ("audio", 550), ("audio-opus", 590)];
+    for (rendition, least) in all {
         let ((encrypted, keys), (clear, _)) = (
             samples(&world.client, "/live/pay", rendition).await,
             samples(&world.client, "/live/clear", rendition).await,
@@ -386,8 +391,8 @@ async fn what_is_encrypted_no_more_is_played_over_the_end_of_its_key() {
     drop(world.play("pay", Recipe::regular(8).clip(), 4.0).await.unwrap());
     world.stop().await;
     let world = start(|config| config.encryption.streams.clear());
-    let playing = world.play("pay", Recipe::regular(8).clip(), 4.0);
     let mut follower = Follower::join(&world.client, "pay", "180p").await;
+    let playing = world.play("pay", Recipe::regular(8).clip(), 4.0);
     while !follower.text.contains("#EXT-X-DISCONTINUITY\n") {
         assert!(follower.step().await);
     }

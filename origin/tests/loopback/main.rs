@@ -7,6 +7,7 @@ mod archive_tiers;
 mod beside;
 mod captions;
 mod clip;
+mod codecs;
 mod dash;
 mod dvr;
 mod encryption;

@@ -113,7 +113,7 @@ async fn parts_are_published_soon_after_their_last_frame() {
 pub(crate) struct Told {
     pub(crate) complaints: String,
     pub(crate) frames: usize,
-    times_s: Vec<f64>,
+    pub(crate) times_s: Vec<f64>,
 }
 
 /// Decodes everything there is; any damage is an error.

@@ -1,5 +1,7 @@
 //! Two origins that one encoder publishes to: the same names, numbers, times and bytes at both, whoever begins.
 
+mod codecs;
+
 use crate::clip::{Clip, Recipe};
 use crate::follower::Follower;
 use crate::world::{World, config};
