@@ -7,11 +7,17 @@ export const PLAYERS = {
   hls: {
     library: "hls.js/dist/hls.min.js",
     begin: `const drmSystems = { "org.w3.clearkey": { licenseUrl: license } };
-      const player = new Hls({ lowLatencyMode: true, ...(license && { emeEnabled: true, drmSystems }) });
+      const videoPreference = { videoCodec: prefer.video }, audioPreference = { audioCodec: prefer.audio };
+      const player = new Hls({ lowLatencyMode: true, ...(license && { emeEnabled: true, drmSystems }),
+        ...(prefer.video && { videoPreference }), ...(prefer.audio && { audioPreference }) });
       player.on(Hls.Events.ERROR, (_, data) => seen.errors.push((data.fatal ? "fatal " : "") + data.details));
       player.loadSource(url);
       player.attachMedia(video);
       seen.latency = () => player.latency;
+      seen.chosen = () => {
+        const { videoCodec, height, audioCodec } = player.levels[player.currentLevel] ?? {};
+        return [videoCodec, height, audioCodec];
+      };
       seen.version = Hls.version;
       seen.back = (seconds) => { video.currentTime -= seconds; };
       seen.live = () => { video.currentTime = player.liveSyncPosition; };`,
@@ -20,9 +26,22 @@ export const PLAYERS = {
     library: "dashjs/dist/modern/umd/dash.all.min.js",
     begin: `const player = dashjs.MediaPlayer().create();
       player.on("error", (event) => seen.errors.push(String(event.error?.message ?? event.error)));
-      player.initialize(video, url, true);
+      player.initialize();
+      if (prefer.video || prefer.audio) {
+        player.setCustomInitialTrackSelectionFunction((tracks) => {
+          const preferred = tracks.filter(({ type, codec }) => prefer[type] && codec.includes(prefer[type]));
+          return preferred.length > 0 ? preferred : tracks;
+        });
+      }
+      player.attachView(video);
+      player.setAutoPlay(true);
+      player.attachSource(url);
       if (license) player.setProtectionData({ "org.w3.clearkey": { serverURL: license } });
       seen.latency = () => player.getCurrentLiveLatency();
+      seen.chosen = () => {
+        const [picture, sound] = ["video", "audio"].map((type) => player.getCurrentRepresentationForType(type));
+        return [picture?.codecs, picture?.height, sound?.codecs];
+      };
       seen.version = player.getVersion();
       seen.back = (seconds) => player.seek(player.timeInDvrWindow() - seconds);
       seen.live = () => player.seekToOriginalLive();`,
@@ -30,12 +49,18 @@ export const PLAYERS = {
   shaka: {
     library: "shaka-player/dist/shaka-player.compiled.js",
     begin: `const player = new shaka.Player();
+      if (prefer.video) player.configure("preferredVideo", [{ codec: prefer.video }]);
+      if (prefer.audio) player.configure("preferredAudio", [{ codec: prefer.audio }]);
       if (license && url.endsWith(".mpd")) player.configure({ drm: { servers: { "org.w3.clearkey": license } } });
       player.addEventListener("error", ({ detail }) => {
         seen.errors.push(("code " + detail.code + " " + detail.data.map(String).join(" ")).trim().slice(0, 200));
       });
       player.attach(video).then(() => player.load(url)).catch((error) => seen.errors.push("fatal " + error.code));
       seen.latency = () => player.getStats().liveLatency;
+      seen.chosen = () => {
+        const { videoCodec, height, audioCodec } = player.getVariantTracks().find((track) => track.active) ?? {};
+        return [videoCodec, height, audioCodec];
+      };
       seen.version = shaka.Player.version;
       seen.back = (seconds) => { video.currentTime -= seconds; };
       seen.live = () => player.goToLive();`,
@@ -55,8 +80,10 @@ export const LUMA = `(() => {
 /**
  * What a page keeps of its player.
  * @param {string | null} license where browsers get clear keys
+ * @param {{ video?: string, audio?: string }} [prefer] codecs that the player is to take where it can choose
  */
-export const kept = (license) => `const license = ${JSON.stringify(license)};
-      const seen = { errors: [], stalls: 0, began: false, latency: () => null };
+export const kept = (license, prefer = {}) => `const license = ${JSON.stringify(license)};
+      const prefer = ${JSON.stringify(prefer)};
+      const seen = { errors: [], stalls: 0, began: false, latency: () => null, chosen: () => [] };
       video.addEventListener("playing", () => { seen.began = true; });
       video.addEventListener("waiting", () => { if (seen.began) seen.stalls += 1; });`;
