@@ -33,8 +33,8 @@ pub use ladder::{Audio, AudioCodec, Coding, Ladder, LadderEdit, LadderRule, Ladd
 pub use log::{Log, LogFormat};
 pub use origin::{
     ANY_STREAM, Admin as OriginAdmin, Archive, Disk as OriginDisk, EncryptedStreams, Encryption, EncryptionMethod,
-    ExpectedTrack, HOT, HlsKeys, Ingest, KeyServer, KeySource, Markers, Origin, Place, Profile, PublishRule,
-    RemoteWorkers, S3, Subtitles, Thumbnails, Tier, Twin, WhileAway, Window, fill_key_uri, is_stream_name,
+    ExpectedTrack, HOT, HlsKeys, Ingest, KeyServer, KeySource, Markers, Origin, Pausing, Place, Profile, PublishRule,
+    Quality, RemoteWorkers, S3, Subtitles, Thumbnails, Tier, Twin, WhileAway, Window, fill_key_uri, is_stream_name,
 };
 pub use problem::{ConfigError, Problem};
 pub use router::{Cdn, Manifest, Probe, Router, Steering};

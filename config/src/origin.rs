@@ -7,6 +7,7 @@ mod disk;
 mod encryption;
 mod markers;
 mod profiles;
+mod quality;
 mod remote_workers;
 mod subtitles;
 mod thumbnails;
@@ -22,6 +23,7 @@ pub use encryption::{
 };
 pub use markers::Markers;
 pub use profiles::Profile;
+pub use quality::{Pausing, Quality};
 pub use remote_workers::RemoteWorkers;
 pub use subtitles::{ExpectedTrack, Subtitles};
 pub use thumbnails::Thumbnails;
@@ -51,6 +53,7 @@ pub struct Origin {
     /// The first that names a stream replaces `ladder` for it.
     pub ladders: Vec<LadderRule>,
     pub worker: Worker,
+    pub quality: Quality,
     /// Machines that encode for this one.
     pub remote_workers: Option<RemoteWorkers>,
     pub admin: Admin,
@@ -107,6 +110,7 @@ pub(crate) struct Raw {
     ladder: ladder::Raw,
     ladders: Vec<ladder::RawRule>,
     worker: RawWorker,
+    quality: quality::Raw,
     remote_workers: remote_workers::Raw,
     admin: admin::Raw,
     window: window::Raw,
@@ -154,6 +158,7 @@ impl Default for Raw {
             ladder: ladder::Raw::default(),
             ladders: Vec::new(),
             worker: RawWorker::default(),
+            quality: quality::Raw::default(),
             window: window::Raw::default(),
             markers: markers::Raw::default(),
             admin: admin::Raw::default(),
@@ -203,6 +208,7 @@ impl Raw {
                 worker
             }
         };
+        let quality = self.quality.valid(twin.is_some(), problems);
         let disk = self.disk.valid(problems);
         let thumbnails = self.thumbnails.valid(problems);
         let with_images = |ladder| Ladder { thumbnails: thumbnails.clone(), ..ladder };
@@ -236,6 +242,7 @@ impl Raw {
             ladder,
             ladders,
             worker,
+            quality,
             window: self.window.valid(problems),
             archive: self.archive.valid(&disk, problems),
             disk,

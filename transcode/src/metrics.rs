@@ -1,15 +1,15 @@
 //! What the origin counts about its workers.
 
-mod rung_lag;
+mod by_rung;
 
 use crate::wire::Repair;
 use crate::{EndReason, Make, Plan};
+use by_rung::ByRung;
+pub(crate) use by_rung::RungHistogram;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result, histogram_opts,
     opts,
 };
-pub(crate) use rung_lag::RungLag;
-use rung_lag::RungLags;
 
 /// Registered once per process and shared by all workers.
 #[derive(Clone, Debug)]
@@ -23,11 +23,15 @@ pub struct Metrics {
     pub(crate) ended: IntCounterVec,
     pub(crate) running: IntGauge,
     pub(crate) lag: Histogram,
-    pub(crate) rung_lag: RungLags,
+    pub(crate) rung_lag: ByRung,
     pub(crate) rungs: IntGaugeVec,
     pub(crate) shedding: IntGaugeVec,
     pub(crate) steps: IntCounterVec,
     pub(crate) presets_refused: IntCounter,
+    pub(crate) ssim: ByRung,
+    pub(crate) psnr: ByRung,
+    pub(crate) paused: IntGauge,
+    pub(crate) pauses: IntCounter,
     pub(crate) stderr_suppressed: IntCounter,
     pub(crate) remote_idle: IntGauge,
     pub(crate) remote_jobs: IntCounter,
@@ -67,7 +71,7 @@ impl Metrics {
                 "workers alive now, here and on other machines"
             ))?,
             lag: Histogram::with_opts(lag_opts())?,
-            rung_lag: RungLags::new()?,
+            rung_lag: ByRung::new(rung_lag_opts())?,
             rungs: rungs()?,
             shedding: shedding()?,
             steps: IntCounterVec::new(
@@ -81,6 +85,13 @@ impl Metrics {
                 "vivid_transcode_presets_refused_total",
                 "faster presets that a rung did not take, as its viewers would have needed another init section",
             )?,
+            ssim: ByRung::new(ssim_opts())?,
+            psnr: ByRung::new(psnr_opts())?,
+            paused: IntGauge::with_opts(opts!(
+                "vivid_transcode_paused_rungs",
+                "rungs that are left out, as the next one below them looks as good on what there is to see"
+            ))?,
+            pauses: counter("vivid_transcode_pauses_total", "times that a rung was left out for what there is to see")?,
             stderr_suppressed: counter(
                 "vivid_transcode_log_lines_suppressed_total",
                 "lines of workers that were not logged because they came too fast",
@@ -104,13 +115,16 @@ impl Metrics {
             registry.register(Box::new(vec.clone()))?;
         }
         let counters = [&self.thumbnails, &self.refused, &self.started, &self.stderr_suppressed, &self.presets_refused];
-        for counter in counters.into_iter().chain([&self.remote_jobs, &self.remote_refused]) {
+        for counter in counters.into_iter().chain([&self.remote_jobs, &self.remote_refused, &self.pauses]) {
             registry.register(Box::new(counter.clone()))?;
         }
         registry.register(Box::new(self.running.clone()))?;
         registry.register(Box::new(self.remote_idle.clone()))?;
         registry.register(Box::new(self.lag.clone()))?;
-        registry.register(self.rung_lag.collector())?;
+        for rungs in [&self.rung_lag, &self.ssim, &self.psnr] {
+            registry.register(rungs.collector())?;
+        }
+        registry.register(Box::new(self.paused.clone()))?;
         registry.register(Box::new(self.shedding.clone()))?;
         registry.register(Box::new(self.rungs.clone()))?;
         // A series that exists from the start can be alerted on before it first moves.
@@ -139,11 +153,15 @@ impl Metrics {
         self.frames_out.with_label_values(&[medium, &height.to_string()])
     }
 
-    /// Of one rendition, by its rung's name; `None` where nothing is encoded. The name of a top rung comes from the source.
-    pub(crate) fn lag_of(&self, plan: &Plan, index: usize) -> Option<RungLag> {
-        let rendition = plan.renditions.get(index).filter(|rendition| rendition.make.encoding().is_some())?;
-        let name = if index > 0 { rendition.name.as_str() } else { "top" };
-        Some(self.rung_lag.of(name))
+    /// Of one rendition, by its rung's name; `None` where nothing is encoded.
+    pub(crate) fn lag_of(&self, plan: &Plan, index: usize) -> Option<RungHistogram> {
+        Some(self.rung_lag.of(rung_name(plan, index)?))
+    }
+
+    /// SSIM and PSNR of one rendition, named in the same way.
+    pub(crate) fn quality_of(&self, plan: &Plan, index: usize) -> Option<(RungHistogram, RungHistogram)> {
+        let name = rung_name(plan, index)?;
+        Some((self.ssim.of(name), self.psnr.of(name)))
     }
 
     pub(crate) fn repaired(&self, repair: Repair, count: u32) {
@@ -181,6 +199,42 @@ fn lag_opts() -> HistogramOpts {
     )
 }
 
+/// The name of a top rung comes from the source.
+fn rung_name(plan: &Plan, index: usize) -> Option<&str> {
+    let rendition = plan.renditions.get(index).filter(|rendition| rendition.make.encoding().is_some())?;
+    Some(if index > 0 { rendition.name.as_str() } else { "top" })
+}
+
+fn rung_lag_opts() -> HistogramOpts {
+    // As above, and up to where less is encoded: a third of a second.
+    let buckets = vec![0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0];
+    histogram_opts!(
+        "vivid_transcode_rung_lag_seconds",
+        "the worst delay of a rung in each half second, while it is encoded: from a source picture's arrival in the worker to its coded picture",
+        buckets
+    )
+}
+
+fn ssim_opts() -> HistogramOpts {
+    // Past 0.99 nobody sees a difference; below 0.8 everybody does. Steps of about a decibel.
+    let buckets = vec![0.8, 0.84, 0.87, 0.9, 0.92, 0.937, 0.95, 0.96, 0.968, 0.975, 0.98, 0.984, 0.9874, 0.99, 0.995];
+    histogram_opts!(
+        "vivid_transcode_ssim",
+        "structural similarity of luma between sampled segments of a rung and what they were encoded from",
+        buckets
+    )
+}
+
+fn psnr_opts() -> HistogramOpts {
+    // From what is hardly to be recognised to what is the same to the eye; 100 is the same to the bit.
+    let buckets = vec![24.0, 27.0, 30.0, 32.0, 34.0, 36.0, 38.0, 40.0, 42.0, 44.0, 46.0, 48.0, 50.0];
+    histogram_opts!(
+        "vivid_transcode_psnr_db",
+        "peak signal to noise ratio of luma, in decibels, of sampled segments of a rung",
+        buckets
+    )
+}
+
 fn counter(name: &str, help: &str) -> Result<IntCounter> {
     IntCounter::with_opts(Opts::new(name, help))
 }
@@ -195,5 +249,6 @@ fn label_of_repair(repair: Repair) -> &'static str {
         Repair::AudioMisplaced => "audio_misplaced_dropped",
         Repair::ThumbnailsLost => "thumbnails_lost",
         Repair::VideoLeftOut => "video_left_out",
+        Repair::QualityUnseen => "quality_unseen",
     }
 }

@@ -4,11 +4,12 @@ pub(crate) mod diary;
 mod encoders;
 mod link;
 mod progress;
+mod quality;
 mod shedding;
 
-use crate::metrics::RungLag;
+use crate::metrics::RungHistogram;
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
-use crate::{Keeping, Metrics, Plan, Trial};
+use crate::{Keeping, Metrics, Plan, Quality, Trial};
 use bytes::{Bytes, BytesMut};
 use config::Hardware;
 use encoders::Encoders;
@@ -17,6 +18,7 @@ use link::{Far, Link};
 use media::{Frame, TrackConfig};
 use progress::Progress;
 use prometheus::IntCounter;
+use quality::Seen;
 use shedding::Shedding;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -50,10 +52,12 @@ pub struct Limits {
     pub hardware: Hardware,
     /// What trials of them on this machine came to. Other machines have their own.
     pub trials: Vec<Trial>,
+    /// What it measures beside its work.
+    pub quality: Quality,
 }
 
 impl Default for Limits {
-    /// Those of the reference configuration.
+    /// Those of the reference configuration, with nothing that is measured.
     fn default() -> Self {
         // At 30 fps and 47 access units a second the queue holds some six seconds.
         let keeping = Keeping {
@@ -62,8 +66,8 @@ impl Default for Limits {
             preset_steps: 2,
             fps_min: 12,
         };
-        let hang = Duration::from_secs(5);
-        Self { queue: 512, hang, keeping, hardware: Hardware::Auto, trials: Vec::new() }
+        let (hang, hardware, quality) = (Duration::from_secs(5), Hardware::Auto, Quality::default());
+        Self { queue: 512, hang, keeping, hardware, trials: Vec::new(), quality }
     }
 }
 
@@ -71,7 +75,7 @@ impl From<&config::Worker> for Limits {
     fn from(worker: &config::Worker) -> Self {
         let config::Worker { queue_frames, hang, behind, recover, preset_steps, fps_min, hardware } = *worker;
         let keeping = Keeping { behind, recover, preset_steps, fps_min };
-        Self { queue: queue_frames, hang, keeping, hardware, trials: Vec::new() }
+        Self { queue: queue_frames, hang, keeping, hardware, trials: Vec::new(), quality: Quality::default() }
     }
 }
 
@@ -191,8 +195,8 @@ impl Worker {
 fn hello(job: &Job, limits: &Limits) -> Result<BytesMut, WorkerError> {
     let mut hello = BytesMut::new();
     let backlog_max = u32::try_from(limits.queue).unwrap_or(u32::MAX);
-    let (keeping, hardware) = (limits.keeping.clone(), limits.hardware);
-    let greeting = ToWorker::Hello { job: Box::new(job.clone()), backlog_max, keeping, hardware };
+    let (keeping, hardware, quality) = (limits.keeping.clone(), limits.hardware, limits.quality.clone());
+    let greeting = ToWorker::Hello { job: Box::new(job.clone()), backlog_max, keeping, hardware, quality };
     wire::encode(&greeting, &mut hello).map_err(WorkerError::Job)?;
     Ok(hello)
 }
@@ -290,10 +294,12 @@ struct Watch {
     part_frames: u32,
     renditions: Vec<IntCounter>,
     /// Of those that are encoded pictures.
-    lags: Vec<Option<RungLag>>,
+    lags: Vec<Option<RungHistogram>>,
     /// What the worker leaves out, in the gauges of those that do.
     shed: Shedding,
     encoders: Encoders,
+    /// What its rungs look like, and those that are left out for it.
+    seen: Seen,
     limits: Limits,
     metrics: Metrics,
     progress: Arc<Progress>,
@@ -308,6 +314,7 @@ impl Watch {
             lags: (0..renditions.len()).map(|index| metrics.lag_of(&job.plan, index)).collect(),
             shed: Shedding::new(metrics),
             encoders: Encoders::new(&job.plan, metrics),
+            seen: Seen::new(&job.plan, metrics),
             limits: limits.clone(),
             metrics: metrics.clone(),
             progress: Arc::clone(progress),
@@ -331,6 +338,7 @@ impl Watch {
         let reason = self.encoders.blamed(far.end(verdict, (hang, progress.is_finishing())).await);
         self.shed.end();
         self.encoders.end();
+        self.seen.end();
         self.metrics.running.dec();
         self.metrics.ended.with_label_values(&[reason.label()]).inc();
         match &reason {
@@ -408,6 +416,14 @@ impl Watch {
                 tracing::warn!(rendition, "a faster preset would need another track; the rung keeps its own");
                 self.metrics.presets_refused.inc();
                 Ok(None)
+            }
+            FromWorker::Quality { rendition, ssim_ppm, psnr_mdb } => {
+                let told = self.seen.measured(rendition, (ssim_ppm, psnr_mdb));
+                told.map(|()| None).ok_or(WireError::Invalid("rendition"))
+            }
+            FromWorker::Paused { rendition, paused, ssim_ppm } => {
+                let told = self.seen.turned(rendition, paused, ssim_ppm);
+                told.map(|()| None).ok_or(WireError::Invalid("rendition"))
             }
             FromWorker::Track { rendition, config } => {
                 self.counter(rendition)?;

@@ -8,10 +8,11 @@ mod devices;
 pub mod greeting;
 mod job;
 mod pace;
+mod quality;
 #[cfg(test)]
 mod tests;
 
-use crate::{Keeping, Plan, Shed, Source, Trial};
+use crate::{Keeping, Plan, Quality, Shed, Source, Trial};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use config::Hardware;
 use cursor::{Reader, put_bytes};
@@ -19,7 +20,7 @@ use media::{Frame, Timescale, TrackConfig, TrackKind, VideoConfig};
 use std::time::Duration;
 
 /// Changes whenever a message does.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 /// The longest message, without its length. A 4K IDR picture at high quality has a few megabytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -35,7 +36,7 @@ pub struct Job {
 pub enum ToWorker {
     /// `backlog_max` is how many source frames of both media may be read after a picture that still waits for the
     /// encoders; one more, and the worker is to end. Before that it leaves out what `keeping` says.
-    Hello { job: Box<Job>, backlog_max: u32, keeping: Keeping, hardware: Hardware },
+    Hello { job: Box<Job>, backlog_max: u32, keeping: Keeping, hardware: Hardware, quality: Quality },
     /// A coded frame of the source. Times count from the epoch's zero: video in ticks of the plan's frame rate, on its grid; audio in samples at 48 kHz.
     Frame(Frame),
     /// No more comes: encode what is held and end.
@@ -112,6 +113,20 @@ pub enum FromWorker {
     Tried {
         fault: Option<String>,
     },
+    /// What a segment of a rendition looks like beside what it was made from: SSIM in millionths, PSNR in thousandths of a
+    /// decibel, both of luma.
+    Quality {
+        rendition: u16,
+        ssim_ppm: u32,
+        psnr_mdb: u32,
+    },
+    /// From the next boundaries on a rendition is left out, as the next one below looks as good, or is there again. That one has
+    /// such an SSIM at its size; 0 if there was no time to look.
+    Paused {
+        rendition: u16,
+        paused: bool,
+        ssim_ppm: u32,
+    },
 }
 
 /// What was wrong with the source and was mended so that every rendition keeps its grid.
@@ -133,6 +148,8 @@ pub enum Repair {
     ThumbnailsLost,
     /// A picture that a rung did not encode, as it was too late.
     VideoLeftOut,
+    /// A segment of a rung whose quality was to be measured, and was not, for want of time or as it could not be decoded.
+    QualityUnseen,
 }
 
 /// Why bytes are not a message.
@@ -188,12 +205,13 @@ pub fn decode<M: Message>(buffer: &mut BytesMut) -> Result<Option<M>, WireError>
 impl Message for ToWorker {
     fn put(&self, out: &mut BytesMut) {
         match self {
-            Self::Hello { job, backlog_max, keeping, hardware } => {
+            Self::Hello { job, backlog_max, keeping, hardware, quality } => {
                 out.put_u8(0);
                 out.put_u16(VERSION);
                 out.put_u32(*backlog_max);
                 pace::put_keeping(out, keeping);
                 devices::put_hardware(out, *hardware);
+                quality::put(out, quality);
                 job::put(out, job);
             }
             Self::Frame(frame) => {
@@ -219,7 +237,9 @@ impl Message for ToWorker {
                 read_version(&mut reader)?;
                 let (backlog_max, keeping) = (reader.u32()?, pace::read_keeping(&mut reader)?);
                 let hardware = devices::read_hardware(&mut reader)?;
-                Self::Hello { job: Box::new(job::read(&mut reader)?), backlog_max, keeping, hardware }
+                let quality = quality::read(&mut reader)?;
+                let job = Box::new(job::read(&mut reader)?);
+                Self::Hello { job, backlog_max, keeping, hardware, quality }
             }
             1 => Self::Frame(read_frame(&mut reader)?),
             2 => Self::Finish,
@@ -240,13 +260,11 @@ impl Message for FromWorker {
                 out.put_u16(VERSION);
             }
             Self::Track { rendition, config } => {
-                out.put_u8(1);
-                out.put_u16(*rendition);
+                put_rendition(out, 1, *rendition);
                 put_track(out, config);
             }
             Self::Frame { rendition, frame } => {
-                out.put_u8(2);
-                out.put_u16(*rendition);
+                put_rendition(out, 2, *rendition);
                 put_frame(out, frame);
             }
             Self::Repaired { repair, count } => {
@@ -266,8 +284,7 @@ impl Message for FromWorker {
                 out.put_slice(data);
             }
             Self::Lag { rendition, worst } => {
-                out.put_u8(7);
-                out.put_u16(*rendition);
+                put_rendition(out, 7, *rendition);
                 pace::put_duration(out, *worst);
             }
             Self::Shed { shed, lag } => {
@@ -276,18 +293,15 @@ impl Message for FromWorker {
                 pace::put_duration(out, *lag);
             }
             Self::Turn { rendition, segment, every } => {
-                out.put_u8(9);
-                out.put_u16(*rendition);
+                put_rendition(out, 9, *rendition);
                 out.put_u64(*segment);
                 out.put_u32(*every);
             }
             Self::TurnRefused { rendition } => {
-                out.put_u8(10);
-                out.put_u16(*rendition);
+                put_rendition(out, 10, *rendition);
             }
             Self::Encoder { rendition, encoder, why } => {
-                out.put_u8(11);
-                out.put_u16(*rendition);
+                put_rendition(out, 11, *rendition);
                 put_bytes(out, encoder.as_bytes());
                 put_bytes(out, why.as_bytes());
             }
@@ -298,6 +312,15 @@ impl Message for FromWorker {
             Self::Tried { fault } => {
                 out.put_u8(13);
                 devices::put_fault(out, fault.as_deref());
+            }
+            Self::Quality { rendition, ssim_ppm, psnr_mdb } => {
+                put_rendition(out, 14, *rendition);
+                [*ssim_ppm, *psnr_mdb].into_iter().for_each(|value| out.put_u32(value));
+            }
+            Self::Paused { rendition, paused, ssim_ppm } => {
+                put_rendition(out, 15, *rendition);
+                out.put_u8(u8::from(*paused));
+                out.put_u32(*ssim_ppm);
             }
         }
     }
@@ -322,6 +345,8 @@ impl Message for FromWorker {
             11 => Self::Encoder { rendition: reader.u16()?, encoder: reader.text()?, why: reader.text()? },
             12 => Self::DeviceFailed { reason: reader.text()? },
             13 => Self::Tried { fault: devices::read_fault(&mut reader)? },
+            14 => Self::Quality { rendition: reader.u16()?, ssim_ppm: reader.u32()?, psnr_mdb: reader.u32()? },
+            15 => Self::Paused { rendition: reader.u16()?, paused: reader.flag()?, ssim_ppm: reader.u32()? },
             _ => return Err(WireError::Invalid("kind")),
         };
         reader.end()?;
@@ -331,7 +356,7 @@ impl Message for FromWorker {
 
 impl Repair {
     /// Every kind; its place is its code on the wire.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::VideoUndecodable,
         Self::VideoGap,
         Self::VideoDuplicate,
@@ -340,6 +365,7 @@ impl Repair {
         Self::AudioMisplaced,
         Self::ThumbnailsLost,
         Self::VideoLeftOut,
+        Self::QualityUnseen,
     ];
 
     fn code(self) -> u8 {
@@ -356,6 +382,12 @@ fn read_version(reader: &mut Reader) -> Result<(), WireError> {
         VERSION => Ok(()),
         other => Err(WireError::Version(other)),
     }
+}
+
+/// The kind of a message about a rendition.
+fn put_rendition(out: &mut BytesMut, kind: u8, rendition: u16) {
+    out.put_u8(kind);
+    out.put_u16(rendition);
 }
 
 fn put_frame(out: &mut BytesMut, frame: &Frame) {

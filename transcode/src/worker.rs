@@ -14,6 +14,7 @@ mod grid;
 mod lifeline;
 mod output;
 mod pace;
+mod quality;
 mod rung;
 mod scaler;
 mod source;
@@ -23,7 +24,7 @@ use crate::hardware::{Trial, choose};
 use crate::keeping::{self, Keeper, Keeping};
 use crate::plan::gcd;
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
-use crate::{AUDIO_RATE, Make};
+use crate::{AUDIO_RATE, Make, Quality};
 use audio::{Audio, Wanted};
 use backlog::{Backlog, backlog};
 use bytes::BytesMut;
@@ -33,11 +34,13 @@ pub use encoders::{MissingEncoder, check_encoders};
 use media::{CodecError, Frame, FrameRate, Timescale, TrackKind};
 use output::Output;
 use pace::Pace;
+use quality::{Pauses, Tap, measuring};
 use rung::{Below, Rung};
 use source::Source;
 use std::io::Read;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use thumbnails::Thumbnailer;
 
 /// Why a worker ends before its work is done. Each is one sentence for the origin's log.
@@ -90,6 +93,11 @@ impl WorkError {
 }
 
 type Work = JoinHandle<Result<(), WorkError>>;
+/// Closed when nothing more is measured.
+type Measured = Receiver<()>;
+
+/// How long the last pictures may be looked at when all is encoded.
+const LAST_LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// Runs a worker on standard input and output until its input ends. Call it from a program's `main`: it never shares
 /// the process with anything else, and may end it. An error has been told to the origin already.
@@ -125,8 +133,8 @@ fn run(input: impl Read, output: &Output) -> Result<(), WorkError> {
     let mut trials = Vec::new();
     let (job, limits, hardware) = loop {
         match messages.next()? {
-            Some(ToWorker::Hello { job, backlog_max, keeping, hardware }) => {
-                break (*job, (backlog_max, keeping), hardware);
+            Some(ToWorker::Hello { job, backlog_max, keeping, hardware, quality }) => {
+                break (*job, (backlog_max, keeping, quality), hardware);
             }
             Some(ToWorker::Trials(told)) => trials = told,
             Some(ToWorker::Trial { encoder }) => {
@@ -184,12 +192,13 @@ struct Pipeline {
     video: Option<Backlog>,
     audio: Option<SyncSender<audio::Input>>,
     threads: Vec<Work>,
+    measured: Option<Measured>,
 }
 
 impl Pipeline {
     fn start(
         job: &Job,
-        (backlog_max, keeping): &(u32, Keeping),
+        (backlog_max, keeping, quality): &(u32, Keeping, Quality),
         (hardware, trials): (Hardware, &[Trial]),
         output: &Output,
     ) -> Result<Self, WorkError> {
@@ -197,6 +206,7 @@ impl Pipeline {
         let (pace, mut place) =
             (Pace::new(encoded().count(), keeping::bearable(&job.plan, keeping)), encoded().count());
         let mut threads = Vec::new();
+        let (mut taps, pauses, measured) = measure((job, quality), output)?;
         let mut next = None;
         if let Some(thumbnails) = &job.plan.thumbnails {
             let (sender, receiver) = sync_channel(rung::PICTURES_MAX);
@@ -216,7 +226,7 @@ impl Pipeline {
                 let choice = choose(hardware, settings.encoding.codec, trials);
                 let settings = settings.by(choice.engine);
                 let who = (index as u16, place, choice.why);
-                let rung = Rung::new(settings, who, next.take(), (output.clone(), pace.clone()));
+                let rung = Rung::new(settings, who, next.take(), (output.clone(), pace.clone(), taps.pop()));
                 threads.push(spawn(&rendition.name, output, move || rung.run(&receiver))?);
                 next = Some(Below { pictures, every });
             }
@@ -225,12 +235,12 @@ impl Pipeline {
         let mut video = None;
         if let Some(rungs) = next {
             let keeper = Keeper::new(&job.plan, keeping);
-            let source = Source::new(job, rungs, (output.clone(), pace, keeper))?;
+            let source = Source::new(job, rungs, (output.clone(), pace, keeper, pauses))?;
             let (sender, pictures) = backlog(*backlog_max);
             threads.push(spawn("source", output, move || source.run(pictures))?);
             video = Some(sender);
         }
-        Ok(Self { rate: job.plan.rate, video, audio, threads })
+        Ok(Self { rate: job.plan.rate, video, audio, threads, measured })
     }
 
     fn feed_all(&mut self, messages: &mut Messages<impl Read>) -> Result<(), WorkError> {
@@ -272,12 +282,38 @@ impl Pipeline {
 
     /// Closes every queue, waits until all is encoded, and gives the first cause of failure.
     fn finish(self) -> Result<(), WorkError> {
-        let Self { video, audio, threads, .. } = self;
+        let Self { video, audio, threads, measured, .. } = self;
         drop((video, audio));
         let results: Vec<_> =
             threads.into_iter().map(|thread| thread.join().unwrap_or(Err(WorkError::Panicked))).collect();
+        if let Some(measured) = measured {
+            // What it has to say is of no use to anybody who waits for the end.
+            let _ = measured.recv_timeout(LAST_LOOK_MAX);
+        }
         results.into_iter().collect()
     }
+}
+
+/// One thread that measures what the rungs look like, where that is wanted: where the rungs tell it, what follows for them, and
+/// its end.
+fn measure(
+    (job, quality): (&Job, &Quality),
+    output: &Output,
+) -> Result<(Vec<Tap>, Pauses, Option<Measured>), WorkError> {
+    let Some((taps, measuring)) = measuring(&job.plan, quality, output) else {
+        return Ok((Vec::new(), Pauses::default(), None));
+    };
+    let pauses = measuring.pauses();
+    let (over, measured) = channel();
+    let work = move || {
+        // Rungs go on without it.
+        if let Err(error) = measuring.run() {
+            eprintln!("quality is not measured any more: {error}");
+        }
+        drop(over);
+    };
+    std::thread::Builder::new().name("quality".to_owned()).spawn(work).map_err(WorkError::Thread)?;
+    Ok((taps, pauses, Some(measured)))
 }
 
 /// One thread for all sound, where there is any.

@@ -7,7 +7,7 @@ use media::{AacConfig, AvcConfig, Frame, FrameRate, TrackConfig, TrackKind};
 use std::time::Duration;
 use transcode::wire::greeting::{Denied, greeting, judge};
 use transcode::wire::{FromWorker, Message, Repair, ToWorker, decode, encode};
-use transcode::{Encoding, Job, Keeping, Make, Plan, Rendition, Shed, Source, Thumbnails, Trial};
+use transcode::{Encoding, Job, Keeping, Make, Pausing, Plan, Quality, Rendition, Shed, Source, Thumbnails, Trial};
 
 fn said(messages: &[impl Message]) -> BytesMut {
     let mut out = BytesMut::new();
@@ -62,6 +62,8 @@ fn messages_are_what_they_were() {
             FromWorker::Encoder { rendition: 1, encoder: "libx264".to_owned(), why: "no device".to_owned() },
             FromWorker::DeviceFailed { reason: "no more memory".to_owned() },
             FromWorker::Tried { fault: Some("no device".to_owned()) },
+            FromWorker::Quality { rendition: 1, ssim_ppm: 987_654, psnr_mdb: 41_200 },
+            FromWorker::Paused { rendition: 1, paused: true, ssim_ppm: 991_000 },
         ],
     );
 }
@@ -70,6 +72,8 @@ fn messages_are_what_they_were() {
 fn the_first_words_to_a_worker_are_what_they_were() {
     let keeping =
         Keeping { behind: Duration::from_millis(300), recover: Duration::from_secs(20), preset_steps: 2, fps_min: 12 };
+    let pausing = Pausing { loss_mdb: 500, return_mdb: 1000, segments: 3, run: Duration::from_secs(60) };
+    let quality = Quality { sample_percent: 5, pausing: Some(pausing) };
     hold(
         "hello",
         &[
@@ -77,7 +81,7 @@ fn the_first_words_to_a_worker_are_what_they_were() {
                 Trial { encoder: "h264_nvenc".to_owned(), fault: Some("no device".to_owned()) },
                 Trial { encoder: "h264_vaapi".to_owned(), fault: None },
             ]),
-            ToWorker::Hello { job: Box::new(job()), backlog_max: 512, keeping, hardware: Hardware::Auto },
+            ToWorker::Hello { job: Box::new(job()), backlog_max: 512, keeping, hardware: Hardware::Auto, quality },
             ToWorker::Trial { encoder: "libx264".to_owned() },
         ],
     );

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use transcode::{EndReason, Input, Job, Limits, Made, Make, Plan, Remote, Worker, WorkerError, WorkerInput};
+use transcode::{EndReason, Input, Job, Limits, Made, Make, Plan, Quality, Remote, Worker, WorkerError, WorkerInput};
 
 pub(super) struct Live {
     pub(super) known: Known,
@@ -127,7 +127,8 @@ impl Live {
             let limits = Limits::from(&context.config.worker);
             let hardware = if stream.does_without_devices() { Hardware::Off } else { limits.hardware };
             let trials = context.trials.get().cloned().unwrap_or_default();
-            let limits = Limits { queue: limits.queue + zero.backlog, hardware, trials, ..limits };
+            let quality = Quality::of(&context.config.quality, &stream.name);
+            let limits = Limits { queue: limits.queue + zero.backlog, hardware, trials, quality, ..limits };
             let job = Job { source: known.source.clone(), plan: plan.clone() };
             let metrics = &context.transcode_metrics;
             // What the worker logs, and what is logged of it, is of this stream.

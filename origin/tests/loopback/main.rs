@@ -4,6 +4,7 @@
 
 mod archive;
 mod archive_tiers;
+mod away;
 mod beside;
 mod captions;
 mod clip;

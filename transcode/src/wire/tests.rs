@@ -1,7 +1,7 @@
 //! Round trips, refusals, and bytes that nobody meant.
 
 use super::*;
-use crate::{Encoding, Keeping, Make, Rendition, Shed, Thumbnails};
+use crate::{Encoding, Keeping, Make, Pausing, Quality, Rendition, Shed, Thumbnails};
 use config::{AudioCodec, VideoCodec};
 use media::{AacConfig, AvcConfig, FrameRate, OpusConfig, VideoConfig};
 use std::time::Duration;
@@ -46,6 +46,11 @@ fn keeping() -> Keeping {
     Keeping { behind: Duration::from_millis(300), recover: Duration::from_secs(20), preset_steps: 2, fps_min: 12 }
 }
 
+fn quality() -> Quality {
+    let pausing = Pausing { loss_mdb: 500, return_mdb: 1000, segments: 3, run: Duration::from_secs(60) };
+    Quality { sample_percent: 5, pausing: Some(pausing) }
+}
+
 fn frame(kind: TrackKind) -> Frame {
     Frame { kind, dts: -3, pts: i64::MAX, keyframe: true, data: Bytes::from_static(b"payload") }
 }
@@ -56,8 +61,20 @@ fn to_worker() -> Vec<ToWorker> {
     silent.source.gop = None;
     silent.plan.thumbnails = None;
     vec![
-        ToWorker::Hello { job: Box::new(job()), backlog_max: 512, keeping: keeping(), hardware: Hardware::Qsv },
-        ToWorker::Hello { job: Box::new(silent), backlog_max: u32::MAX, keeping: keeping(), hardware: Hardware::Qsv },
+        ToWorker::Hello {
+            job: Box::new(job()),
+            backlog_max: 512,
+            keeping: keeping(),
+            hardware: Hardware::Qsv,
+            quality: quality(),
+        },
+        ToWorker::Hello {
+            job: Box::new(silent),
+            backlog_max: u32::MAX,
+            keeping: keeping(),
+            hardware: Hardware::Qsv,
+            quality: Quality::default(),
+        },
         ToWorker::Frame(frame(TrackKind::Video)),
         ToWorker::Frame(frame(TrackKind::Audio)),
         ToWorker::Finish,
@@ -96,6 +113,8 @@ fn from_worker() -> Vec<FromWorker> {
         FromWorker::DeviceFailed { reason: "no more".to_owned() },
         FromWorker::Tried { fault: None },
         FromWorker::Tried { fault: Some("no device".to_owned()) },
+        FromWorker::Quality { rendition: 1, ssim_ppm: 987_654, psnr_mdb: 41_200 },
+        FromWorker::Paused { rendition: 1, paused: true, ssim_ppm: 991_000 },
     ];
     messages.extend(Repair::ALL.map(|repair| FromWorker::Repaired { repair, count: 7 }));
     messages
@@ -171,14 +190,20 @@ fn what_cannot_be_is_refused() {
     ] {
         let mut broken = job();
         breakage(&mut broken);
-        let mut bytes = encoded(&[ToWorker::Hello {
-            job: Box::new(broken),
-            backlog_max: 512,
-            keeping: keeping(),
-            hardware: Hardware::Qsv,
-        }]);
+        let (job, keeping, hardware, quality) = (Box::new(broken), keeping(), Hardware::Qsv, quality());
+        let mut bytes = encoded(&[ToWorker::Hello { job, backlog_max: 512, keeping, hardware, quality }]);
         assert!(matches!(decode::<ToWorker>(&mut bytes), Err(WireError::Invalid(_))));
     }
+    let quality = Quality { sample_percent: 101, pausing: None };
+    let hello = ToWorker::Hello {
+        job: Box::new(job()),
+        backlog_max: 512,
+        keeping: keeping(),
+        hardware: Hardware::Qsv,
+        quality,
+    };
+    let told = decode::<ToWorker>(&mut encoded(&[hello]));
+    assert_eq!(told, Err(WireError::Invalid("share of segments")));
 }
 
 /// A small generator (xorshift64*), so that a failure can be repeated from its seed.

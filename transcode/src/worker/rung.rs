@@ -5,9 +5,11 @@ use super::WorkError;
 use super::encoder::{Encoder, Settings};
 use super::output::Output;
 use super::pace::{Pace, Report};
+use super::quality::Tap;
 use super::scaler::Scaler;
 use crate::hardware::Engine;
 use crate::keeping::{self, Shed};
+use crate::pausing::Paused;
 use crate::wire::{FromWorker, Repair};
 use ffmpeg_next::frame::Video;
 use media::{Frame, TrackConfig, TrackKind};
@@ -23,8 +25,9 @@ pub(super) struct Picture {
     pub(super) pixels: Arc<Video>,
     /// When its frame of the source was read.
     pub(super) came: Instant,
-    /// What is left out of its segment.
+    /// What is left out of its segment, for want of time and for what there is to see.
     pub(super) shed: Shed,
+    pub(super) paused: Paused,
 }
 
 /// Pictures that wait for a rung: enough to even out an IDR picture, too few to hide that the machine is too slow.
@@ -45,6 +48,8 @@ pub(super) struct Rung {
     output: Output,
     pace: Pace,
     report: Report,
+    /// Where its quality is measured.
+    tap: Option<Tap>,
     encoder: Option<Encoder>,
     /// What its viewers have: every encoder must fit it.
     track: Option<TrackConfig>,
@@ -65,7 +70,7 @@ impl Rung {
         settings: Settings,
         (rendition, place, why): (u16, usize, String),
         below: Option<Below>,
-        (output, pace): (Output, Pace),
+        (output, pace, tap): (Output, Pace, Option<Tap>),
     ) -> Self {
         Self {
             every: settings.encoding.every,
@@ -76,6 +81,7 @@ impl Rung {
             output,
             pace,
             report: Report::new(),
+            tap,
             encoder: None,
             track: None,
             why,
@@ -87,17 +93,16 @@ impl Rung {
 
     pub(super) fn run(mut self, pictures: &Receiver<Picture>) -> Result<(), WorkError> {
         let mut scaler = Scaler::new(self.settings.encoding.width, self.settings.encoding.height);
-        while let Ok(Picture { index, pixels, came, shed }) = pictures.recv() {
+        while let Ok(Picture { index, pixels, came, shed, paused }) = pictures.recv() {
             let begun = Instant::now();
             if index % self.settings.segment_frames() == 0 {
                 self.begun = begun;
-                self.turn(index, &pixels, shed)?;
+                self.turn(index, &pixels, (shed, paused))?;
             }
-            // What goes through a rung that is away is scaled by the one below.
-            let pixels = if self.every == 0 { pixels } else { scaler.scale(&pixels)? };
+            let pixels = self.scale(&mut scaler, (index, pixels))?;
             let scaled = begun.elapsed();
             if let Some(below) = self.below.as_ref().filter(|below| index % i64::from(below.every) == 0) {
-                let picture = Picture { index, pixels: Arc::clone(&pixels), came, shed };
+                let picture = Picture { index, pixels: Arc::clone(&pixels), came, shed, paused };
                 below.pictures.send(picture).map_err(|_| WorkError::Panicked)?;
             }
             let begun = Instant::now();
@@ -111,6 +116,20 @@ impl Rung {
             self.pace.worked(self.place, scaled + begun.elapsed());
         }
         self.close()
+    }
+
+    /// To the rung's size. What goes through a rung that is away is scaled by the one below.
+    fn scale(&mut self, scaler: &mut Scaler, (index, pixels): (i64, Arc<Video>)) -> Result<Arc<Video>, WorkError> {
+        let is_away = self.every == 0;
+        let mut tap = self.tap.as_mut().filter(|tap| tap.wants(index));
+        if is_away && tap.is_none() {
+            return Ok(pixels);
+        }
+        let scaled = scaler.scale(&pixels)?;
+        if let Some(tap) = &mut tap {
+            tap.given(index, &scaled)?;
+        }
+        Ok(if is_away { pixels } else { scaled })
     }
 
     fn encode(&mut self, pixels: &Video, (index, came): (i64, Instant)) -> Result<(), WorkError> {
@@ -158,6 +177,7 @@ impl Rung {
             }
             None => {
                 self.track = Some(config.clone());
+                self.tap.iter().for_each(|tap| tap.track(&config));
                 let (name, why) = (self.settings.encoder().to_owned(), std::mem::take(&mut self.why));
                 self.output.send(&FromWorker::Encoder { rendition: self.rendition, encoder: name, why })?;
                 self.output.send(&FromWorker::Track { rendition: self.rendition, config })?;
@@ -167,9 +187,13 @@ impl Rung {
     }
 
     /// A segment begins, of which so much is to be left out.
-    fn turn(&mut self, index: i64, pixels: &Video, shed: Shed) -> Result<(), WorkError> {
+    fn turn(&mut self, index: i64, pixels: &Video, (shed, paused): (Shed, Paused)) -> Result<(), WorkError> {
         let own = self.settings.encoding.every;
-        let every = match usize::from(shed.away) > self.place {
+        let is_shed = usize::from(shed.away) > self.place;
+        if let Some(tap) = &mut self.tap {
+            tap.turn(index, is_shed, paused);
+        }
+        let every = match is_shed || paused.away.holds(self.place) {
             true => 0,
             false if shed.thinned && self.place == 0 => 2 * own,
             false => own,
@@ -215,6 +239,9 @@ impl Rung {
 
     fn write(&mut self, encoder: &mut Encoder) -> Result<(), WorkError> {
         while let Some(coded) = encoder.coded()? {
+            if let Some(tap) = &mut self.tap {
+                tap.coded(&coded)?;
+            }
             let time = coded.index * i64::from(self.settings.grid.frame_ticks());
             let frame = Frame { kind: TrackKind::Video, dts: time, pts: time, keyframe: coded.key, data: coded.data };
             self.output.send(&FromWorker::Frame { rendition: self.rendition, frame })?;

@@ -5,9 +5,11 @@ use super::backlog::Pictures;
 use super::grid::{Grid, Place};
 use super::output::Output;
 use super::pace::Pace;
+use super::quality::Pauses;
 use super::rung::{Below, Picture};
 use super::{WorkError, ffi};
 use crate::keeping::{Keeper, Shed};
+use crate::pausing::Paused;
 use crate::wire::{FromWorker, Job, Repair};
 use ffmpeg_next::codec::{Context, Id, threading};
 use ffmpeg_next::frame::Video;
@@ -30,6 +32,9 @@ pub(super) struct Source {
     begun: Instant,
     looked: Instant,
     shed: Shed,
+    /// Of those that measure, and what of it is in force.
+    pauses: Pauses,
+    paused: Paused,
     /// How long it has waited for rungs to take pictures.
     blocked: Duration,
     rungs: Below,
@@ -40,7 +45,7 @@ impl Source {
     pub(super) fn new(
         job: &Job,
         rungs: Below,
-        (output, pace, keeper): (Output, Pace, Keeper),
+        (output, pace, keeper, pauses): (Output, Pace, Keeper, Pauses),
     ) -> Result<Self, WorkError> {
         let codec = decoder::find(Id::H264).ok_or(WorkError::Missing("H.264 decoder"))?;
         let failed = |source| WorkError::Codec { what: "open the H.264 decoder", source };
@@ -64,6 +69,8 @@ impl Source {
             pace,
             begun: now,
             looked: now,
+            pauses,
+            paused: Paused::default(),
             blocked: Duration::ZERO,
             rungs,
             output,
@@ -149,7 +156,7 @@ impl Source {
         if index % self.segment_frames == 0 {
             self.decide(came)?;
         }
-        let picture = Picture { index, pixels: Arc::clone(pixels), came, shed: self.shed };
+        let picture = Picture { index, pixels: Arc::clone(pixels), came, shed: self.shed, paused: self.paused };
         let begun = Instant::now();
         self.rungs.pictures.send(picture).map_err(|_| WorkError::Panicked)?;
         self.blocked += begun.elapsed();
@@ -158,6 +165,7 @@ impl Source {
 
     /// A segment begins, with a frame that came so long ago.
     fn decide(&mut self, came: Instant) -> Result<(), WorkError> {
+        self.paused = self.pauses.now();
         let now = Instant::now();
         let took = now.duration_since(std::mem::replace(&mut self.looked, now));
         let seen = self.pace.look(now.duration_since(came), took);

@@ -195,8 +195,8 @@ async fn a_worker_ends_with_its_origin() {
 }
 
 fn greet(input: &mut impl Write, output: &mut impl Read, job: Job) {
-    let Limits { keeping, hardware, .. } = Limits::default();
-    write(input, &ToWorker::Hello { job: Box::new(job), backlog_max: 10_000, keeping, hardware }).unwrap();
+    let Limits { keeping, hardware, quality, .. } = Limits::default();
+    write(input, &ToWorker::Hello { job: Box::new(job), backlog_max: 10_000, keeping, hardware, quality }).unwrap();
     let mut hello = [0; 7];
     output.read_exact(&mut hello).unwrap();
     assert_eq!(FromWorker::read(Bytes::copy_from_slice(&hello[4..])), Ok(FromWorker::Hello));

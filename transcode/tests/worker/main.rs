@@ -9,6 +9,7 @@ mod keeping;
 mod ladder;
 mod lifetime;
 mod oracle;
+mod quality;
 mod repair;
 mod run;
 mod rungs;

@@ -44,7 +44,7 @@ fn picture(index: i64, shed: Shed) -> Picture {
         let lines = pixels.data_mut(plane).chunks_mut(stride);
         lines.enumerate().for_each(|(line, bytes)| bytes.fill(if line as i64 == index % 32 { value } else { 100 }));
     }
-    Picture { index, pixels: Arc::new(pixels), came: Instant::now(), shed }
+    Picture { index, pixels: Arc::new(pixels), came: Instant::now(), shed, paused: Paused::default() }
 }
 
 /// What a rung says of segments, of each of which so much is left out; and which of its pictures it hands down.
@@ -58,7 +58,8 @@ fn run_within(bearable: Duration, settings: Settings, sheds: &[Shed]) -> (Vec<Fr
     let output = Output::to(file.try_clone().unwrap());
     let (below, handed) = sync_channel(1000);
     let below = Below { pictures: below, every: 1 };
-    let rung = Rung::new(settings, (1, 0, "nobody asked".to_owned()), Some(below), (output, Pace::new(1, bearable)));
+    let rung =
+        Rung::new(settings, (1, 0, "nobody asked".to_owned()), Some(below), (output, Pace::new(1, bearable), None));
     let (pictures, receiver) = sync_channel(1000);
     for (segment, shed) in sheds.iter().enumerate() {
         let first = segment as i64 * SEGMENT;

@@ -1,54 +1,54 @@
-//! How late each rung is, by its name: series of rungs that somebody encodes now, and of no others.
+//! Figures of each rung, by its name: series of rungs that somebody encodes now, and of no others.
 
 use parking_lot::Mutex;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, Result, histogram_opts};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Names come with live edits, one after the other, so those that are gone are dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct RungLags {
+pub(crate) struct ByRung {
     series: HistogramVec,
     used: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 /// The series of a rung, for as long as a worker encodes it.
 #[derive(Debug)]
-pub(crate) struct RungLag {
+pub(crate) struct RungHistogram {
     histogram: Histogram,
     name: String,
-    all: RungLags,
+    all: ByRung,
 }
 
 /// More names than any configuration has; others share one series.
 const NAMES_MAX: usize = 64;
 const OTHER: &str = "other";
 
-impl RungLags {
-    pub(super) fn new() -> Result<Self> {
-        Ok(Self { series: HistogramVec::new(opts(), &["rung"])?, used: Arc::default() })
+impl ByRung {
+    pub(super) fn new(opts: HistogramOpts) -> Result<Self> {
+        Ok(Self { series: HistogramVec::new(opts, &["rung"])?, used: Arc::default() })
     }
 
     pub(super) fn collector(&self) -> Box<dyn Collector> {
         Box::new(self.series.clone())
     }
 
-    pub(super) fn of(&self, name: &str) -> RungLag {
+    pub(super) fn of(&self, name: &str) -> RungHistogram {
         let mut used = self.used.lock();
         let name = if used.len() >= NAMES_MAX && !used.contains_key(name) { OTHER } else { name };
         *used.entry(name.to_owned()).or_default() += 1;
-        RungLag { histogram: self.series.with_label_values(&[name]), name: name.to_owned(), all: self.clone() }
+        RungHistogram { histogram: self.series.with_label_values(&[name]), name: name.to_owned(), all: self.clone() }
     }
 }
 
-impl RungLag {
-    pub(crate) fn observe(&self, seconds: f64) {
-        self.histogram.observe(seconds);
+impl RungHistogram {
+    pub(crate) fn observe(&self, value: f64) {
+        self.histogram.observe(value);
     }
 }
 
-impl Drop for RungLag {
+impl Drop for RungHistogram {
     fn drop(&mut self) {
         let mut used = self.all.used.lock();
         let Some(count) = used.get_mut(&self.name) else { return };
@@ -61,21 +61,15 @@ impl Drop for RungLag {
     }
 }
 
-fn opts() -> HistogramOpts {
-    // As for all pictures, and up to where less is encoded: a third of a second.
-    let buckets = vec![0.01, 0.02, 0.035, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0];
-    histogram_opts!(
-        "vivid_transcode_rung_lag_seconds",
-        "the worst delay of a rung in each half second, while it is encoded: from a source picture's arrival in the worker to its coded picture",
-        buckets
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(lags: &RungLags) -> Vec<String> {
+    fn lags() -> ByRung {
+        ByRung::new(HistogramOpts::new("lag", "of tests")).unwrap()
+    }
+
+    fn names(lags: &ByRung) -> Vec<String> {
         let mut names: Vec<_> = lags.series.collect()[0]
             .get_metric()
             .iter()
@@ -87,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_rung_has_a_series_while_somebody_encodes_it() {
-        let lags = RungLags::new().unwrap();
+        let lags = lags();
         let (one, two, low) = (lags.of("720p"), lags.of("720p"), lags.of("360p"));
         drop((one, low));
         assert_eq!(names(&lags), ["720p"]);
@@ -98,7 +92,7 @@ mod tests {
 
     #[test]
     fn names_are_bounded() {
-        let lags = RungLags::new().unwrap();
+        let lags = lags();
         let held: Vec<_> = (0..2 * NAMES_MAX).map(|name| lags.of(&name.to_string())).collect();
         assert_eq!(names(&lags).len(), NAMES_MAX + 1);
         assert!(names(&lags).contains(&OTHER.to_owned()));
