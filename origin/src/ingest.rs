@@ -162,7 +162,8 @@ pub fn admit<'a>(ingest: &'a config::Ingest, request: &PublishRequest) -> Result
     for rule in &ingest.publishers {
         let covers = rule.stream == config::ANY_STREAM || rule.stream == request.stream;
         if bool::from(rule.key.as_bytes().ct_eq(key.as_bytes()) & subtle::Choice::from(u8::from(covers))) {
-            admitted.get_or_insert(rule.name.as_deref());
+            // Of several with this key one may have a name.
+            admitted = Some(admitted.flatten().or(rule.name.as_deref()));
         }
     }
     admitted.or_else(|| ingest.open.then_some(None)).ok_or(Refusal::UnknownKey)

@@ -315,9 +315,11 @@ mod tests {
     async fn who_publishes_decides_on_the_ladder_too() {
         let text = r#"
             [origin]
-            ladders = [{ publisher = "studio", stream = "a*", rungs = [] }, { stream = "b", rungs = "mobile" }]
+            ladders = [{ publisher = "studio", stream = "a*", rungs = [] }, { publisher = "studio", stream = "c", rungs = [] }, { stream = "b", rungs = "mobile" }]
             [origin.ingest]
-            publishers = [{ stream = "*", key = "s3cret", name = "studio" }, { stream = "*", key = "other" }]
+            publishers = [
+                { stream = "c", key = "s3cret" }, { stream = "*", key = "s3cret", name = "studio" }, { stream = "*", key = "other" },
+            ]
         "#;
         let directory = directory_of(text);
         let request = |stream: &str, key: &str| {
@@ -331,7 +333,7 @@ mod tests {
         let usual = directory.0.context.config.ladder.rungs.len();
         let mut publishers = Vec::new();
         for (stream, key, rungs) in
-            [("a", "s3cret", 0), ("a2", "other", usual), ("c", "s3cret", usual), ("a3", "other", usual)]
+            [("a", "s3cret", 0), ("a2", "other", usual), ("c", "s3cret", 0), ("a3", "other", usual)]
         {
             let (publisher, found) = request(stream, key);
             assert_eq!(found, rungs, "{stream} with {key}");

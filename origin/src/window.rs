@@ -285,6 +285,8 @@ impl Window {
             .back()
             .map(|last| &last.epoch)
             .filter(|last| last.id == epoch.id && last.discontinuities == epoch.discontinuities)
+            // A rendition may have joined it later.
+            .filter(|last| last.init == epoch.init)
             // Gaps keep another time than the epoch they are of.
             .filter(|last| (last.first_msn, last.zero_unix_ms) == (epoch.first_msn, epoch.zero_unix_ms));
         let epoch = same.map_or_else(|| Arc::new(epoch), Arc::clone);
@@ -431,7 +433,7 @@ impl Window {
         let mut segments = self.open.iter().chain(self.segments.iter().rev());
         let of_key = |segment: &Segment| key.is_none() || segment.key.map(|key| key.id) == key;
         let segment = segments.find(|segment| segment.epoch.id == epoch && of_key(segment))?;
-        let clear = &segment.epoch.init;
+        let clear = Some(&segment.epoch.init).filter(|init| !init.is_empty())?;
         match segment.key.filter(|_| key.is_some()) {
             Some(KeyName { id, iv }) => protected_init(clear, id, iv).ok(),
             None => Some(clear.clone()),

@@ -347,12 +347,13 @@ impl Stream {
         let is_planned =
             |left: &Arc<Rendition>| opening.plan.renditions.iter().any(|planned| planned.name == left.name);
         let (replaced, before): (Vec<_>, Vec<_>) = before.into_iter().partition(is_planned);
-        let (mut paused, ended): (Vec<_>, Vec<_>) = before.into_iter().partition(|rendition| !rendition.head().ended);
+        // Nobody watches what has been away for a whole window.
+        let goes_on = |rendition: &Arc<Rendition>| !rendition.head().ended && !rendition.has_only_gaps();
+        let (mut paused, ended): (Vec<_>, Vec<_>) = before.into_iter().partition(goes_on);
         let mut left = paused.split_off(paused.len().min(PAUSED_MAX));
         left.extend(ended);
         for rendition in &paused {
-            rendition.begin(start(Bytes::new()), now);
-            rendition.pause(true);
+            rendition.begin_paused(start(Bytes::new()), now);
         }
         left.iter().for_each(|left| left.end(now));
         let dropped = left.split_off(left.len().min(LEFT_MAX));

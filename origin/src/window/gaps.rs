@@ -57,6 +57,10 @@ impl Window {
         self.is_paused
     }
 
+    pub(crate) fn has_only_gaps(&self) -> bool {
+        self.segments.iter().chain(&self.open).all(Segment::is_gap)
+    }
+
     /// Others have come so far: what is not here is listed as gaps, in segments, and in parts of so many seconds.
     pub(crate) fn lack(&mut self, others: Position, part: PartLength, now: Instant) {
         let is_behind = |open: &mut Segment| open.parts.is_empty() && open.msn < others.msn;

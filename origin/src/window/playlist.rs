@@ -126,6 +126,7 @@ impl Window {
         let segment = self.segments.get(self.leaving.len() + index).filter(|segment| !segment.says_init);
         let segment = segment.filter(|_| self.shape.medium.has_init());
         segment.map_or_else(String::new, |segment| match segment.said_key(true) {
+            key if segment.lacks_init() => media::state(key.as_ref(), None),
             Some(_) if segment.is_whole() => media::clear_map(&segment.init_uri()),
             None if segment.ends_key() => media::clear_map(&segment.init_uri()),
             key => media::state(key.as_ref(), Some(&segment.init_uri())),
@@ -174,7 +175,7 @@ impl Segment {
             discontinuity: self.discontinuity,
             key: self.said_key(says_init),
             ends_key: says_init && self.ends_key(),
-            map: (says_init && medium.has_init()).then(|| self.init_uri()),
+            map: (says_init && medium.has_init() && !self.lacks_init()).then(|| self.init_uri()),
             program_date_time_ms: self.unix_ms(),
         }
     }
@@ -208,6 +209,11 @@ impl Segment {
     /// Whether it is encrypted as a whole.
     fn is_whole(&self) -> bool {
         self.epoch.told.as_ref().is_some_and(|told| told.method == EncryptionMethod::Aes128)
+    }
+
+    /// A gap in an epoch that does not have the rendition: what was said of init sections before it still holds.
+    fn lacks_init(&self) -> bool {
+        self.is_gap() && self.epoch.init.is_empty()
     }
 
     fn init_uri(&self) -> String {

@@ -147,6 +147,19 @@ impl Rendition {
         self.change(|window| window.lack(others, part, now));
     }
 
+    /// Begins an epoch in which nothing comes.
+    pub(crate) fn begin_paused(&self, epoch: EpochStart, now: Instant) {
+        self.change(|window| {
+            window.begin(epoch, now);
+            window.pause(true);
+        });
+    }
+
+    /// Whether nothing in it can be played.
+    pub(crate) fn has_only_gaps(&self) -> bool {
+        self.window.lock().has_only_gaps()
+    }
+
     pub(crate) fn begin(&self, epoch: EpochStart, now: Instant) {
         self.change(|window| window.begin(epoch, now));
     }

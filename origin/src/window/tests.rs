@@ -38,8 +38,11 @@ impl Life {
     }
 
     fn begin(&mut self, id: u64, first_msn: u64) {
+        self.begin_with((id, first_msn), Bytes::from(format!("init {id}")));
+    }
+
+    fn begin_with(&mut self, (id, first_msn): (u64, u64), init: Bytes) {
         let zero_unix_ms = 1_795_226_400_500 + 2000 * (first_msn as i64 - 100);
-        let init = Bytes::from(format!("init {id}"));
         let start = EpochStart {
             id: EpochId(id),
             discontinuities: id - 1,

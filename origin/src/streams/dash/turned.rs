@@ -25,7 +25,18 @@ impl Turned {
             None => self.0.push_back((msn, names)),
         }
         if self.0.len() > TURNS_MAX {
-            self.0.pop_front();
+            self.join_oldest();
+        }
+    }
+
+    /// In both of the oldest stretches what is away in either is not told of.
+    fn join_oldest(&mut self) {
+        let Some(((from, names), (since, away))) = self.0.pop_front().zip(self.0.front_mut()) else { return };
+        *since = from;
+        for name in names {
+            if !away.contains(&name) {
+                away.push(name);
+            }
         }
     }
 
@@ -159,6 +170,11 @@ mod tests {
     fn changes_are_bounded() {
         let mut turned = Turned::default();
         (0..1000).for_each(|index| turned.note(100 + index, "720p", index % 2 == 0));
-        assert_eq!(turned.split(period(None), SEGMENT).len(), TURNS_MAX + 1);
+        let periods = told(&turned.split(period(None), SEGMENT));
+        assert_eq!(periods.len(), TURNS_MAX);
+        // 720p is away in every second segment: of what is told together nothing is told of it.
+        assert_eq!((periods[0].2, periods[0].4.as_str()), (100, "1080p 360p"));
+        let last: Vec<_> = periods[TURNS_MAX - 2..].iter().map(|told| (told.2, told.4.as_str())).collect();
+        assert_eq!(last, [(1098, "1080p 360p"), (1099, "1080p 720p 360p")]);
     }
 }

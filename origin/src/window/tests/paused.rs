@@ -52,3 +52,22 @@ fn an_epoch_that_begins_is_not_paused() {
     assert!(!life.window.is_paused());
     assert_eq!(life.window.head().next, Position { msn: 103, part: 1 });
 }
+
+#[test]
+fn an_epoch_without_the_rendition_has_no_init_section_until_it_joins() {
+    let mut life = Life::new();
+    life.begin(1, 100);
+    life.parts(PARTS);
+    life.window.break_off(life.now);
+    life.begin_with((2, 101), Bytes::new());
+    life.window.pause(true);
+    life.window.lack(Position { msn: 103, part: 0 }, LENGTH, life.now);
+    assert_eq!(life.window.lookup(EpochId(2), Name::Init(None)), Lookup::Unknown);
+    let maps = |life: &Life| life.said().render().matches("#EXT-X-MAP:URI=").count();
+    assert_eq!(maps(&life), 1, "{}", life.said().render());
+    life.begin(2, 101);
+    life.parts(PARTS);
+    let init = Lookup::Found(vec![Bytes::from_static(b"init 2")]);
+    assert_eq!(life.window.lookup(EpochId(2), Name::Init(None)), init);
+    assert_eq!(maps(&life), 2, "{}", life.said().render());
+}
