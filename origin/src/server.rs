@@ -110,7 +110,10 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         tracing::info!(http = %self.http_addr, rtmp = %self.rtmp_addr(), "origin serves");
         let Self { http, rtmp, workers, directory, app, left, disk: _disk, archive, .. } = self;
-        directory.try_devices().await;
+        tokio::select! {
+            () = directory.try_devices() => {}
+            () = stop.cancelled() => {}
+        }
         directory.recover(left);
         if let Some(archive) = archive {
             let (directory, stop) = (directory.clone(), stop.clone());

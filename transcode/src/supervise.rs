@@ -7,6 +7,7 @@ mod progress;
 mod quality;
 mod shedding;
 
+use crate::hardware::{Engine, choose};
 use crate::metrics::RungHistogram;
 use crate::wire::{self, FromWorker, Job, ToWorker, WireError};
 use crate::{Keeping, Metrics, Plan, Quality, Trial};
@@ -313,7 +314,9 @@ impl Watch {
             renditions: renditions.iter().map(|rendition| metrics.frames_out_of(&rendition.make)).collect(),
             lags: (0..renditions.len()).map(|index| metrics.lag_of(&job.plan, index)).collect(),
             shed: Shedding::new(metrics),
-            encoders: Encoders::new(&job.plan, metrics),
+            encoders: Encoders::new(&job.plan, metrics, |codec| {
+                choose(limits.hardware, codec, &limits.trials).engine != Engine::Software
+            }),
             seen: Seen::new(&job.plan, metrics),
             limits: limits.clone(),
             metrics: metrics.clone(),
@@ -335,7 +338,8 @@ impl Watch {
             () = progress.overran() => Some(EndReason::Overrun(queue)),
             () = made.closed() => Some(EndReason::Abandoned),
         };
-        let reason = self.encoders.blamed(far.end(verdict, (hang, progress.is_finishing())).await);
+        let is_here = far.pid().is_some();
+        let reason = self.encoders.blamed(far.end(verdict, (hang, progress.is_finishing())).await, is_here);
         self.shed.end();
         self.encoders.end();
         self.seen.end();

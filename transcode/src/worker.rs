@@ -97,7 +97,7 @@ type Work = JoinHandle<Result<(), WorkError>>;
 type Measured = Receiver<()>;
 
 /// How long the last pictures may be looked at when all is encoded.
-const LAST_LOOK_MAX: Duration = Duration::from_millis(500);
+const LAST_LOOK_MAX: Duration = Duration::from_millis(100);
 
 /// Runs a worker on standard input and output until its input ends. Call it from a program's `main`: it never shares
 /// the process with anything else, and may end it. An error has been told to the origin already.

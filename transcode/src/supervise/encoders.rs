@@ -4,6 +4,7 @@ use super::EndReason;
 use crate::hardware::Engine;
 use crate::wire::WireError;
 use crate::{Metrics, Plan};
+use config::VideoCodec;
 
 /// Of one worker.
 pub(super) struct Encoders {
@@ -15,15 +16,18 @@ pub(super) struct Encoders {
 struct Rung {
     name: String,
     is_encoded: bool,
+    /// This machine would begin it on a device.
+    tries_device: bool,
     encoder: Option<(Engine, &'static str)>,
 }
 
 impl Encoders {
-    pub(super) fn new(plan: &Plan, metrics: &Metrics) -> Self {
-        let rung = |rendition: &crate::Rendition| Rung {
-            name: rendition.name.clone(),
-            is_encoded: rendition.make.encoding().is_some(),
-            encoder: None,
+    /// `tries` says of which codecs this machine has encoders on a device.
+    pub(super) fn new(plan: &Plan, metrics: &Metrics, tries: impl Fn(VideoCodec) -> bool) -> Self {
+        let rung = |rendition: &crate::Rendition| {
+            let encoding = rendition.make.encoding();
+            let tries_device = encoding.is_some_and(|encoding| tries(encoding.codec));
+            Rung { name: rendition.name.clone(), is_encoded: encoding.is_some(), tries_device, encoder: None }
         };
         Self { metrics: metrics.clone(), rungs: plan.renditions.iter().map(rung).collect() }
     }
@@ -39,10 +43,15 @@ impl Encoders {
         Ok(())
     }
 
-    /// A worker that died or hung while a device worked for it may have done so in the device's driver.
-    pub(super) fn blamed(&self, reason: EndReason) -> EndReason {
-        let on_device = self.rungs.iter().filter_map(|rung| rung.encoder).any(|(engine, _)| engine != Engine::Software);
+    /// A worker that died or hung while a device worked for it, or was about to, may have done so in the device's driver. One of
+    /// another machine is not known to have died: its connection has.
+    pub(super) fn blamed(&self, reason: EndReason, is_here: bool) -> EndReason {
+        let on_device = self.rungs.iter().any(|rung| match rung.encoder {
+            Some((engine, _)) => engine != Engine::Software,
+            None => is_here && rung.tries_device,
+        });
         match reason {
+            EndReason::Died(_) if !is_here => reason,
             EndReason::Died(_) | EndReason::Hung(_) if on_device => EndReason::Device(reason.to_string()),
             reason => reason,
         }
@@ -60,12 +69,15 @@ impl Encoders {
 mod tests {
     use super::*;
     use crate::{Encoding, Make, Rendition};
-    use config::VideoCodec;
     use media::FrameRate;
     use prometheus::Registry;
     use std::time::Duration;
 
     fn encoders(metrics: &Metrics) -> Encoders {
+        encoders_that(metrics, false)
+    }
+
+    fn encoders_that(metrics: &Metrics, tries: bool) -> Encoders {
         let (codec, preset) = (VideoCodec::H264, String::new());
         let rung = Encoding { codec, width: 2, height: 2, every: 1, bitrate: 1, quality: None, preset };
         let makes = [Make::Passthrough, Make::Video(rung.clone()), Make::Video(rung)];
@@ -78,7 +90,7 @@ mod tests {
             renditions: makes.map(|make| Rendition { name: "x".to_owned(), make }).into(),
             thumbnails: None,
         };
-        Encoders::new(&plan, metrics)
+        Encoders::new(&plan, metrics, |_| tries)
     }
 
     #[test]
@@ -103,9 +115,18 @@ mod tests {
         on_device.begin(1, "h264_nvenc", "").unwrap();
         software.begin(1, "libx264", "").unwrap();
         let died = || EndReason::Died("signal: 11".to_owned());
-        assert!(matches!(on_device.blamed(died()), EndReason::Device(why) if why.contains("signal: 11")));
-        assert!(matches!(on_device.blamed(EndReason::Hung(Duration::from_secs(5))), EndReason::Device(_)));
-        assert_eq!(on_device.blamed(EndReason::Finished), EndReason::Finished);
-        assert_eq!(software.blamed(died()), died());
+        assert!(matches!(on_device.blamed(died(), true), EndReason::Device(why) if why.contains("signal: 11")));
+        assert_eq!(on_device.blamed(died(), false), died(), "a connection is no device");
+        for is_here in [true, false] {
+            let hung = EndReason::Hung(Duration::from_secs(5));
+            assert!(matches!(on_device.blamed(hung, is_here), EndReason::Device(_)));
+            assert_eq!(on_device.blamed(EndReason::Finished, is_here), EndReason::Finished);
+            assert_eq!(software.blamed(died(), is_here), died());
+        }
+        let mut opening = encoders_that(&metrics, true);
+        assert!(matches!(opening.blamed(died(), true), EndReason::Device(_)), "it may have died in opening one");
+        opening.begin(1, "libx264", "").unwrap();
+        opening.begin(2, "libx264", "").unwrap();
+        assert_eq!(opening.blamed(died(), true), died());
     }
 }
