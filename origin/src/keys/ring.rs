@@ -111,6 +111,14 @@ impl KeyRing {
 }
 
 #[cfg(test)]
+impl KeyRing {
+    /// Of keys that are made here.
+    pub(crate) fn for_tests(segments_per_key: u64) -> Self {
+        Self::new("show", Arc::new(Deriver::new(b"secret")), Some(segments_per_key), true)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

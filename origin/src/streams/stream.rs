@@ -184,7 +184,7 @@ impl Stream {
             first_msn: current.iter().map(|rendition| rendition.first_msn()).max()?,
             length: current.iter().map(|rendition| Duration::from_secs_f64(rendition.depth_s())).min()?,
             ended: current.iter().all(|rendition| rendition.head().ended),
-            planned: current.first().and_then(|rendition| self.planned(rendition.head().next.msn)),
+            planned: current.first().and_then(|rendition| self.planned_behind(rendition.head().next)),
         };
         let markers = self.markers.lock();
         let mut presentation = shelf.epochs.presentation(shown, now_unix_ms).filter(|_| shelf.visible)?;

@@ -8,6 +8,7 @@ use crate::segmenter::Part;
 use crate::window::{Lookup, Name, Rendition};
 use bytes::Bytes;
 use config::EncryptionMethod;
+use manifest::Position;
 use media::fmp4::protected_init;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -77,6 +78,12 @@ impl Stream {
         self.ring.get_or_init(|| Arc::clone(ring));
     }
 
+    /// What is planned where this part comes next. The first of a segment has told of no key yet: up to it the plan is that of the
+    /// segment before, or a change that is told would be taken back for the moment.
+    pub(super) fn planned_behind(&self, next: Position) -> Option<(u64, KeyName)> {
+        self.planned(next.msn.saturating_sub(u64::from(next.part == 0)))
+    }
+
     pub(super) fn planned(&self, msn: u64) -> Option<(u64, KeyName)> {
         self.ring.get()?.lock().planned(msn)
     }
@@ -112,5 +119,24 @@ impl Stream {
             (Some(now), None) => Arc::clone(now),
             _ => Arc::new(Told::new(*method, &self.name, before.clone().unwrap_or_default(), None)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Room;
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_change_that_is_told_is_not_taken_back_before_it_comes() {
+        let stream = Stream::new("show".into(), Room::for_tests(Duration::from_secs(12)));
+        stream.set_ring(&Arc::new(Mutex::new(KeyRing::for_tests(5))));
+        let told = |msn, part| stream.planned_behind(Position { msn, part }).map(|(from, _)| from);
+        assert_eq!(told(316, 0), None, "it is far away");
+        for (msn, part) in [(316, 1), (317, 0), (319, 5), (320, 0)] {
+            assert_eq!(told(msn, part), Some(320), "{msn}.{part}");
+        }
+        assert_eq!(told(320, 1), None, "it is there");
     }
 }
